@@ -1,0 +1,68 @@
+# Everything is installed into this checkout: .venv (the project), .venv-aws (the local AWS accounts),
+# .airflow (Airflow's home). `make clean` removes all of it.
+PYTHON ?= python3
+UV_VERSION := 0.13.9
+BIN := .venv/bin
+SHELL := /bin/bash
+
+# The caller's own AWS settings, Airflow and Python path have no business here.
+unexport $(filter AWS_% AIRFLOW% PYTHONPATH PYTHONHOME VIRTUAL_ENV,$(.VARIABLES))
+export AWS_CONFIG_FILE := /dev/null
+export AWS_SHARED_CREDENTIALS_FILE := /dev/null
+export AWS_EC2_METADATA_DISABLED := true
+export PYTHONNOUSERSITE := 1
+
+.PHONY: help install demo test check up bench lock clean
+help:
+	@echo 'make demo   archive three days of logs between two local AWS accounts, in real Airflow'
+	@echo 'make test   run the tests'
+	@echo 'make check  lint, types, templates'
+	@echo 'make up     the Airflow UI over the two local accounts'
+	@echo 'make bench  measure, side by side with other tools'
+	@echo 'make lock   regenerate constraints.txt and include/ministack.lock'
+	@echo 'make clean  remove everything that make has created'
+
+install: .venv/installed .venv-aws/installed
+
+# A stamp holds the files it was made from: nothing is installed again when nothing changed.
+.venv/installed: requirements.txt requirements-dev.txt constraints.txt Makefile
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=/path/to/python3")'
+	@echo 'installing the project into .venv (once; about 300 MB) ...'
+	@$(PYTHON) -m venv --clear .venv
+	@$(BIN)/python -m pip install --quiet --no-cache-dir --disable-pip-version-check uv==$(UV_VERSION)
+	@$(BIN)/uv pip install --quiet --no-cache --python $(BIN)/python -r requirements-dev.txt -c constraints.txt
+	@touch $@
+
+.venv-aws/installed: include/ministack.lock .venv/installed
+	@echo 'installing the local AWS accounts into .venv-aws ...'
+	@$(PYTHON) -m venv --clear .venv-aws
+	@$(BIN)/uv pip install --quiet --no-cache --python .venv-aws/bin/python -r include/ministack.lock
+	@touch $@
+
+demo: install
+	@$(BIN)/python include/demo.py
+
+up: install
+	@$(BIN)/python include/up.py
+
+test: install
+	@$(BIN)/python -m pytest $(ARGS)
+
+check: install
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/cfn-lint include/cloudformation/*.yaml
+
+bench: install
+	@$(BIN)/python -m tests.bench $(ARGS)
+
+lock: .venv/installed
+	@$(BIN)/uv pip compile --quiet --no-cache --universal --python-version 3.11 --upgrade --no-annotate --no-header \
+		requirements-dev.txt -o constraints.txt
+	@$(BIN)/uv pip compile --quiet --no-cache --universal --python-version 3.11 --upgrade --no-annotate --no-header \
+		include/ministack.txt -o include/ministack.lock
+
+clean:
+	rm -rf .venv .venv-aws .venv-bench .airflow .demo .pytest_cache .mypy_cache .ruff_cache bench.json
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
