@@ -1,0 +1,165 @@
+"""The harness itself, with a small partitioned DAG of its own."""
+
+from __future__ import annotations
+
+import stat
+import textwrap
+from collections.abc import Iterator
+from datetime import date
+from pathlib import Path
+
+import psutil
+import pytest
+
+from local_airflow import LocalAirflow, LocalAirflowError, airflow_environment
+
+pytestmark = pytest.mark.airflow
+
+DAG_ID = "days"
+DAG = """
+    import os
+
+    from airflow.sdk import CronPartitionTimetable, dag, task
+
+    @dag(
+        schedule=CronPartitionTimetable("30 2 * * *", timezone="UTC", run_offset=-1, key_format="%Y-%m-%d"),
+        params={"greeting": "hello"},
+    )
+    def days():
+        @task
+        def numbers() -> list[int]:
+            return [1, 2]
+
+        @task
+        def say(number: int, **context) -> dict[str, object]:
+            print(f"{context['params']['greeting']} from number {number}")
+            key, names = context["partition_key"], sorted(os.environ)
+            return {"key": key, "environment": names, "home": os.environ["HOME"]}
+
+        say.expand(number=numbers())
+
+    days()
+"""
+CALLERS = {
+    "AWS_PROFILE": "production",
+    "AWS_ACCESS_KEY_ID": "AKIACALLER",
+    "AWS_ENDPOINT_URL": "http://127.0.0.1:1",
+    "AIRFLOW__CORE__DAGS_FOLDER": "/nowhere",
+    "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": "sqlite:////nowhere/airflow.db",
+    "AIRFLOW_CONN_SECRET": "aws://",
+    "AIRFLOW_VAR_SECRET": "caller",
+    "PYTHONPATH": "/nowhere",
+    "HTTP_PROXY": "http://127.0.0.1:1",
+}
+
+
+@pytest.fixture(scope="module")
+def airflow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalAirflow]:
+    root = tmp_path_factory.mktemp("airflow")
+    folders = {"dags": root / "dags", "plugins": root / "plugins"}
+    for folder in folders.values():
+        folder.mkdir()
+    (folders["dags"] / "days.py").write_text(textwrap.dedent(DAG))
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in CALLERS.items():
+            patch.setenv(name, value)
+        started = LocalAirflow.start(
+            root / "home",
+            **folders,
+            wanted=[DAG_ID],
+            connections={"archive": "aws://"},
+            environment={"LOG_ARCHIVAL_TEST": "1"},
+        )
+    with started:
+        yield started
+
+
+def test_a_backfill_of_three_days_is_three_runs_each_with_its_own_key(airflow: LocalAirflow) -> None:
+    seen: list[dict[str, int]] = []
+    backfill = airflow.backfill(DAG_ID, date(2026, 3, 1), date(2026, 3, 3), conf={"greeting": "salut"})
+    states = airflow.wait(DAG_ID, backfill, timeout=60, on_progress=seen.append)
+
+    assert list(states.values()) == ["success"] * 3
+    assert [airflow.run(DAG_ID, run)["partition_key"] for run in states] == [
+        "2026-03-01",
+        "2026-03-02",
+        "2026-03-03",
+    ]
+    assert [airflow.xcom(DAG_ID, run, "say", 1)["key"] for run in states] == [
+        "2026-03-01",
+        "2026-03-02",
+        "2026-03-03",
+    ]
+    assert seen[-1] == {"success": 9}
+    assert "salut from number 2" in airflow.task_log(DAG_ID, next(iter(states)), "say", map_index=1)
+
+
+def test_finished_days_are_run_again_only_on_request(airflow: LocalAirflow) -> None:
+    def days(reprocess: str) -> dict[str, str]:
+        backfill = airflow.backfill(DAG_ID, date(2026, 4, 1), date(2026, 4, 1), reprocess=reprocess)
+        return airflow.wait(DAG_ID, backfill, timeout=30)
+
+    first, nothing, again = days("none"), days("none"), days("completed")
+    assert list(first.values()) == ["success"]
+    assert nothing == {}
+    assert list(again.values()) == ["success"]
+    assert again.keys() != first.keys()  # a partitioned day gets a new run, the old one stays
+
+
+def test_a_manual_run_of_a_partition(airflow: LocalAirflow) -> None:
+    run = airflow.trigger(DAG_ID, partition_key="2026-11-22")
+    assert airflow.wait(DAG_ID, run, timeout=30) == {run: "success"}
+
+    tasks = {
+        (task["task_id"], task["map_index"]): task["state"] for task in airflow.task_instances(DAG_ID, run)
+    }
+    assert tasks == {("numbers", -1): "success", ("say", 0): "success", ("say", 1): "success"}
+    seen = airflow.xcom(DAG_ID, run, "say", 0)
+    assert seen["key"] == "2026-11-22"
+    assert seen["home"] == str(airflow.home)
+    assert "LOG_ARCHIVAL_TEST" in seen["environment"]
+    assert "AIRFLOW_CONN_ARCHIVE" in seen["environment"]
+    assert {name for name in CALLERS if name in seen["environment"]} == {
+        "AIRFLOW__CORE__DAGS_FOLDER",
+        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN",
+    }
+    assert airflow.environment["AIRFLOW__CORE__DAGS_FOLDER"] != CALLERS["AIRFLOW__CORE__DAGS_FOLDER"]
+
+
+def test_a_refused_request_says_why(airflow: LocalAirflow) -> None:
+    with pytest.raises(LocalAirflowError, match=r"POST /dags/days/dagRuns: 400 .*'yesterday' does not match"):
+        airflow.trigger(DAG_ID, partition_key="yesterday")
+
+
+def test_secrets_stay_out_of_repr_and_logs(airflow: LocalAirflow) -> None:
+    hidden = [airflow.password, airflow.environment["AIRFLOW__API_AUTH__JWT_SECRET"]]
+    texts = [repr(airflow), *(path.read_text(errors="replace") for path in airflow.home.rglob("*.log"))]
+    assert len(texts) > 4
+    assert not [secret for secret in hidden for text in texts if secret in text]
+    modes = {
+        stat.S_IMODE((airflow.home / name).stat().st_mode) for name in ("secrets.json", "passwords.json")
+    }
+    assert modes == {0o600}
+
+
+def test_a_home_keeps_its_secrets_and_its_folders_become_bundles(tmp_path: Path) -> None:
+    folders = [tmp_path / "ours", tmp_path / "theirs"]
+    first, second = (
+        airflow_environment(tmp_path / "home", dags=folders, plugins=tmp_path / "plugins") for _ in range(2)
+    )
+    assert first["AIRFLOW__CORE__FERNET_KEY"] == second["AIRFLOW__CORE__FERNET_KEY"]
+    bundles = first["AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST"]
+    assert all(str(folder) in bundles for folder in folders)
+
+
+def test_a_broken_dag_is_reported_and_nothing_keeps_running(tmp_path: Path) -> None:
+    (tmp_path / "dags").mkdir()
+    (tmp_path / "plugins").mkdir()
+    (tmp_path / "dags" / "broken.py").write_text("from airflow.sdk import dag, nonsense_name\n")
+    with pytest.raises(LocalAirflowError, match=r"(?s)can't be imported:\s*broken\.py: .*nonsense_name"):
+        LocalAirflow.start(
+            tmp_path / "home", dags=tmp_path / "dags", plugins=tmp_path / "plugins", wanted=["broken"]
+        )
+    assert [
+        child.cmdline() for child in psutil.Process().children() if str(tmp_path) in child.cmdline()
+    ] == []
