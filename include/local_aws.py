@@ -1,0 +1,425 @@
+"""Two AWS accounts on this machine: one whose logs are archived, and one that keeps them.
+
+As a context manager, for the demo and the tests::
+
+    with LocalAws.start() as aws:
+        aws.connection()        # the Airflow connection of the log writer
+        aws.archive_client("s3").list_object_versions(Bucket=aws.bucket)
+
+As a command, `python include/local_aws.py`: starts both accounts, prints the Airflow connection to use and
+runs until Ctrl-C.
+
+The accounts are served by MiniStack (from `.venv-aws`, see `local_aws_server.py`) on a free port of the
+loopback interface, with authentication on, and both CloudFormation templates are deployed into them exactly as
+they ship. Everything is kept in memory and in a temporary directory; when the process that started the server
+ends, so does the server. Neither the caller's AWS configuration nor its environment is read.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import secrets
+import shlex
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import boto3
+import botocore.session
+from botocore.config import Config
+from botocore.configprovider import BOTOCORE_DEFAUT_SESSION_VARIABLES, ConstantProvider
+
+SOURCE_ACCOUNT = "111111111111"
+ARCHIVE_ACCOUNT = "222222222222"
+REGION = "eu-central-1"
+TEMPLATES = Path(__file__).parent / "cloudformation"
+READY_SECONDS = 60.0  # a start takes about 2 s; a machine under load gets time
+_SERVER = Path(__file__).with_name("local_aws_server.py")
+_PYTHON = Path(__file__).parents[1] / ".venv-aws" / "bin" / "python"
+_SERVICES = "cloudformation,iam,kms,organizations,s3,sts"
+
+
+class LocalAwsError(RuntimeError):
+    """The local accounts could not be started, or a stack could not be deployed."""
+
+
+@dataclass(frozen=True)
+class Credentials:
+    """An access key, with a token when it is a session's. Only the key's id is ever shown."""
+
+    access_key: str
+    secret_key: str = field(repr=False)
+    token: str | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True)
+class Session:
+    """Makes clients that act as somebody in one of the local accounts."""
+
+    endpoint_url: str
+    credentials: Credentials
+
+    def client(self, service: str, *, vpce: str | None = None, transport: str | None = None) -> Any:
+        """A boto3 client.
+
+        vpce: the VPC endpoint id that the requests claim to come through; transport: `http`, or the TLS version
+        that they claim to come over, instead of 1.3. Both are features of `local_aws_server.py`.
+        """
+        client = _isolated_session().client(
+            service,
+            region_name=REGION,
+            endpoint_url=self.endpoint_url,
+            aws_access_key_id=self.credentials.access_key,
+            aws_secret_access_key=self.credentials.secret_key,
+            aws_session_token=self.credentials.token,
+            config=Config(retries={"total_max_attempts": 1}, connect_timeout=5, read_timeout=60, proxies={}),
+        )
+        claims = {"x-local-vpce": vpce, "x-local-transport": transport}
+        headers = {name: value for name, value in claims.items() if value is not None}
+        client.meta.events.register("before-send", lambda request, **_: request.headers.update(headers))
+        return client
+
+
+class LocalAws:
+    """The two accounts with one deployment of both stacks. Made by `LocalAws.start` and `deploy`."""
+
+    def __init__(self, endpoint_url: str, root_secret: str, external_id: str) -> None:
+        self.endpoint_url = endpoint_url
+        self.external_id = external_id
+        self._root_secret = root_secret
+        self.bucket = ""
+        self.role_arn = ""
+        self.reader_role_arn = ""
+        self.reader_external_id = secrets.token_urlsafe(24)
+        self.airflow = Credentials("", "")
+        self.reader = Credentials("", "")
+
+    def __repr__(self) -> str:
+        return f"LocalAws({self.endpoint_url!r}, bucket={self.bucket!r}, role_arn={self.role_arn!r})"
+
+    @classmethod
+    @contextmanager
+    def start(
+        cls,
+        external_id: str | None = None,
+        bucket: str = "acme-log-archive",
+        archive_parameters: Mapping[str, str] | None = None,
+        directory: Path | str | None = None,
+    ) -> Iterator[LocalAws]:
+        """Start both accounts and deploy both stacks; stop the server on leaving.
+
+        external_id: of the writer, made up when None. bucket: the archive's name. archive_parameters: parameters
+        of archive_account.yaml that differ from its defaults, with the reader role on unless switched off here.
+        directory: where the server's log and temporary files go, a temporary directory when None.
+
+        Raises LocalAwsError with the end of the server's log when it does not start within a minute.
+        """
+        with tempfile.TemporaryDirectory(prefix="local-aws-", ignore_cleanup_errors=True) as scratch:
+            root_secret = secrets.token_urlsafe(32)
+            with _server(Path(directory or scratch), root_secret) as endpoint_url:
+                aws = cls(endpoint_url, root_secret, external_id or secrets.token_urlsafe(24))
+                parameters = {"CreateReaderRole": "true", **(archive_parameters or {})}
+                aws._deploy(bucket, "", parameters, None, None)
+                yield aws
+
+    def deploy(
+        self,
+        archive_parameters: Mapping[str, str] | None = None,
+        archive_template: str | Mapping[str, Any] | None = None,
+        source_template: str | Mapping[str, Any] | None = None,
+    ) -> LocalAws:
+        """Deploy both stacks once more, as stacks with a bucket, roles and users of their own (about 0.2 s).
+
+        archive_parameters: those that differ from archive_account.yaml's defaults. archive_template,
+        source_template: other templates than the shipped ones, as text or as a dict.
+        """
+        suffix = f"-{secrets.token_hex(4)}"
+        aws = LocalAws(self.endpoint_url, self._root_secret, secrets.token_urlsafe(24))
+        aws._deploy(
+            f"log-archive{suffix}", suffix, archive_parameters or {}, archive_template, source_template
+        )
+        return aws
+
+    @property
+    def source_access_key(self) -> str:
+        """The access key id of Airflow's user in the source account."""
+        return self.airflow.access_key
+
+    @property
+    def source_secret_key(self) -> str:
+        """The secret key of Airflow's user in the source account."""
+        return self.airflow.secret_key
+
+    # Whose requests
+
+    def source_client(self, service: str) -> Any:
+        """A client of the source account's root."""
+        return self._root(SOURCE_ACCOUNT).client(service)
+
+    def archive_client(self, service: str) -> Any:
+        """A client of the archive account's root, whom MiniStack lets past every policy: to look around with."""
+        return self._root(ARCHIVE_ACCOUNT).client(service)
+
+    def airflow_client(self, service: str) -> Any:
+        """A client of Airflow's own user in the source account, without the role."""
+        return Session(self.endpoint_url, self.airflow).client(service)
+
+    def user(self, account: str, name: str, *statements: Mapping[str, Any]) -> Session:
+        """Create an IAM user of that account who may do what the statements say, and act as that user."""
+        iam = self._root(account).client("iam")
+        iam.create_user(UserName=name)
+        if statements:
+            document = json.dumps({"Version": "2012-10-17", "Statement": statements})
+            iam.put_user_policy(UserName=name, PolicyName="given", PolicyDocument=document)
+        key = iam.create_access_key(UserName=name)["AccessKey"]
+        return Session(self.endpoint_url, Credentials(key["AccessKeyId"], key["SecretAccessKey"]))
+
+    def assume(
+        self,
+        external_id: str | None = "",
+        policy: Mapping[str, Any] | None = None,
+        session_name: str = "log-archival@test",
+        role_arn: str | None = None,
+        caller: Session | None = None,
+        **arguments: Any,
+    ) -> Session:
+        """Assume the writer role as Airflow's user does.
+
+        external_id: None sends none, "" the agreed one. policy: a session policy. role_arn, caller: another
+        role, another caller. arguments: further ones of AssumeRole. Raises botocore's ClientError when refused.
+        """
+        external_id = self.external_id if external_id == "" else external_id
+        if external_id is not None:
+            arguments["ExternalId"] = external_id
+        if policy is not None:
+            arguments["Policy"] = json.dumps(policy)
+        sts = (caller or Session(self.endpoint_url, self.airflow)).client("sts")
+        answer = sts.assume_role(RoleArn=role_arn or self.role_arn, RoleSessionName=session_name, **arguments)
+        found = answer["Credentials"]
+        return Session(
+            self.endpoint_url,
+            Credentials(found["AccessKeyId"], found["SecretAccessKey"], found["SessionToken"]),
+        )
+
+    def assume_reader(self) -> Session:
+        """Assume the reader role as its principal does."""
+        return self.assume(
+            self.reader_external_id,
+            role_arn=self.reader_role_arn,
+            caller=Session(self.endpoint_url, self.reader),
+        )
+
+    # For Airflow
+
+    def connection(self) -> dict[str, Any]:
+        """The Airflow connection through which the source account adds logs."""
+        return self._connection(self.airflow, self.role_arn, self.external_id)
+
+    def reader_connection(self) -> dict[str, Any]:
+        """The Airflow connection through which the archive account's people verify and restore."""
+        return self._connection(self.reader, self.reader_role_arn, self.reader_external_id)
+
+    def connection_json(self) -> str:
+        """`connection()` as the value of an environment variable AIRFLOW_CONN_..."""
+        return json.dumps(self.connection())
+
+    def _connection(self, credentials: Credentials, role_arn: str, external_id: str) -> dict[str, Any]:
+        return {
+            "conn_type": "aws",
+            "login": credentials.access_key,
+            "password": credentials.secret_key,
+            "extra": {
+                "role_arn": role_arn,
+                "external_id": external_id,
+                "region_name": REGION,
+                "endpoint_url": self.endpoint_url,
+                # The provider does not use endpoint_url to assume the role.
+                "service_config": {"sts": {"endpoint_url": self.endpoint_url}},
+            },
+        }
+
+    # The stacks
+
+    def _root(self, account: str) -> Session:
+        # In MiniStack, an account's number with the server's secret is the access key of that account's root.
+        return Session(self.endpoint_url, Credentials(account, self._root_secret))
+
+    def _deploy(
+        self,
+        bucket: str,
+        suffix: str,
+        parameters: Mapping[str, str],
+        archive_template: str | Mapping[str, Any] | None,
+        source_template: str | Mapping[str, Any] | None,
+    ) -> None:
+        airflow, reader = f"airflow{suffix}", f"log-reader{suffix}"
+        self.airflow = self.user(SOURCE_ACCOUNT, airflow).credentials
+        settings = {
+            "BucketName": bucket,
+            "ExternalId": self.external_id,
+            "SourcePrincipalArn": f"arn:aws:iam::{SOURCE_ACCOUNT}:user/{airflow}",
+            "RoleName": f"LogWriterRole{suffix}",
+            **parameters,
+        }
+        if settings.get("CreateReaderRole") == "true":
+            assume = {
+                "Effect": "Allow",
+                "Action": "sts:AssumeRole",
+                "Resource": f"arn:aws:iam::{ARCHIVE_ACCOUNT}:role/LogReaderRole{suffix}",
+            }
+            self.reader = self.user(ARCHIVE_ACCOUNT, reader, assume).credentials
+            settings = {
+                "ReaderRoleName": f"LogReaderRole{suffix}",
+                "ReaderPrincipalArn": f"arn:aws:iam::{ARCHIVE_ACCOUNT}:user/{reader}",
+                "ReaderExternalId": self.reader_external_id,
+                **settings,
+            }
+        outputs = self._stack(
+            ARCHIVE_ACCOUNT, f"log-archive{suffix}", archive_template or "archive_account.yaml", settings
+        )
+        self.external_id = settings["ExternalId"]
+        self.bucket, self.role_arn = outputs["BucketName"], outputs["RoleArn"]
+        self.reader_role_arn = outputs.get("ReaderRoleArn", "")
+        self._stack(
+            SOURCE_ACCOUNT,
+            f"log-writer{suffix}",
+            source_template or "source_account.yaml",
+            {"RoleArn": self.role_arn, "AirflowUserName": airflow},
+        )
+
+    def _stack(
+        self, account: str, name: str, template: str | Mapping[str, Any], parameters: Mapping[str, str]
+    ) -> dict[str, str]:
+        """Create a stack and return its outputs. Raises LocalAwsError with the events that failed."""
+        if isinstance(template, str) and template.endswith(".yaml"):
+            body = (TEMPLATES / template).read_text()
+        else:
+            body = template if isinstance(template, str) else json.dumps(template)
+        cloudformation = self._root(account).client("cloudformation")
+        cloudformation.create_stack(
+            StackName=name,
+            TemplateBody=body,
+            Parameters=[{"ParameterKey": key, "ParameterValue": value} for key, value in parameters.items()],
+            Capabilities=["CAPABILITY_NAMED_IAM"],
+        )
+        deadline = time.monotonic() + READY_SECONDS
+        while True:
+            stack = cloudformation.describe_stacks(StackName=name)["Stacks"][0]
+            if stack["StackStatus"] == "CREATE_COMPLETE":
+                return {output["OutputKey"]: output["OutputValue"] for output in stack.get("Outputs", [])}
+            if not stack["StackStatus"].endswith("_IN_PROGRESS") or time.monotonic() > deadline:
+                events = cloudformation.describe_stack_events(StackName=name)["StackEvents"]
+                failed = [
+                    f"{event['LogicalResourceId']}: {event.get('ResourceStatusReason', 'no reason given')}"
+                    for event in events
+                    if event["ResourceStatus"].endswith("_FAILED")
+                ]
+                raise LocalAwsError(
+                    f"stack {name} of account {account} ended as {stack['StackStatus']}: " + "; ".join(failed)
+                )
+            time.sleep(0.01)
+
+
+@functools.cache
+def _isolated_session() -> Any:
+    """A boto3 session with botocore's defaults: no configuration file, profile or variable of the caller's."""
+    core = botocore.session.Session()
+    settings = core.get_component("config_store")
+    for name, (_, _, default, _) in BOTOCORE_DEFAUT_SESSION_VARIABLES.items():
+        value = os.devnull if name in ("config_file", "credentials_file") else default
+        settings.set_config_provider(name, ConstantProvider(value))
+    return boto3.Session(botocore_session=core)
+
+
+@contextmanager
+def _server(directory: Path, root_secret: str) -> Iterator[str]:
+    """Run MiniStack and yield its URL."""
+    if not _PYTHON.exists():
+        raise LocalAwsError(f"{_PYTHON} is missing: run `make install`, which installs MiniStack there")
+    directory.mkdir(parents=True, exist_ok=True)
+    log = directory / "local_aws.log"
+    # The socket listens before the server exists: no one else can take the port, and early requests wait.
+    with socket.create_server(("127.0.0.1", 0)) as listener, log.open("wb") as output:
+        port = listener.getsockname()[1]
+        environment = {
+            "AUTH": "true",
+            "AWS_ACCESS_KEY_ID": "rootkey",
+            "AWS_SECRET_ACCESS_KEY": root_secret,
+            "BIND_HOST": "127.0.0.1",
+            "GATEWAY_PORT": str(port),
+            "HOME": str(directory),
+            "LOG_LEVEL": "WARNING",
+            "MINISTACK_REGION": REGION,
+            "PATH": os.defpath,
+            "S3_DATA_DIR": str(directory / "s3"),
+            "SERVICES": _SERVICES,
+            "STATE_DIR": str(directory / "state"),
+            "TMPDIR": str(directory),
+        }
+        process = subprocess.Popen(
+            [str(_PYTHON), "-I", str(_SERVER), str(listener.fileno()), str(os.getpid())],
+            cwd=directory,
+            env=environment,
+            pass_fds=[listener.fileno()],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+        url = f"http://127.0.0.1:{port}"
+        try:
+            _wait_until_ready(process, url, log)
+            yield url
+        finally:
+            process.terminate()
+            try:
+                process.wait(timeout=5)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+def _wait_until_ready(process: subprocess.Popen[bytes], url: str, log: Path) -> None:
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    deadline = time.monotonic() + READY_SECONDS
+    problem = "it does not answer"
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            problem = f"it ended with exit status {process.returncode}"
+            break
+        try:
+            with opener.open(f"{url}/_ministack/health", timeout=1):
+                return
+        except (urllib.error.URLError, TimeoutError, ConnectionError):
+            time.sleep(0.05)
+    tail = "\n".join(log.read_text(errors="replace").splitlines()[-20:])
+    raise LocalAwsError(f"the local AWS accounts did not start: {problem}. The end of {log}:\n{tail}")
+
+
+def main() -> None:
+    """Serve both accounts until Ctrl-C."""
+    with LocalAws.start() as aws:
+        print(f"Two AWS accounts at {aws.endpoint_url}: source {SOURCE_ACCOUNT}, archive {ARCHIVE_ACCOUNT}.")
+        print(f"The archive is s3://{aws.bucket}/logs/. The Airflow connections:\n")
+        print(f"export AIRFLOW_CONN_LOG_ARCHIVE={shlex.quote(aws.connection_json())}")
+        print(f"export AIRFLOW_CONN_LOG_ARCHIVE_READER={shlex.quote(json.dumps(aws.reader_connection()))}")
+        print("\nCtrl-C stops them; nothing is kept.", flush=True)
+        try:
+            while True:
+                time.sleep(3600)
+        except KeyboardInterrupt:
+            sys.exit(0)
+
+
+if __name__ == "__main__":
+    main()
