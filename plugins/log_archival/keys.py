@@ -1,0 +1,141 @@
+"""Object keys: where in the archive bucket an archive and a manifest lie.
+
+Keys are content-addressed by default: the same file always has the same key, so a key that is taken already
+holds these very bytes, and a run can be repeated without any permission to look. Everything that comes from
+outside (source names, paths) is percent-encoded, so that no file name reaches beyond its own prefix.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from pathlib import PurePosixPath
+from string import Formatter
+from urllib.parse import quote
+
+from log_archival.errors import SettingsError
+from log_archival.partition import Partition
+
+DEFAULT_KEY = "logs/%Y/%m/%d/{source}/{path}-{digest}{suffix}"
+FIELDS = ("source", "path", "stem", "digest", "suffix")
+#: S3's limit for a key, in bytes of UTF-8.
+#: https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-keys.html
+MAX_KEY_BYTES = 1024
+DIGEST_CHARS = 12
+# The characters that AWS calls safe, less those that mean something to a shell or in a policy (* ').
+_SAFE = "!_.-()"
+# In a policy's resource, * ? and ${ are patterns; a prefix with one of them would widen the session policy.
+_LITERAL = re.compile(r"[A-Za-z0-9!_.()/=+@:,% -]*")
+
+
+class KeyTemplate:
+    """A template such as ``logs/%Y/%m/%d/{source}/{path}-{digest}{suffix}``.
+
+    strftime directives are the partition's day. ``{source}`` is the source's name, ``{path}`` the file's
+    path below the source's root without its suffix, ``{stem}`` the last component of that, ``{suffix}`` the
+    suffix (``.log``, with ``.part0002`` before it for a part of a file that was cut), ``{digest}`` the first
+    12 hex digits of the raw SHA-256. The codec's suffix (``.zst``) is appended to the whole.
+
+    :param template: the template
+    :param prefix: what the archive account's policies allow, for example ``logs/``
+    :raises SettingsError: for a template that could mix days or files
+    """
+
+    def __init__(self, template: str = DEFAULT_KEY, *, prefix: str = "logs/") -> None:
+        self.template = template
+        self._segments = self._parse(template)
+        self._day_format = self._segments[0][0].rpartition("/")[0] + "/"
+        names = {name for _, name in self._segments if name}
+        wrong = None
+        if not prefix.endswith("/") or not template.startswith(prefix):
+            wrong = f"has to begin with the archive's prefix {prefix!r}, which ends with a slash"
+        elif not all(directive in self._day_format for directive in ("%Y", "%m", "%d")):
+            wrong = (
+                "needs %Y, %m and %d in folders before its first {field}, so that each day has its own prefix"
+            )
+        elif not all(_LITERAL.fullmatch(literal) for literal, _ in self._segments):
+            wrong = "has a character that keys should not have"
+        elif "//" in template or "/./" in template or "/../" in template:
+            wrong = "has an empty, '.' or '..' folder"
+        elif names - set(FIELDS):
+            wrong = f"has the unknown field {sorted(names - set(FIELDS))[0]!r}; there are {', '.join(FIELDS)}"
+        elif not {"source", "path", "suffix"} <= names:
+            wrong = "needs {source}, {path} and {suffix}, so that no two files share a key"
+        if wrong:
+            raise SettingsError(f"key template {template!r} {wrong}", hint=f"The default is {DEFAULT_KEY!r}.")
+        #: Whether a taken key proves that it holds the same bytes.
+        self.content_addressed = "digest" in names
+
+    @staticmethod
+    def _parse(template: str) -> list[tuple[str, str | None]]:
+        try:
+            parsed = list(Formatter().parse(template))
+        except ValueError as error:
+            raise SettingsError(f"key template {template!r} can't be read: {error}") from None
+        if not parsed or any(spec or conversion for _, _, spec, conversion in parsed):
+            raise SettingsError(f"key template {template!r} is empty or has a format such as {{path!r}}")
+        return [(literal, name) for literal, name, _, _ in parsed]
+
+    def day_prefix(self, partition: Partition) -> str:
+        """The prefix that a partition's objects share and no other partition's: ``logs/2026/11/22/``."""
+        return partition.day.strftime(self._day_format)
+
+    def archive_key(
+        self,
+        partition: Partition,
+        *,
+        source: str,
+        name: str,
+        digest: str,
+        codec_suffix: str = "",
+        part: int | None = None,
+    ) -> str:
+        """The key of one archive.
+
+        :param name: the file's path below the source's root, with slashes
+        :param digest: the raw SHA-256 of what the archive holds, in hex
+        :param codec_suffix: ``.zst``, ``.gz`` or nothing
+        :param part: the part's number from 1, for a file that was cut; None for a whole one
+        """
+        path = PurePosixPath(name)
+        suffix = _encode(path.suffix)
+        if part is not None:
+            suffix = f".part{part:04d}{suffix}"
+        fields = {
+            "source": _encode(source),
+            "path": "/".join(_encode(component) for component in path.with_suffix("").parts),
+            "stem": _encode(path.stem),
+            "digest": digest[:DIGEST_CHARS],
+            "suffix": suffix,
+        }
+        key = self._render(partition, fields) + codec_suffix
+        if (excess := len(key) - MAX_KEY_BYTES) > 0:
+            # What is cut off is replaced by a hash of the whole path: long names must not meet.
+            mark = "~" + hashlib.sha256(os.fsencode(name)).hexdigest()[:32]
+            for field in ("path", "stem"):
+                fields[field] = fields[field][: max(0, len(fields[field]) - excess - len(mark))] + mark
+            key = self._render(partition, fields) + codec_suffix
+        if len(key) > MAX_KEY_BYTES:
+            raise SettingsError(
+                f"key template {self.template!r} gives a key of over {MAX_KEY_BYTES} bytes for {name!r}"
+            )
+        return key
+
+    def manifest_key(self, partition: Partition, digest: str) -> str:
+        """The key of a manifest whose body has this SHA-256, in hex."""
+        return f"{self.day_prefix(partition)}_manifest-{digest[:DIGEST_CHARS]}.json"
+
+    def _render(self, partition: Partition, fields: dict[str, str]) -> str:
+        # Each literal is formatted by itself: a path that holds %Y is a path, not a directive.
+        return "".join(
+            partition.day.strftime(literal) + (fields[name] if name else "")
+            for literal, name in self._segments
+        )
+
+
+def _encode(component: str) -> str:
+    # A component of dots alone would be a relative path to whoever restores with another tool.
+    if component.strip(".") == "":
+        return component.replace(".", "%2E")
+    return quote(os.fsencode(component), safe=_SAFE)

@@ -1,0 +1,159 @@
+"""What passes between the tasks: log files, archives, receipts, manifests. Plain data, to and from JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+from typing import IO, Any, Literal, Protocol, Self, TypeVar
+
+from log_archival.errors import StagingError
+from log_archival.partition import Partition
+
+MANIFEST_FORMAT = 1
+#: How a key came to hold an archive: this run put it, an earlier one had, or verification put it again.
+Outcome = Literal["new", "already", "restored"]
+
+
+class Openable(Protocol):
+    """A path that can be opened: pathlib's, or Airflow's ObjectStoragePath."""
+
+    def open(self, mode: str) -> IO[Any]: ...
+
+
+class Record:
+    """A dataclass that becomes a dict, and is read back from one."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """All fields, by name."""
+        return asdict(self)  # type: ignore[call-overload, no-any-return]
+
+    @classmethod
+    def from_dict(cls, fields: dict[str, Any]) -> Self:
+        """The reverse of `to_dict`.
+
+        :raises StagingError: when a field is missing or unknown: the file was edited, or another version wrote it
+        """
+        try:
+            return cls(**fields)
+        except TypeError as error:
+            raise StagingError(f"not a valid {cls.__name__}: {error}") from None
+
+
+R = TypeVar("R", bound=Record)
+
+
+@dataclass(frozen=True, slots=True)
+class LogFile(Record):
+    """A file that a source found. Sizes in bytes, times in nanoseconds since the epoch."""
+
+    source: str
+    root: str
+    name: str  # below root, with slashes
+    size: int
+    mtime_ns: int
+    inode: int
+
+    @property
+    def path(self) -> str:
+        """Where the file lies."""
+        return f"{self.root.rstrip('/')}/{self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class Archive(Record):
+    """One compressed object: the whole of a file, or a part of it. Sizes in bytes, digests in hex."""
+
+    source: str
+    root: str
+    name: str
+    file_size: int
+    file_mtime_ns: int
+    file_sha256: str
+    part: int  # from 1
+    parts: int
+    key: str
+    codec: str
+    content_type: str
+    raw_size: int
+    raw_sha256: str
+    stored_size: int
+    stored_sha256: str
+    stored_md5: str
+    staged: str = ""  # the staged file that has its bytes, and from which byte on
+    offset: int = 0
+
+    @property
+    def path(self) -> str:
+        """Where the log file lies."""
+        return f"{self.root.rstrip('/')}/{self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt(Record):
+    """What S3 answered to the put of one archive."""
+
+    key: str
+    outcome: Outcome
+    stored_size: int
+    stored_sha256: str  # as sent, which S3 checked
+    echoed_sha256: str | None = None  # as S3 gave it back; None when the key was taken already
+    etag: str | None = None
+    version_id: str | None = None
+
+
+def write_jsonl(path: Openable, records: Iterable[Record]) -> int:
+    """Write records, one a line; answer how many."""
+    count = 0
+    with path.open("wb") as file:
+        for record in records:
+            file.write(json.dumps(record.to_dict(), separators=(",", ":")).encode() + b"\n")
+            count += 1
+    return count
+
+
+def read_jsonl(path: Openable, kind: type[R]) -> Iterator[R]:
+    """Read back what `write_jsonl` wrote.
+
+    :raises StagingError: when the file is missing or a line isn't such a record
+    """
+    number = 0
+    try:
+        with path.open("rb") as file:
+            for number, line in enumerate(file, 1):  # noqa: B007
+                yield kind.from_dict(json.loads(line))
+    except FileNotFoundError:
+        raise StagingError(f"{path} is missing", hint="Clear the run's `collect` to make it anew.") from None
+    except (ValueError, TypeError, StagingError) as error:
+        raise StagingError(f"{path}, line {number}: {error}", hint="Clear the run's `collect`.") from None
+
+
+def manifest_body(partition: Partition, archives: Iterable[Archive]) -> bytes:
+    """The manifest of a partition's archives, as JSON.
+
+    The same archives give the same bytes, whatever the order, the run or the clock; so a second run of a day
+    puts the same key again, and adds nothing. Documented in manifest.schema.json.
+    """
+    entries = [
+        {
+            "key": archive.key,
+            "source": archive.source,
+            "path": archive.name,
+            "codec": archive.codec,
+            "part": archive.part,
+            "parts": archive.parts,
+            "file_size": archive.file_size,
+            "file_sha256": archive.file_sha256,
+            "raw_size": archive.raw_size,
+            "raw_sha256": archive.raw_sha256,
+            "stored_size": archive.stored_size,
+            "stored_sha256": archive.stored_sha256,
+        }
+        for archive in sorted(
+            archives, key=lambda archive: (archive.source, archive.name, archive.part, archive.key)
+        )
+    ]
+    head = {"format": MANIFEST_FORMAT, "partition": partition.key, "timezone": partition.timezone}
+    # One archive a line: a manifest can be read with grep, too.
+    lines = ",\n".join("  " + json.dumps(entry) for entry in entries)
+    return (json.dumps(head)[:-1] + ', "archives": [\n' + lines + "\n]}\n").encode()

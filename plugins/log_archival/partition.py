@@ -1,0 +1,106 @@
+"""The partition: the calendar day that a run archives, in the archive's time zone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
+from zoneinfo import ZoneInfo
+
+from log_archival.errors import SettingsError
+
+
+@dataclass(frozen=True)
+class Partition:
+    """One calendar day.
+
+    :param day: the day
+    :param timezone: the IANA name of the zone whose midnight bounds it, for example ``Europe/Paris``
+    """
+
+    day: date
+    timezone: str = "UTC"
+
+    @classmethod
+    def parse(cls, text: str, timezone: str = "UTC") -> Partition:
+        """Read ``2026-11-22``.
+
+        :raises SettingsError: for anything else, a time of day included: a partition is a whole day
+        """
+        try:
+            # strptime alone would take 2026-1-2, which would then name another Airflow partition key.
+            day = datetime.strptime(text, "%Y-%m-%d").date()  # noqa: DTZ007
+            if day.isoformat() != text:
+                raise ValueError(text)
+        except (TypeError, ValueError):
+            raise SettingsError(f"partition {text!r} is not a day such as 2026-11-22") from None
+        return cls(day, timezone)
+
+    @property
+    def key(self) -> str:
+        """The day as Airflow's partition key has it: ``2026-11-22``."""
+        return self.day.isoformat()
+
+    @property
+    def start(self) -> datetime:
+        """The first instant of the day. Days are not all 24 hours long, so `end` is not this plus 24 h."""
+        return datetime.combine(self.day, time.min, ZoneInfo(self.timezone))
+
+    @property
+    def end(self) -> datetime:
+        """The first instant after the day."""
+        return datetime.combine(self.day + timedelta(days=1), time.min, ZoneInfo(self.timezone))
+
+    def contains(self, mtime_ns: int) -> bool:
+        """Whether a modification time, in nanoseconds since the epoch, lies within the day."""
+        return _epoch_ns(self.start) <= mtime_ns < _epoch_ns(self.end)
+
+    def is_over(self, now: datetime) -> bool:
+        """Whether the day has ended at `now` (an aware datetime)."""
+        return now >= self.end
+
+
+def _epoch_ns(moment: datetime) -> int:
+    # Through integers: a float of the epoch can't hold nanoseconds.
+    return int((moment.astimezone(UTC) - datetime(1970, 1, 1, tzinfo=UTC)) / timedelta(microseconds=1)) * 1000
+
+
+def choose_partition(
+    *,
+    date_param: str | None,
+    partition_key: str | None,
+    logical_date: datetime | None,
+    timezone: str,
+) -> Partition:
+    """Say which day a run archives: its partition key, else the ``date`` param, else its logical date's day.
+
+    Never the wall clock: a backfill of March writes into March, whenever it runs.
+
+    :raises SettingsError: when the run names no day, or a partition key and a ``date`` that differ
+    """
+    if partition_key and date_param and partition_key != date_param:
+        raise SettingsError(
+            f"the run's partition key is {partition_key} and its `date` param {date_param}",
+            hint="Give one of them, or the same day twice.",
+        )
+    if partition_key or date_param:
+        return Partition.parse(partition_key or date_param or "", timezone)
+    if logical_date is not None:
+        return Partition(logical_date.astimezone(ZoneInfo(timezone)).date(), timezone)
+    raise SettingsError(
+        "the run names no day to archive: it has no partition key, no `date` param and no logical date",
+        hint="Trigger it with a partition key or with `date` set to a day such as 2026-11-22.",
+    )
+
+
+def require_over(partition: Partition, now: datetime, *, allow_open: bool = False) -> None:
+    """Refuse a day that is not over: its files still grow.
+
+    :param allow_open: archive it all the same, as it is now
+    :raises SettingsError: when the day is not over
+    """
+    if not allow_open and not partition.is_over(now):
+        raise SettingsError(
+            f"{partition.key} is not over in {partition.timezone} (now {now.astimezone(ZoneInfo(partition.timezone)):%Y-%m-%d %H:%M}),"
+            " so its log files may still grow",
+            hint="Wait for the day to end, or set the param `allow_open_day` to archive what is there so far.",
+        )
