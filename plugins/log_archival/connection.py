@@ -68,9 +68,7 @@ def role_settings(
     if not arn:
         wrong.append('the extra has no "role_arn"; write the RoleArn output of the archive account\'s stack')
     elif not match:
-        wrong.append(
-            f'"role_arn" is {arn!r}, which is not of the form arn:aws:iam::222222222222:role/LogWriterRole'
-        )
+        wrong.append(f'"role_arn" is {arn!r}, which is not of the form arn:aws:iam::222222222222:role/LogWriterRole')
 
     top, nested = extra.get("external_id"), kwargs.pop("ExternalId", None)
     external_id = top or nested
@@ -85,9 +83,7 @@ def role_settings(
     elif misplaced:
         wrong.append(f'"{misplaced[0]}" is not read by anything; write the external id as "external_id"')
     elif not external_id:
-        wrong.append(
-            'the extra has no "external_id"; write the one that the archive account\'s stack was given'
-        )
+        wrong.append('the extra has no "external_id"; write the one that the archive account\'s stack was given')
     elif not isinstance(external_id, str) or not _EXTERNAL_ID.fullmatch(external_id):
         # Not the value: it is meant to be known to two parties only.
         wrong.append('"external_id" has to be 2 to 1,224 letters, digits or any of _+=,.@:/-')
@@ -101,18 +97,14 @@ def role_settings(
     longest = 12 * 3600 if long_term_key else MAX_CHAINED_SECONDS
     if not isinstance(duration, int) or not 900 <= duration <= longest:
         why = "" if long_term_key else ", since a role that assumes a role gets an hour at most"
-        wrong.append(
-            f'"assume_role_kwargs"."DurationSeconds" is {duration!r}; it can be 900 to {longest}{why}'
-        )
+        wrong.append(f'"assume_role_kwargs"."DurationSeconds" is {duration!r}; it can be 900 to {longest}{why}')
 
     if not region:
         wrong.append('no region is known; write "region_name", for example "eu-west-1"')
     elif match:
         wanted = _PARTITION_REGIONS.get(match[1], "")
         known = next((part for part, start in _PARTITION_REGIONS.items() if region.startswith(start)), "aws")
-        if (wanted and not region.startswith(wanted)) or (
-            not wanted and match[1] == "aws" and known != "aws"
-        ):
+        if (wanted and not region.startswith(wanted)) or (not wanted and match[1] == "aws" and known != "aws"):
             wrong.append(f'"role_arn" is of the AWS partition {match[1]!r}, but the region is {region!r}')
     if bucket is not None and not _BUCKET.fullmatch(bucket):
         wrong.append(f"the bucket {bucket!r} can't be: 3 to 63 lower-case letters, digits, dots and dashes")
@@ -138,9 +130,7 @@ def require_bucket(bucket: str) -> str:
     :raises SettingsError: when no bucket can have it
     """
     if not _BUCKET.fullmatch(bucket):
-        raise SettingsError(
-            f"bucket {bucket!r} can't be: 3 to 63 lower-case letters, digits, dots and dashes"
-        )
+        raise SettingsError(f"bucket {bucket!r} can't be: 3 to 63 lower-case letters, digits, dots and dashes")
     return bucket
 
 

@@ -109,8 +109,7 @@ class CrossAccountS3Hook(S3Hook):
         # The external id is a shared secret of a kind: neither logs nor rendered fields should have it.
         mask_secret(role.external_id)
         wrapper.assume_role_kwargs = {
-            "RoleSessionName": self.session_name
-            or connection.session_name("-", "-", secrets.token_hex(8), 1),
+            "RoleSessionName": self.session_name or connection.session_name("-", "-", secrets.token_hex(8), 1),
             **role.assume_role_kwargs,
             "ExternalId": role.external_id,
             "Policy": connection.session_policy(
@@ -128,9 +127,7 @@ class CrossAccountS3Hook(S3Hook):
             s3={"payload_signing_enabled": False},
         )
         # What the connection's own config_kwargs say goes first.
-        wrapper.botocore_config = (
-            defaults.merge(wrapper.botocore_config) if wrapper.botocore_config else defaults
-        )
+        wrapper.botocore_config = defaults.merge(wrapper.botocore_config) if wrapper.botocore_config else defaults
         return role, wrapper
 
     def put(
@@ -255,7 +252,7 @@ class CrossAccountS3Hook(S3Hook):
             if start is not None:
                 body.seek(start)
             try:
-                answer: dict[str, Any] = self._client.put_object(
+                answer: dict[str, Any] = self.get_conn().put_object(
                     Bucket=self.bucket,
                     Key=key,
                     IfNoneMatch="*",
@@ -275,13 +272,12 @@ class CrossAccountS3Hook(S3Hook):
                     "XAmzContentChecksumMismatch",
                     "XAmzContentSHA256Mismatch",
                 ):
-                    raise _BadDigest(
-                        f"{attempt.where}: S3 got other bytes than the checksum says ({code})"
-                    ) from error
+                    raise _BadDigest(f"{attempt.where}: S3 got other bytes than the checksum says ({code})") from error
                 raise
             return answer
 
-        return self._explained(attempt, lambda: _unless_raced(send))
+        answer: dict[str, Any] | None = self._explained(attempt, lambda: _unless_raced(send))
+        return answer
 
     def _explained(self, attempt: Attempt, call: Callable[[], Any]) -> Any:
         """Permanent and passing errors part here, in one place."""

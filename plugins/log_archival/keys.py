@@ -51,9 +51,7 @@ class KeyTemplate:
         if not prefix.endswith("/") or not template.startswith(prefix):
             wrong = f"has to begin with the archive's prefix {prefix!r}, which ends with a slash"
         elif not all(directive in self._day_format for directive in ("%Y", "%m", "%d")):
-            wrong = (
-                "needs %Y, %m and %d in folders before its first {field}, so that each day has its own prefix"
-            )
+            wrong = "needs %Y, %m and %d in folders before its first {field}, so that each day has its own prefix"
         elif not all(_LITERAL.fullmatch(literal) for literal, _ in self._segments):
             wrong = "has a character that keys should not have"
         elif "//" in template or "/./" in template or "/../" in template:
@@ -129,8 +127,7 @@ class KeyTemplate:
     def _render(self, partition: Partition, fields: dict[str, str]) -> str:
         # Each literal is formatted by itself: a path that holds %Y is a path, not a directive.
         return "".join(
-            partition.day.strftime(literal) + (fields[name] if name else "")
-            for literal, name in self._segments
+            partition.day.strftime(literal) + (fields[name] if name else "") for literal, name in self._segments
         )
 
 

@@ -149,9 +149,7 @@ def manifest_body(partition: Partition, archives: Iterable[Archive]) -> bytes:
             "stored_size": archive.stored_size,
             "stored_sha256": archive.stored_sha256,
         }
-        for archive in sorted(
-            archives, key=lambda archive: (archive.source, archive.name, archive.part, archive.key)
-        )
+        for archive in sorted(archives, key=lambda archive: (archive.source, archive.name, archive.part, archive.key))
     ]
     head = {"format": MANIFEST_FORMAT, "partition": partition.key, "timezone": partition.timezone}
     # One archive a line: a manifest can be read with grep, too.

@@ -53,9 +53,7 @@ class FileSource:
         if not _NAME.fullmatch(self.name):
             raise SettingsError(f"source name {self.name!r} may have letters, digits, '.', '_' and '-' only")
         if self.pattern.startswith("/") or ".." in self.pattern.split("/"):
-            raise SettingsError(
-                f"source {self.name}: pattern {self.pattern!r} must stay below the source's path"
-            )
+            raise SettingsError(f"source {self.name}: pattern {self.pattern!r} must stay below the source's path")
         url = urlsplit(self.path)
         path = unquote(url.path) if url.scheme == "file" else self.path
         if url.scheme not in ("", "file") or (url.scheme and url.netloc not in ("", "localhost")):
@@ -85,9 +83,7 @@ class FileSource:
             if not stat.S_ISREG(status.st_mode):
                 self.skipped.append(f"{name}: not a regular file (links are not followed)")
             elif self.dated or partition.contains(status.st_mtime_ns):
-                files.append(
-                    LogFile(self.name, self.root, name, status.st_size, status.st_mtime_ns, status.st_ino)
-                )
+                files.append(LogFile(self.name, self.root, name, status.st_size, status.st_mtime_ns, status.st_ino))
         if len(files) < self.min_files:
             raise SourceError(
                 f"source {self.name}: {len(files)} files match {pattern!r} in {self.root}{by_time};"
@@ -104,9 +100,7 @@ class FileSource:
             fixed += 1
         depth = None if "**" in pattern else len(folders)
         start = "/".join(folders[:fixed])
-        if start and any(
-            os.path.islink(os.path.join(self.root, *folders[: count + 1])) for count in range(fixed)
-        ):
+        if start and any(os.path.islink(os.path.join(self.root, *folders[: count + 1])) for count in range(fixed)):
             self.skipped.append(f"{start}: a symbolic link (links are not followed)")
             return
         pending = [start]
