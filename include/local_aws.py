@@ -10,8 +10,8 @@ As a command, `python include/local_aws.py`: starts both accounts, prints the Ai
 runs until Ctrl-C.
 
 The accounts are served by MiniStack (from `.venv-aws`, see `local_aws_server.py`) on a free port of the
-loopback interface, with authentication on, and both CloudFormation templates are deployed into them exactly as
-they ship. Everything is kept in memory and in a temporary directory; when the process that started the server
+loopback interface, with authentication on, and both CloudFormation templates are deployed into them as they
+ship. Everything is kept in memory and in a temporary directory; when the process that started the server
 ends, so does the server. Neither the caller's AWS configuration nor its environment is read.
 """
 
@@ -73,8 +73,8 @@ class Session:
     def client(self, service: str, *, vpce: str | None = None, transport: str | None = None) -> Any:
         """A boto3 client.
 
-        vpce: the VPC endpoint id that the requests claim to come through; transport: `http`, or the TLS version
-        that they claim to come over, instead of 1.3. Both are features of `local_aws_server.py`.
+        vpce: the VPC endpoint id that the requests claim to come through; transport: `http`, or the TLS
+        version that they claim to come over, instead of 1.3. Both are features of `local_aws_server.py`.
         """
         client = _isolated_session().client(
             service,
@@ -119,8 +119,8 @@ class LocalAws:
     ) -> Iterator[LocalAws]:
         """Start both accounts and deploy both stacks; stop the server on leaving.
 
-        external_id: of the writer, made up when None. bucket: the archive's name. archive_parameters: parameters
-        of archive_account.yaml that differ from its defaults, with the reader role on unless switched off here.
+        external_id: of the writer, made up when None. bucket: the archive's name. archive_parameters: those
+        of archive_account.yaml that differ from its defaults; the reader role is on unless switched off here.
         directory: where the server's log and temporary files go, a temporary directory when None.
 
         Raises LocalAwsError with the end of the server's log when it does not start within a minute.
@@ -146,9 +146,7 @@ class LocalAws:
         """
         suffix = f"-{secrets.token_hex(4)}"
         aws = LocalAws(self.endpoint_url, self._root_secret, secrets.token_urlsafe(24))
-        aws._deploy(
-            f"log-archive{suffix}", suffix, archive_parameters or {}, archive_template, source_template
-        )
+        aws._deploy(f"log-archive{suffix}", suffix, archive_parameters or {}, archive_template, source_template)
         return aws
 
     @property
@@ -168,7 +166,7 @@ class LocalAws:
         return self._root(SOURCE_ACCOUNT).client(service)
 
     def archive_client(self, service: str) -> Any:
-        """A client of the archive account's root, whom MiniStack lets past every policy: to look around with."""
+        """A client of the archive account's root, whom MiniStack lets past every policy: to look around."""
         return self._root(ARCHIVE_ACCOUNT).client(service)
 
     def airflow_client(self, service: str) -> Any:
@@ -197,7 +195,7 @@ class LocalAws:
         """Assume the writer role as Airflow's user does.
 
         external_id: None sends none, "" the agreed one. policy: a session policy. role_arn, caller: another
-        role, another caller. arguments: further ones of AssumeRole. Raises botocore's ClientError when refused.
+        role, another caller. arguments: more of AssumeRole's. Raises botocore's ClientError when refused.
         """
         external_id = self.external_id if external_id == "" else external_id
         if external_id is not None:
@@ -285,23 +283,27 @@ class LocalAws:
                 "ReaderExternalId": self.reader_external_id,
                 **settings,
             }
-        outputs = self._stack(
+        outputs = self.stack(
             ARCHIVE_ACCOUNT, f"log-archive{suffix}", archive_template or "archive_account.yaml", settings
         )
         self.external_id = settings["ExternalId"]
         self.bucket, self.role_arn = outputs["BucketName"], outputs["RoleArn"]
         self.reader_role_arn = outputs.get("ReaderRoleArn", "")
-        self._stack(
+        self.stack(
             SOURCE_ACCOUNT,
             f"log-writer{suffix}",
             source_template or "source_account.yaml",
             {"RoleArn": self.role_arn, "AirflowUserName": airflow},
         )
 
-    def _stack(
+    def stack(
         self, account: str, name: str, template: str | Mapping[str, Any], parameters: Mapping[str, str]
     ) -> dict[str, str]:
-        """Create a stack and return its outputs. Raises LocalAwsError with the events that failed."""
+        """Create a stack in an account and return its outputs.
+
+        template: a file name in `cloudformation/`, a template's text or a template as a dict. Raises
+        LocalAwsError with the events that failed.
+        """
         if isinstance(template, str) and template.endswith(".yaml"):
             body = (TEMPLATES / template).read_text()
         else:
@@ -325,9 +327,8 @@ class LocalAws:
                     for event in events
                     if event["ResourceStatus"].endswith("_FAILED")
                 ]
-                raise LocalAwsError(
-                    f"stack {name} of account {account} ended as {stack['StackStatus']}: " + "; ".join(failed)
-                )
+                status = f"stack {name} of account {account} ended as {stack['StackStatus']}: "
+                raise LocalAwsError(status + "; ".join(failed))
             time.sleep(0.01)
 
 
@@ -349,7 +350,7 @@ def _server(directory: Path, root_secret: str) -> Iterator[str]:
         raise LocalAwsError(f"{_PYTHON} is missing: run `make install`, which installs MiniStack there")
     directory.mkdir(parents=True, exist_ok=True)
     log = directory / "local_aws.log"
-    # The socket listens before the server exists: no one else can take the port, and early requests wait.
+    # The socket listens before the server exists: no one else can take the port, early requests wait.
     with socket.create_server(("127.0.0.1", 0)) as listener, log.open("wb") as output:
         port = listener.getsockname()[1]
         environment = {

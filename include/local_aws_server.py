@@ -1,13 +1,13 @@
 """MiniStack, with the gaps closed through which the shipped policies could not be enforced here.
 
-`local_aws.py` runs this file with the Python of `.venv-aws`; nothing imports it. MiniStack is a local stand-in
-for AWS. What it does not know of S3 and IAM, and what the templates in `cloudformation/` rely on, is added below
-by wrapping its functions, one comment for each gap. Nothing is loosened but the transport:
+`local_aws.py` runs this file with the Python of `.venv-aws`; nothing imports it. MiniStack is a local
+stand-in for AWS. What it does not know of S3 and IAM, and what the templates in `cloudformation/` rely on, is
+added by wrapping its functions, one comment for each gap. Nothing is loosened but the transport:
 
-The requests arrive over plain HTTP on the loopback interface. So that the templates' TLS statements can be kept
-and tested, this server *says* of each request that it came over TLS 1.3, unless the request's header
-`x-local-transport` names another transport: `http`, or a TLS version such as `1.1`. In the same way `x-local-vpce`
-names the VPC endpoint through which a request came. Both headers exist on this server only.
+The requests arrive over plain HTTP on the loopback interface. So that the templates' TLS statements can be
+kept and tested, this server *says* of each request that it came over TLS 1.3, unless the request's header
+`x-local-transport` names another transport: `http`, or a TLS version such as `1.1`. In the same way
+`x-local-vpce` names the VPC endpoint through which a request came. Both headers exist on this server only.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import re
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 from urllib.parse import parse_qs
 from xml.etree import ElementTree
@@ -50,9 +50,8 @@ async def app(scope: dict[str, Any], receive: Any, send: Any) -> None:
     """The ASGI application: remembers what was asked for, then lets MiniStack answer."""
     if scope["type"] == "http":
         query = parse_qs(scope.get("query_string", b"").decode(), keep_blank_values=True)
-        headers = {
-            name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]
-        }
+        headers = {name.decode().lower(): value.decode("latin-1") for name, value in scope["headers"]}
+        headers = s3._merge_hoisted_amz_headers(headers, query)  # a presigned URL has them in its query
         _request.set({"method": scope["method"], "path": scope["path"], "query": query, "headers": headers})
     await ministack.app(scope, receive, send)
 
@@ -71,8 +70,8 @@ def _condition_keys(request: dict[str, Any], action: str) -> dict[str, Any]:
     if action in ("s3:PutObject", "s3:PutObjectAcl"):
         keys |= {f"s3:{name}": headers.get(name) or None for name in _WRITE_KEYS}
     if action == "s3:PutObject":
-        # Gap: unknown to MiniStack, and with it the rule that a put without If-None-Match is denied. True for what
-        # makes an object (PutObject, CopyObject, PostObject, CompleteMultipartUpload), false for the steps of a
+        # Gap: unknown to MiniStack, and with it the denial of a put without If-None-Match. True for
+        # what makes an object (PutObject, CopyObject, CompleteMultipartUpload), false for the other steps of a
         # multipart upload, which cannot carry If-None-Match.
         step = "uploads" in query or (method == "PUT" and "uploadId" in query)
         keys["s3:objectcreationoperation"] = str(not step).lower()
@@ -101,14 +100,10 @@ def _resolve_condition_key(original: Callable[[str, Any], Any]) -> Callable[[str
     return resolve
 
 
-def _additional_checks(
-    original: Callable[..., list[tuple[str, str]]],
-) -> Callable[..., list[tuple[str, str]]]:
-    """Gap: a put that names an ACL, tags or a retention, or that KMS encrypts, needs more than s3:PutObject."""
+def _additional_checks(original: Callable[..., Any]) -> Callable[..., Any]:
+    """Gap: a put with an ACL, tags or a retention, or that KMS encrypts, needs more than s3:PutObject."""
 
-    def checks(
-        method: str, path: str, headers: dict[str, str], body: bytes, query: Any
-    ) -> list[tuple[str, str]]:
+    def checks(method: str, path: str, headers: dict[str, str], body: bytes, query: dict[str, Any]) -> Any:
         found = original(method, path, headers, body, query)
         if iam_actions._s3_action(method, path, query) != "PutObject":
             return found
@@ -164,7 +159,7 @@ def _create_multipart_upload(original: Callable[..., Any]) -> Callable[..., Any]
 
 
 def _dispatch(original: Callable[..., Any]) -> Callable[..., Any]:
-    """Gap: ExpectedBucketOwner is ignored, so a put into a stranger's bucket of the same name would go through."""
+    """Gap: ExpectedBucketOwner is ignored, so a put into a stranger's bucket would go through."""
 
     def dispatch(method: str, bucket: str, key: str, headers: dict[str, str], *rest: Any) -> Any:
         expected = headers.get("x-amz-expected-bucket-owner")
@@ -178,9 +173,7 @@ def _dispatch(original: Callable[..., Any]) -> Callable[..., Any]:
 def _assume_role(original: Callable[..., Any]) -> Callable[..., Any]:
     """Gap: DurationSeconds may exceed the role's MaxSessionDuration, and the hour of a chained role."""
 
-    async def handle(
-        method: str, path: str, headers: dict[str, str], body: bytes, query: dict[str, Any]
-    ) -> Any:
+    async def handle(method: str, path: str, headers: dict[str, str], body: bytes, query: dict[str, Any]) -> Any:
         asked = {name: values[0] for name, values in parse_qs(body.decode(errors="replace")).items()}
         if asked.get("Action") == "AssumeRole" and asked.get("DurationSeconds", "").isdigit():
             account, _, name = asked.get("RoleArn", "").removeprefix("arn:aws:iam::").partition(":role/")
@@ -188,11 +181,7 @@ def _assume_role(original: Callable[..., Any]) -> Callable[..., Any]:
             chained = sts.extract_access_key_id(headers, query) in sts._sessions
             limit = 3600 if chained else role.get("MaxSessionDuration", 3600)
             if int(asked["DurationSeconds"]) > limit:
-                rule = (
-                    "the 1 hour session limit for roles assumed by role chaining"
-                    if chained
-                    else ("the MaxSessionDuration set for this role")
-                )
+                rule = "the 1 hour limit of role chaining" if chained else "the role's MaxSessionDuration"
                 message = f"The requested DurationSeconds exceeds {rule}."
                 return sts._error(400, "ValidationError", message, ns="sts")
         return await original(method, path, headers, body, query)
@@ -212,35 +201,27 @@ def _xml(name: str, value: Any) -> ElementTree.Element:
     return element
 
 
-def _bucket_settings(original: Callable[..., Any]) -> Callable[..., Any]:
-    """Gap: MiniStack's CloudFormation leaves out a bucket's encryption, ownership, lifecycle and Object Lock."""
+def _bucket_bodies(properties: dict[str, Any]) -> Iterator[tuple[Callable[[str, bytes], Any], Any]]:
+    """The S3 operations, each with its body, for the properties that MiniStack's CloudFormation leaves out."""
+    if encryption := properties.get("BucketEncryption"):
+        defaults = [rule["ServerSideEncryptionByDefault"] for rule in encryption["ServerSideEncryptionConfiguration"]]
+        rules = [{"ApplyServerSideEncryptionByDefault": default} for default in defaults]
+        yield s3._put_bucket_encryption, _xml("ServerSideEncryptionConfiguration", {"Rule": rules})
+    if ownership := properties.get("OwnershipControls"):
+        yield s3._put_bucket_ownership_controls, _xml("OwnershipControls", {"Rule": ownership["Rules"]})
+    if lifecycle := properties.get("LifecycleConfiguration"):
+        rules = [{"ID": rule.pop("Id"), "Filter": {"Prefix": ""}, **rule} for rule in map(dict, lifecycle["Rules"])]
+        yield s3._put_bucket_lifecycle, _xml("LifecycleConfiguration", {"Rule": rules})
+    if lock := properties.get("ObjectLockConfiguration"):
+        yield s3._put_object_lock_configuration, _xml("ObjectLockConfiguration", lock)
+
+
+def _bucket_settings(original: Callable[..., Any], properties_at: int) -> Callable[..., Any]:
+    """Gap: a bucket's encryption, ownership, lifecycle and Object Lock are not deployed by CloudFormation."""
 
     def provision(*arguments: Any) -> Any:
         name, attributes = original(*arguments)
-        properties = arguments[1] if len(arguments) == 3 else arguments[2]
-        bodies: list[tuple[Callable[[str, bytes], Any], ElementTree.Element]] = []
-        if encryption := properties.get("BucketEncryption"):
-            rules = [
-                {"ApplyServerSideEncryptionByDefault": rule["ServerSideEncryptionByDefault"]}
-                for rule in encryption["ServerSideEncryptionConfiguration"]
-            ]
-            bodies.append(
-                (s3._put_bucket_encryption, _xml("ServerSideEncryptionConfiguration", {"Rule": rules}))
-            )
-        if ownership := properties.get("OwnershipControls"):
-            bodies.append(
-                (s3._put_bucket_ownership_controls, _xml("OwnershipControls", {"Rule": ownership["Rules"]}))
-            )
-        if lifecycle := properties.get("LifecycleConfiguration"):
-            rules = [
-                {"ID": rule["Id"], "Filter": {"Prefix": ""}} | {k: v for k, v in rule.items() if k != "Id"}
-                for rule in lifecycle["Rules"]
-            ]
-            settings = _xml("LifecycleConfiguration", {"Rule": rules})
-            bodies.append((s3._put_bucket_lifecycle, settings))
-        if lock := properties.get("ObjectLockConfiguration"):
-            bodies.append((s3._put_object_lock_configuration, _xml("ObjectLockConfiguration", lock)))
-        for put, body in bodies:
+        for put, body in _bucket_bodies(arguments[properties_at]):
             body.set("xmlns", s3.S3_NS)
             status, _, text = put(name, ElementTree.tostring(body))
             if status >= 300:
@@ -259,8 +240,8 @@ def close_the_gaps() -> None:
     s3._dispatch = _dispatch(s3._dispatch)
     sts.handle_request = _assume_role(sts.handle_request)
     bucket = provisioners._RESOURCE_HANDLERS["AWS::S3::Bucket"]
-    bucket["create"] = _bucket_settings(bucket["create"])
-    bucket["update"] = _bucket_settings(bucket["update"])
+    bucket["create"] = _bucket_settings(bucket["create"], properties_at=1)
+    bucket["update"] = _bucket_settings(bucket["update"], properties_at=2)
 
 
 def _die_with(parent: int) -> None:
@@ -271,7 +252,7 @@ def _die_with(parent: int) -> None:
 
 
 def main() -> None:
-    """Serve on the socket whose file descriptor is the first argument, for the process that the second names."""
+    """Serve on the socket with the file descriptor argv[1], as long as the parent process argv[2] lives."""
     descriptor, parent = (int(argument) for argument in sys.argv[1:3])
     threading.Thread(target=_die_with, args=(parent,), daemon=True).start()
     close_the_gaps()
