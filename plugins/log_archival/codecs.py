@@ -223,7 +223,7 @@ def decompress(stored: IO[bytes], codec: Codec) -> Iterator[bytes]:
             reader = stored
         while data := reader.read(CHUNK):
             yield data
-    except (zstandard.ZstdError, OSError, EOFError, zlib.error) as error:
+    except (zstandard.ZstdError, OSError, EOFError, zlib.error, isal_zlib.error) as error:  # type: ignore[misc]
         # OSError is gzip's BadGzipFile, too.
         raise VerificationError(f"does not decompress as {codec.name}: {error}") from error
 

@@ -33,7 +33,7 @@ DEFAULT_ACL = "bucket-owner-full-control"
 DEFAULT_CONN_ID = "log_archive"
 #: Bodies up to this size are sent as bytes, with no "Expect: 100-continue" and so without a round trip of its own.
 #: Larger ones ask first, and are not sent at all when the key is taken.
-SEND_AT_ONCE = 8 * CHUNK
+SEND_AT_ONCE = 4 * CHUNK
 
 
 class CrossAccountS3Hook(S3Hook):
@@ -246,13 +246,14 @@ class CrossAccountS3Hook(S3Hook):
             prefix=self.prefix,
         )
         body = arguments["Body"]
+        client: Any = self.get_conn()
         start = None if isinstance(body, bytes) else body.tell()
 
         def send() -> dict[str, Any] | None:
             if start is not None:
                 body.seek(start)
             try:
-                answer: dict[str, Any] = self.get_conn().put_object(
+                answer: dict[str, Any] = client.put_object(
                     Bucket=self.bucket,
                     Key=key,
                     IfNoneMatch="*",

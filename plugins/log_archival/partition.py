@@ -99,8 +99,9 @@ def require_over(partition: Partition, now: datetime, *, allow_open: bool = Fals
     :raises SettingsError: when the day is not over
     """
     if not allow_open and not partition.is_over(now):
+        here = now.astimezone(ZoneInfo(partition.timezone))
         raise SettingsError(
-            f"{partition.key} is not over in {partition.timezone} (now {now.astimezone(ZoneInfo(partition.timezone)):%Y-%m-%d %H:%M}),"
-            " so its log files may still grow",
+            f"{partition.key} is not over in {partition.timezone} (it is {here:%Y-%m-%d %H:%M} there), so its log files"
+            " may still grow",
             hint="Wait for the day to end, or set the param `allow_open_day` to archive what is there so far.",
         )

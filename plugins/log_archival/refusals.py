@@ -16,10 +16,10 @@ _ARCHIVE, _SOURCE = (
 #: Codes that a later try can't change.
 _PERMANENT = {
     "AccessDenied", "AllAccessDisabled", "AccountProblem", "InvalidAccessKeyId", "SignatureDoesNotMatch",
-    "InvalidClientTokenId", "ExpiredToken", "ExpiredTokenException", "InvalidToken", "NoSuchBucket", "PermanentRedirect",
-    "AuthorizationHeaderMalformed", "IllegalLocationConstraintException", "MalformedPolicyDocument",
-    "PackedPolicyTooLarge", "RegionDisabledException", "ValidationError", "InvalidArgument", "InvalidRequest",
-    "EntityTooLarge", "KeyTooLongError", "NotImplemented", "MethodNotAllowed", "InvalidBucketName",
+    "InvalidClientTokenId", "ExpiredToken", "ExpiredTokenException", "InvalidToken", "NoSuchBucket",
+    "PermanentRedirect", "AuthorizationHeaderMalformed", "IllegalLocationConstraintException",
+    "MalformedPolicyDocument", "PackedPolicyTooLarge", "RegionDisabledException", "ValidationError",
+    "InvalidArgument", "InvalidRequest", "EntityTooLarge", "KeyTooLongError", "NotImplemented", "MethodNotAllowed", "InvalidBucketName",
     "KMS.DisabledException", "KMS.NotFoundException", "KMS.KMSInvalidStateException", "UnrecognizedClientException",
 }  # fmt: skip
 
@@ -61,7 +61,7 @@ def _hint(attempt: Attempt, code: str, said: str) -> str:
         "NoSuchBucket": "Is the bucket's name right, and is the archive account's stack deployed in this region?",
         "404": "Is the bucket's name right, and is the archive account's stack deployed in this region?",
         "PermanentRedirect": 'The bucket is in another region: set "region_name" in the connection\'s extra.',
-        "AuthorizationHeaderMalformed": 'The bucket is in another region: set "region_name" in the connection\'s extra.',
+        "AuthorizationHeaderMalformed": 'The bucket is in another region: set the connection\'s "region_name".',
         "ExpiredToken": "The credentials that the connection starts from have expired; renew them.",
         "ExpiredTokenException": "The credentials that the connection starts from have expired; renew them.",
     }.get(code, "Check the connection's credentials, its region and the bucket.")

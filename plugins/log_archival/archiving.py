@@ -1,0 +1,216 @@
+"""The work between a file and its receipt: compress into staging, or straight into the put."""
+
+from __future__ import annotations
+
+import io
+import logging
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import IO, Any
+
+from log_archival import codecs
+from log_archival.errors import SourceError
+from log_archival.hook import SEND_AT_ONCE, CrossAccountS3Hook
+from log_archival.keys import KeyTemplate
+from log_archival.model import Archive, LogFile, Receipt, Record
+from log_archival.partition import Partition
+from log_archival.sources import open_log_file
+from log_archival.staging import PackWriter, StagingPath, staged_bytes
+from log_archival.work import Progress, concurrently, cores
+
+log = logging.getLogger(__name__)
+
+#: A sink, where it lies, and from which byte on.
+Place = tuple[IO[bytes], str, int]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How files become archives."""
+
+    partition: Partition
+    keys: KeyTemplate
+    codec: codecs.Codec = codecs.ZSTD
+    part_size: int = codecs.DEFAULT_PART_SIZE
+
+    def archive(
+        self, file: LogFile, open_part: Callable[[int], AbstractContextManager[Place]], *, threads: int = 1
+    ) -> list[Archive]:
+        """Compress one file.
+
+        :param open_part: gives the place for part 1, 2, …
+        :raises SourceError: when the file can't be read, or changes while it is read
+        """
+        places: list[Place] = []
+
+        @contextmanager
+        def sink(number: int) -> Iterator[IO[bytes]]:
+            with open_part(number) as place:
+                places.append(place)
+                yield place[0]
+
+        with open_log_file(file) as stream:
+            codec = codecs.codec_for(self.codec, stream.peek(8) if isinstance(stream, io.BufferedReader) else b"")
+            result = codecs.compress(
+                stream, codec, sink, size_hint=file.size, part_size=self.part_size, threads=threads
+            )
+        whole = len(result.parts) == 1
+        return [
+            Archive(
+                source=file.source, root=file.root, name=file.name,
+                file_size=result.size, file_mtime_ns=file.mtime_ns, file_sha256=result.sha256,
+                part=number, parts=len(result.parts),
+                key=self.keys.archive_key(
+                    self.partition, source=file.source, name=file.name, digest=part.raw_sha256,
+                    codec_suffix=codec.suffix, part=None if whole else number,
+                ),
+                codec=codec.name, content_type=codec.content_type,
+                raw_size=part.raw_size, raw_sha256=part.raw_sha256,
+                stored_size=part.stored_size, stored_sha256=part.stored_sha256, stored_md5=part.stored_md5,
+                staged=place[1], offset=place[2],
+            )
+            for number, (part, place) in enumerate(zip(result.parts, places, strict=True), 1)
+        ]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Failure(Record):
+    """A file that could not be archived, and why."""
+
+    source: str
+    name: str
+    error: str
+
+
+def compress_batch(
+    recipe: Recipe, files: list[LogFile], folder: StagingPath, number: int
+) -> tuple[list[Archive], list[Failure]]:
+    """Compress a batch into staging, several files at a time.
+
+    A file that can't be read doesn't stop the others: it is answered as a failure.
+
+    :param folder: the run's staging folder
+    :param number: the batch's number; what an earlier try of it staged is overwritten
+    """
+    workers = min(cores(), max(1, len(files)))
+    writers = [PackWriter(folder, f"data-{number:04d}-{worker}") for worker in range(workers)]
+    progress = Progress(log, "compressed", sum(file.size for file in files))
+    free = list(writers)
+
+    def one(file: LogFile) -> list[Archive] | Failure:
+        writer = free.pop()
+        try:
+            archives = recipe.archive(
+                file, lambda _: writer.part(large=file.size > SEND_AT_ONCE), threads=cores() // workers
+            )
+        except SourceError as error:
+            log.error("%s", error)
+            return Failure(file.source, file.name, str(error))
+        finally:
+            free.append(writer)
+        progress.add(1, file.size, sum(archive.stored_size for archive in archives))
+        return archives
+
+    archives: list[Archive] = []
+    failures: list[Failure] = []
+    try:
+        for _, result in concurrently(one, _largest_first(files), workers):
+            if isinstance(result, Failure):
+                failures.append(result)
+            else:
+                archives.extend(result)
+    finally:
+        for writer in writers:
+            writer.close()
+    progress.done()
+    return sorted(archives, key=lambda archive: (archive.staged, archive.offset)), failures
+
+
+def put_staged(hook: CrossAccountS3Hook, archives: list[Archive], *, content_addressed: bool) -> list[Receipt]:
+    """Put staged archives, many at once; answer their receipts.
+
+    :raises LogArchivalError: at the first put that fails; the others under way are waited for
+    """
+    hook.assume()
+    progress = Progress(log, "put", sum(archive.raw_size for archive in archives))
+
+    def one(archive: Archive) -> Receipt:
+        body = staged_bytes(archive, SEND_AT_ONCE)
+        with nullcontext() if isinstance(body, bytes) else body:
+            receipt = put_archive(hook, archive, body, content_addressed=content_addressed)
+        progress.add(archive.part == 1, archive.raw_size, archive.stored_size)
+        return receipt
+
+    receipts = [receipt for _, receipt in concurrently(one, archives, hook.connections)]
+    progress.done()
+    return receipts
+
+
+def put_archive(
+    hook: CrossAccountS3Hook, archive: Archive, body: bytes | IO[bytes], *, content_addressed: bool
+) -> Receipt:
+    """Put one archive; the object carries what is needed to check it by itself."""
+    return hook.put(
+        archive.key,
+        body,
+        content_type=archive.content_type,
+        sha256=archive.stored_sha256,
+        size=archive.stored_size,
+        metadata={"raw-sha256": archive.raw_sha256, "raw-size": str(archive.raw_size)},
+        content_addressed=content_addressed,
+    )
+
+
+def archive_files(
+    hook: CrossAccountS3Hook, recipe: Recipe, files: list[LogFile], *, temporary: str | None = None
+) -> tuple[list[Archive], list[Receipt], list[Failure]]:
+    """Compress and put in one go: while some files are compressed, others are sent.
+
+    :param temporary: the folder for archives too large to hold in memory; the system's by default
+    :raises LogArchivalError: at the first put that fails
+    """
+    hook.assume()
+    workers = min(cores(), max(1, len(files)))
+    progress = Progress(log, "archived", sum(file.size for file in files))
+    failures: list[Failure] = []
+
+    def compressed(file: LogFile) -> list[tuple[Archive, IO[bytes]]]:
+        bodies: list[IO[bytes]] = []
+
+        @contextmanager
+        def place(_: int) -> Iterator[Place]:
+            # Closed by whoever puts it.
+            body: Any = tempfile.TemporaryFile(dir=temporary) if file.size > SEND_AT_ONCE else io.BytesIO()  # noqa: SIM115
+            bodies.append(body)
+            yield body, "", 0
+
+        try:
+            archives = recipe.archive(file, place, threads=cores() // workers)
+        except SourceError as error:
+            log.error("%s", error)
+            failures.append(Failure(file.source, file.name, str(error)))
+            return []
+        return list(zip(archives, bodies, strict=True))
+
+    def put(job: tuple[Archive, IO[bytes]]) -> tuple[Archive, Receipt]:
+        archive, body = job
+        with body:
+            body.seek(0)
+            receipt = put_archive(hook, archive, body, content_addressed=recipe.keys.content_addressed)
+        progress.add(archive.part == 1, archive.raw_size, archive.stored_size)
+        return archive, receipt
+
+    def jobs() -> Iterator[tuple[Archive, IO[bytes]]]:
+        for _, made in concurrently(compressed, _largest_first(files), workers):
+            yield from made
+
+    done = [result for _, result in concurrently(put, jobs(), hook.connections)]
+    progress.done()
+    return [archive for archive, _ in done], [receipt for _, receipt in done], failures
+
+
+def _largest_first(files: Iterable[LogFile]) -> list[LogFile]:
+    # A large file that comes last would leave all cores but one idle.
+    return sorted(files, key=lambda file: -file.size)

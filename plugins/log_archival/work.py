@@ -1,0 +1,97 @@
+"""Many small jobs at once, and words about how far they are."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from typing import TypeVar
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+def cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def concurrently(job: Callable[[T], R], items: Iterable[T], workers: int) -> Iterator[tuple[T, R]]:
+    """Run a job for each item in threads; give the results as they come.
+
+    Items are taken as workers become free, so that a long or lazy iterable is never held in memory. At the first
+    error no more are begun, and it is raised when those under way have ended.
+    """
+    with ThreadPoolExecutor(workers) as pool:
+        pending: dict[Future[R], T] = {}
+        iterator = iter(items)
+        more = True
+        while True:
+            while more and len(pending) < 2 * workers:
+                try:
+                    item = next(iterator)
+                except StopIteration:
+                    more = False
+                else:
+                    pending[pool.submit(job, item)] = item
+            if not pending:
+                return
+            done, _ = wait(pending, return_when=FIRST_COMPLETED)
+            for future in done:
+                try:
+                    result = future.result()
+                except BaseException:
+                    for other in pending:
+                        other.cancel()
+                    raise
+                yield pending.pop(future), result
+
+
+class Progress:
+    """Says in the log, now and then, how far a long job is.
+
+    :param log: where to
+    :param verb: what is done: ``compressed``
+    :param total: how many raw bytes there are in all
+    :param every: seconds between two lines
+    """
+
+    def __init__(self, log: logging.Logger, verb: str, total: int, every: float = 10) -> None:
+        self.log, self.verb, self.total, self.every = log, verb, total, every
+        self.files = self.raw = self.stored = 0
+        self._lock = threading.Lock()
+        self._start = self._said = time.monotonic()
+
+    def add(self, files: int, raw: int, stored: int) -> None:
+        """Count what was done."""
+        with self._lock:
+            self.files += files
+            self.raw += raw
+            self.stored += stored
+            now = time.monotonic()
+            if now - self._said >= self.every:
+                self._said = now
+                self._say(now)
+
+    def done(self) -> None:
+        """Say the last line."""
+        self._say(time.monotonic())
+
+    def _say(self, now: float) -> None:
+        rate = self.raw / max(now - self._start, 1e-3) / 1e6
+        self.log.info(
+            "%s %s files, %s of %s (%.0f MB/s), stored %s",
+            self.verb, f"{self.files:,}", human(self.raw), human(self.total), rate, human(self.stored),
+        )  # fmt: skip
+
+
+def human(size: float) -> str:
+    """A size in bytes for people: ``12.3 MB``."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if size < 1000:
+            return f"{size:.0f} B" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1000
+    return f"{size:.1f} TB"
