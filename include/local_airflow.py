@@ -25,19 +25,24 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from datetime import time as clock
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, NoReturn
+from urllib.parse import urlsplit
 
+# The API that tasks talk to gets a process and port of its own. In one process, on SQLite, it and the REST
+# API block each other: the audit log's write holds up the event loop until the database is free, and what a
+# task has just written is only committed when that loop gets to it.
 COMPONENTS = {
     # --skip-serve-logs: the API server reads the task logs from the same disk; no port of its own for them.
     "scheduler": ["scheduler", "--skip-serve-logs"],
     "dag-processor": ["dag-processor"],
-    "api-server": ["api-server"],
+    "api-server": ["api-server", "--apps", "core"],
+    "execution-api": ["api-server", "--apps", "execution", "--port", "{execution_port}"],
 }
 FINISHED = {"success", "failed"}
 # What a clean environment takes over from the caller. AWS_*, AIRFLOW*, PYTHON*, proxies and HOME stay out.
@@ -78,7 +83,7 @@ def airflow_environment(
         }
         for index, folder in enumerate(folders)
     ]
-    port = free_port()
+    port, execution_port = free_ports(2)
     url = f"http://127.0.0.1:{port}"
     settings: dict[str, dict[str, object]] = {
         "core": {
@@ -91,7 +96,7 @@ def airflow_environment(
             "dags_are_paused_at_creation": False,
             "fernet_key": keys["fernet"],
             "test_connection": "Enabled",
-            "execution_api_server_url": f"{url}/execution/",
+            "execution_api_server_url": f"http://127.0.0.1:{execution_port}/execution/",
             "simple_auth_manager_users": "admin:admin",
             "simple_auth_manager_passwords_file": _password_file(home, keys["password"]),
             "min_serialized_dag_update_interval": 1,
@@ -104,8 +109,11 @@ def airflow_environment(
             "secret_key": keys["api"],
         },
         "api_auth": {"jwt_secret": keys["jwt"]},
+        # A worker that misses the end of its task (it closed its pipes, but hadn't exited yet when the worker
+        # looked) sleeps this long before it looks again; by default 5 seconds.
+        "workers": {"min_heartbeat_interval": 1},
         # SQLite has one writer at a time: wait for it instead of failing after the default of 5 seconds.
-        "database": {"sql_alchemy_conn": f"sqlite:///{home / 'airflow.db'}?timeout=60"},
+        "database": {"sql_alchemy_conn": f"sqlite:///{home / 'airflow.db'}?timeout=15"},
         "logging": {"base_log_folder": home / "logs", "colored_console_log": False},
         "scheduler": {"scheduler_idle_sleep_time": 0.2, "scheduler_heartbeat_sec": 1},
         "dag_processor": {
@@ -134,12 +142,13 @@ def airflow_environment(
     return environment | dict(extra or {})
 
 
-def free_port() -> int:
-    """A TCP port of 127.0.0.1 that nobody listens on now."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port
+def free_ports(number: int) -> list[int]:
+    """Different TCP ports of 127.0.0.1 that nobody listens on now."""
+    with ExitStack() as stack:
+        listeners = [stack.enter_context(socket.socket()) for _ in range(number)]
+        for listener in listeners:
+            listener.bind(("127.0.0.1", 0))
+        return [listener.getsockname()[1] for listener in listeners]
 
 
 def _secrets(home: Path) -> dict[str, str]:
@@ -199,9 +208,7 @@ class LocalAirflow:
         :raises LocalAirflowError: with the import errors, or the end of the log that says why.
         """
         begin = time.monotonic()
-        env = airflow_environment(
-            home, dags=dags, plugins=plugins, connections=connections, extra=environment
-        )
+        env = airflow_environment(home, dags=dags, plugins=plugins, connections=connections, extra=environment)
         airflow = cls(home.resolve(), env)
         try:
             airflow._spawn()
@@ -285,6 +292,8 @@ class LocalAirflow:
 
     def _readiness(self, wanted: set[str]) -> tuple[str, str]:
         """What is still missing and whose log tells why; empty when all is there."""
+        import httpx
+
         health = self.api("GET", "/monitor/health")
         for part in ("metadatabase", "scheduler", "dag_processor"):
             if health[part]["status"] != "healthy":
@@ -296,6 +305,11 @@ class LocalAirflow:
         parsed = {dag["dag_id"] for dag in self.api("GET", "/dags?limit=100")["dags"]}
         if missing := wanted - parsed:
             return f"no DAG {', '.join(sorted(missing))} among {sorted(parsed)}", "dag-processor"
+        try:  # it is built by its first request: better now than within the first task
+            execution = self.environment["AIRFLOW__CORE__EXECUTION_API_SERVER_URL"]
+            httpx.get(f"{execution}health/ping", timeout=60, trust_env=False).raise_for_status()
+        except httpx.HTTPError as error:
+            return f"the API for the tasks doesn't answer: {error}", "execution-api"
         return "", ""
 
     def _tail_with_title(self, component: str) -> str:
@@ -407,9 +421,7 @@ class LocalAirflow:
         :returns: run id to "success" or "failed", in the order asked for.
         :raises LocalAirflowError: when time is up, with the states of the runs and their task instances.
         """
-        run_ids = (
-            self._backfill_runs[runs] if isinstance(runs, int) else [runs] if isinstance(runs, str) else runs
-        )
+        run_ids = self._backfill_runs[runs] if isinstance(runs, int) else [runs] if isinstance(runs, str) else runs
         deadline, reported = time.monotonic() + timeout, None
         while True:
             states = {run_id: str(self.run(dag_id, run_id)["state"]) for run_id in run_ids}
@@ -445,17 +457,13 @@ class LocalAirflow:
             if not page["task_instances"] or len(found) >= page["total_entries"]:
                 return found
 
-    def task_log(
-        self, dag_id: str, run_id: str, task_id: str, map_index: int = -1, try_number: int = 1
-    ) -> str:
+    def task_log(self, dag_id: str, run_id: str, task_id: str, map_index: int = -1, try_number: int = 1) -> str:
         """What a task logged, a line an event, with its fields as `name=value` behind it."""
         path = f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/logs/{try_number}"
         content = self.api("GET", f"{path}?map_index={map_index}&full_content=true")["content"]
         return "\n".join(_log_line(entry) for entry in content)
 
-    def xcom(
-        self, dag_id: str, run_id: str, task_id: str, map_index: int = -1, key: str = "return_value"
-    ) -> Any:
+    def xcom(self, dag_id: str, run_id: str, task_id: str, map_index: int = -1, key: str = "return_value") -> Any:
         """A value that a task pushed."""
         path = f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/xcomEntries/{key}"
         return self.api("GET", f"{path}?map_index={map_index}&deserialize=true")["value"]
@@ -483,8 +491,10 @@ def _supervise(home: Path) -> int:
     _migrate()
     children: dict[int, str] = {}
     try:
+        execution_port = str(urlsplit(os.environ["AIRFLOW__CORE__EXECUTION_API_SERVER_URL"]).port)
         for name, arguments in COMPONENTS.items():
-            children[_fork(arguments, home / f"{name}.log")] = name
+            command = [argument.format(execution_port=execution_port) for argument in arguments]
+            children[_fork(command, home / f"{name}.log")] = name
         while not select.select([sys.stdin], [], [], 0.5)[0]:
             for pid, name in children.items():
                 if os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT):

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import stat
+import subprocess
+import sys
 import textwrap
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import date
 from pathlib import Path
 
 import psutil
 import pytest
 
+import local_airflow
 from local_airflow import LocalAirflow, LocalAirflowError, airflow_environment
 
 pytestmark = pytest.mark.airflow
@@ -56,10 +61,7 @@ CALLERS = {
 @pytest.fixture(scope="module")
 def airflow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalAirflow]:
     root = tmp_path_factory.mktemp("airflow")
-    folders = {"dags": root / "dags", "plugins": root / "plugins"}
-    for folder in folders.values():
-        folder.mkdir()
-    (folders["dags"] / "days.py").write_text(textwrap.dedent(DAG))
+    folders = _folders(root, "days.py", textwrap.dedent(DAG))
     with pytest.MonkeyPatch.context() as patch:
         for name, value in CALLERS.items():
             patch.setenv(name, value)
@@ -110,9 +112,7 @@ def test_a_manual_run_of_a_partition(airflow: LocalAirflow) -> None:
     run = airflow.trigger(DAG_ID, partition_key="2026-11-22")
     assert airflow.wait(DAG_ID, run, timeout=30) == {run: "success"}
 
-    tasks = {
-        (task["task_id"], task["map_index"]): task["state"] for task in airflow.task_instances(DAG_ID, run)
-    }
+    tasks = {(task["task_id"], task["map_index"]): task["state"] for task in airflow.task_instances(DAG_ID, run)}
     assert tasks == {("numbers", -1): "success", ("say", 0): "success", ("say", 1): "success"}
     seen = airflow.xcom(DAG_ID, run, "say", 0)
     assert seen["key"] == "2026-11-22"
@@ -136,9 +136,7 @@ def test_secrets_stay_out_of_repr_and_logs(airflow: LocalAirflow) -> None:
     texts = [repr(airflow), *(path.read_text(errors="replace") for path in airflow.home.rglob("*.log"))]
     assert len(texts) > 4
     assert not [secret for secret in hidden for text in texts if secret in text]
-    modes = {
-        stat.S_IMODE((airflow.home / name).stat().st_mode) for name in ("secrets.json", "passwords.json")
-    }
+    modes = {stat.S_IMODE((airflow.home / name).stat().st_mode) for name in ("secrets.json", "passwords.json")}
     assert modes == {0o600}
 
 
@@ -153,13 +151,56 @@ def test_a_home_keeps_its_secrets_and_its_folders_become_bundles(tmp_path: Path)
 
 
 def test_a_broken_dag_is_reported_and_nothing_keeps_running(tmp_path: Path) -> None:
-    (tmp_path / "dags").mkdir()
-    (tmp_path / "plugins").mkdir()
-    (tmp_path / "dags" / "broken.py").write_text("from airflow.sdk import dag, nonsense_name\n")
+    folders = _folders(tmp_path, "broken.py", "from airflow.sdk import dag, nonsense_name")
     with pytest.raises(LocalAirflowError, match=r"(?s)can't be imported:\s*broken\.py: .*nonsense_name"):
-        LocalAirflow.start(
-            tmp_path / "home", dags=tmp_path / "dags", plugins=tmp_path / "plugins", wanted=["broken"]
-        )
-    assert [
-        child.cmdline() for child in psutil.Process().children() if str(tmp_path) in child.cmdline()
-    ] == []
+        LocalAirflow.start(tmp_path / "home", **folders, wanted=["broken"])
+    assert _processes_of(tmp_path / "home") == []
+
+
+def test_airflow_ends_with_the_process_that_started_it(tmp_path: Path) -> None:
+    folders = _folders(tmp_path, "idle.py", "from airflow.sdk import DAG\ndag = DAG('idle', schedule=None)")
+    script = f"""
+from pathlib import Path
+from local_airflow import LocalAirflow
+airflow = LocalAirflow.start(
+    Path({str(tmp_path / "home")!r}),
+    dags=Path({str(folders["dags"])!r}),
+    plugins=Path({str(folders["plugins"])!r}),
+    wanted=["idle"],
+    timeout=40,
+)
+print("ready", flush=True)
+input()
+"""
+    include = str(Path(local_airflow.__file__).parent)
+    with subprocess.Popen(
+        [sys.executable, "-c", script],
+        env={**os.environ, "PYTHONPATH": include},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    ) as starter:
+        assert starter.stdout
+        assert starter.stdout.readline() == b"ready\n"
+        running = _processes_of(tmp_path / "home")
+        assert len(running) > len(local_airflow.COMPONENTS)
+        starter.kill()
+        _, alive = psutil.wait_procs(running, timeout=20)
+    assert alive == []
+
+
+def _folders(root: Path, name: str, code: str) -> dict[str, Path]:
+    folders = {"dags": root / "dags", "plugins": root / "plugins"}
+    for folder in folders.values():
+        folder.mkdir()
+    (folders["dags"] / name).write_text(code)
+    return folders
+
+
+def _processes_of(home: Path) -> list[psutil.Process]:
+    """All processes of an Airflow; every one works in its home."""
+    found = []
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            if process.cwd() == str(home.resolve()):
+                found.append(process)
+    return found
