@@ -16,7 +16,8 @@ from typing import Any
 from airflow.exceptions import AirflowFailException
 from airflow.sdk import BaseOperator, Context
 
-from log_archival import archiving, codecs, connection, verification
+from log_archival import archiving, codecs, connection, staging, verification
+from log_archival.collecting import COLLECTED
 from log_archival.errors import LogArchivalError, SettingsError, SourceError, StagingError, VerificationError
 from log_archival.hook import DEFAULT_ACL, DEFAULT_CONN_ID, CrossAccountS3Hook
 from log_archival.keys import DEFAULT_KEY, KeyTemplate
@@ -130,7 +131,7 @@ class CrossAccountPutOperator(ArchiveOperator):
     :param staged: ``{"plan": path}``, what the compress task returned
     :param paths: a path or glob, or several (templated); ``**`` goes across folders
     :param source: the name under which the files are archived, for `paths`
-    :param root: keys and restored files have the path below this; by default, what the paths have in common
+    :param root: keys and restored files have the path below this; by default, the folder that the globs spell out
     :param codec: ``zstd``, ``gzip`` or ``none``; files that are compressed already stay as they are
     :param part_size: a stored object has at most this many bytes; larger files are cut at line ends
     :param min_files: fewer files than this are an error
@@ -200,7 +201,7 @@ class CrossAccountPutOperator(ArchiveOperator):
 class VerifyArchiveOperator(ArchiveOperator):
     """Verifies a run, puts its manifest, and clears its staging.
 
-    :param staging: the run's staging folder (templated)
+    :param staging: the staging root (templated); the run has a folder of its own in it
     :param tier: ``receipts``: what S3 acknowledged is what was collected; ``probe``: and every key is taken, asked
         with nothing but PutObject, what is missing is put again; ``read``: and the objects are looked at with a
         second connection
@@ -238,7 +239,8 @@ class VerifyArchiveOperator(ArchiveOperator):
                 raise SettingsError(f"tier {self.tier!r} is unknown; there are receipts, probe and read")
             partition = self.day(context)
             hook = self.hook(context, partition)
-            run = read_run(StagingPath(self.staging))
+            folder = staging.run_folder(self.staging, context["ti"].dag_id, context["ti"].run_id)
+            run = read_run(folder)
             problems = verification.check_records(run, partition, self.keys)
             found, restored = verification.check_objects(hook, run, tier=self.tier)
             problems += found
@@ -246,7 +248,7 @@ class VerifyArchiveOperator(ArchiveOperator):
             if problems:
                 raise VerificationError(
                     _listed(problems, f"{partition.key}: {len(problems)} problems in {len(run.archives)} archives"),
-                    hint=f"The staged data are kept in {self.staging}; no manifest was put.",
+                    hint=f"The staged data are kept in {folder}; no manifest was put.",
                 )
             manifest = put_manifest(hook, self.keys, partition, run.archives, context)
             summary = verification.summarize(run, receipts, self.tier)
@@ -255,7 +257,7 @@ class VerifyArchiveOperator(ArchiveOperator):
                 partition.key, self.tier, verification.KNOWN[self.tier], verification.table(summary),
             )  # fmt: skip
             if not self.keep_staging:
-                StagingPath(self.staging).remove()
+                folder.remove()
             return {
                 "partition": partition.key, "verified": len(run.archives),
                 "manifest": manifest.key, "manifest_outcome": manifest.outcome, **summary,
@@ -267,12 +269,12 @@ def read_run(folder: StagingPath) -> verification.Run:
 
     :raises StagingError: when a file is missing, damaged, or nothing was collected
     """
-    numbers = [name.removeprefix("batch-").removesuffix(".jsonl") for name in folder.names("batch-")]
-    if not (folder / "collected").path.exists():
+    if not (folder / COLLECTED).path.exists():
         raise StagingError(
             f"{folder} is not there, or was cleared after an earlier verification",
-            hint="Clear the run's `collect` with its downstream tasks to archive the day again; nothing is added twice.",
+            hint="Clear the run's `collect` and what follows it to archive the day again; nothing is added twice.",
         )
+    numbers = [name.removeprefix("batch-").removesuffix(".jsonl") for name in folder.names("batch-")]
     run = verification.Run([], [], [], [])
     for number in numbers:
         run.files += read_jsonl(folder / f"batch-{number}.jsonl", LogFile)
@@ -313,7 +315,9 @@ def find_files(
         raise SourceError(f"source {source}: {len(found)} files match {globs}; at least {min_files} are expected")
     if not found:
         return []
-    base = os.path.abspath(root) if root else os.path.commonpath([os.path.dirname(path) for path in found])
+    # By default what the patterns spell out, not what the found files share: that would change from day to day,
+    # and the keys with it.
+    base = os.path.abspath(root) if root else os.path.commonpath([_fixed_folder(pattern) for pattern in globs])
     _ = FileSource(source, base).root  # checks the name
     files = []
     for path in found:
@@ -323,6 +327,13 @@ def find_files(
         name = os.path.relpath(path, base)
         files.append(LogFile(source, base, name, status.st_size, status.st_mtime_ns, status.st_ino))
     return files
+
+
+def _fixed_folder(pattern: str) -> str:
+    folder = os.path.dirname(os.path.abspath(pattern))
+    while glob.has_magic(folder):
+        folder = os.path.dirname(folder)
+    return folder
 
 
 def _listed(problems: Sequence[object], headline: str, most: int = 50) -> str:

@@ -19,7 +19,8 @@ _PERMANENT = {
     "InvalidClientTokenId", "ExpiredToken", "ExpiredTokenException", "InvalidToken", "NoSuchBucket",
     "PermanentRedirect", "AuthorizationHeaderMalformed", "IllegalLocationConstraintException",
     "MalformedPolicyDocument", "PackedPolicyTooLarge", "RegionDisabledException", "ValidationError",
-    "InvalidArgument", "InvalidRequest", "EntityTooLarge", "KeyTooLongError", "NotImplemented", "MethodNotAllowed", "InvalidBucketName",
+    "InvalidArgument", "InvalidRequest", "EntityTooLarge", "KeyTooLongError", "NotImplemented",
+    "MethodNotAllowed", "InvalidBucketName",
     "KMS.DisabledException", "KMS.NotFoundException", "KMS.KMSInvalidStateException", "UnrecognizedClientException",
 }  # fmt: skip
 

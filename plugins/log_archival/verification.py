@@ -243,7 +243,7 @@ def table(summary: dict[str, Any]) -> str:
 
 #: What each tier knows, in words that promise no more.
 KNOWN = {
-    "receipts": "S3 acknowledged every archive under the checksum of its bytes; nobody looked whether it is still there",
+    "receipts": "S3 acknowledged every archive under its checksum; nobody looked whether it is still there",
     "probe": "every key is taken, as only its own archive could have taken it; nobody has read the objects",
     "read checksums": "every object is there with the size and the SHA-256 that it was sent with",
     "read bytes": "every object was downloaded, decompressed and hashed",
