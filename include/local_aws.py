@@ -17,78 +17,35 @@ ends, so does the server. Neither the caller's AWS configuration nor its environ
 
 from __future__ import annotations
 
-import functools
 import json
-import os
 import secrets
 import shlex
-import socket
-import subprocess
+import signal
 import sys
 import tempfile
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import boto3
-import botocore.session
-from botocore.config import Config
-from botocore.configprovider import BOTOCORE_DEFAUT_SESSION_VARIABLES, ConstantProvider
+from local_aws_clients import REGION, Credentials, Session
+from local_aws_process import READY_SECONDS, LocalAwsError, serve
+
+__all__ = [
+    "ARCHIVE_ACCOUNT",
+    "REGION",
+    "SOURCE_ACCOUNT",
+    "TEMPLATES",
+    "Credentials",
+    "LocalAws",
+    "LocalAwsError",
+    "Session",
+]
 
 SOURCE_ACCOUNT = "111111111111"
 ARCHIVE_ACCOUNT = "222222222222"
-REGION = "eu-central-1"
 TEMPLATES = Path(__file__).parent / "cloudformation"
-READY_SECONDS = 60.0  # a start takes about 2 s; a machine under load gets time
-_SERVER = Path(__file__).with_name("local_aws_server.py")
-_PYTHON = Path(__file__).parents[1] / ".venv-aws" / "bin" / "python"
-_SERVICES = "cloudformation,iam,kms,organizations,s3,sts"
-
-
-class LocalAwsError(RuntimeError):
-    """The local accounts could not be started, or a stack could not be deployed."""
-
-
-@dataclass(frozen=True)
-class Credentials:
-    """An access key, with a token when it is a session's. Only the key's id is ever shown."""
-
-    access_key: str
-    secret_key: str = field(repr=False)
-    token: str | None = field(default=None, repr=False)
-
-
-@dataclass(frozen=True)
-class Session:
-    """Makes clients that act as somebody in one of the local accounts."""
-
-    endpoint_url: str
-    credentials: Credentials
-
-    def client(self, service: str, *, vpce: str | None = None, transport: str | None = None) -> Any:
-        """A boto3 client.
-
-        vpce: the VPC endpoint id that the requests claim to come through; transport: `http`, or the TLS
-        version that they claim to come over, instead of 1.3. Both are features of `local_aws_server.py`.
-        """
-        client = _isolated_session().client(
-            service,
-            region_name=REGION,
-            endpoint_url=self.endpoint_url,
-            aws_access_key_id=self.credentials.access_key,
-            aws_secret_access_key=self.credentials.secret_key,
-            aws_session_token=self.credentials.token,
-            config=Config(retries={"total_max_attempts": 1}, connect_timeout=5, read_timeout=60, proxies={}),
-        )
-        claims = {"x-local-vpce": vpce, "x-local-transport": transport}
-        headers = {name: value for name, value in claims.items() if value is not None}
-        client.meta.events.register("before-send", lambda request, **_: request.headers.update(headers))
-        return client
 
 
 class LocalAws:
@@ -127,7 +84,7 @@ class LocalAws:
         """
         with tempfile.TemporaryDirectory(prefix="local-aws-", ignore_cleanup_errors=True) as scratch:
             root_secret = secrets.token_urlsafe(32)
-            with _server(Path(directory or scratch), root_secret) as endpoint_url:
+            with serve(Path(directory or scratch), root_secret, REGION) as endpoint_url:
                 aws = cls(endpoint_url, root_secret, external_id or secrets.token_urlsafe(24))
                 parameters = {"CreateReaderRole": "true", **(archive_parameters or {})}
                 aws._deploy(bucket, "", parameters, None, None)
@@ -332,83 +289,9 @@ class LocalAws:
             time.sleep(0.01)
 
 
-@functools.cache
-def _isolated_session() -> Any:
-    """A boto3 session with botocore's defaults: no configuration file, profile or variable of the caller's."""
-    core = botocore.session.Session()
-    settings = core.get_component("config_store")
-    for name, (_, _, default, _) in BOTOCORE_DEFAUT_SESSION_VARIABLES.items():
-        value = os.devnull if name in ("config_file", "credentials_file") else default
-        settings.set_config_provider(name, ConstantProvider(value))
-    return boto3.Session(botocore_session=core)
-
-
-@contextmanager
-def _server(directory: Path, root_secret: str) -> Iterator[str]:
-    """Run MiniStack and yield its URL."""
-    if not _PYTHON.exists():
-        raise LocalAwsError(f"{_PYTHON} is missing: run `make install`, which installs MiniStack there")
-    directory.mkdir(parents=True, exist_ok=True)
-    log = directory / "local_aws.log"
-    # The socket listens before the server exists: no one else can take the port, early requests wait.
-    with socket.create_server(("127.0.0.1", 0)) as listener, log.open("wb") as output:
-        port = listener.getsockname()[1]
-        environment = {
-            "AUTH": "true",
-            "AWS_ACCESS_KEY_ID": "rootkey",
-            "AWS_SECRET_ACCESS_KEY": root_secret,
-            "BIND_HOST": "127.0.0.1",
-            "GATEWAY_PORT": str(port),
-            "HOME": str(directory),
-            "LOG_LEVEL": "WARNING",
-            "MINISTACK_REGION": REGION,
-            "PATH": os.defpath,
-            "S3_DATA_DIR": str(directory / "s3"),
-            "SERVICES": _SERVICES,
-            "STATE_DIR": str(directory / "state"),
-            "TMPDIR": str(directory),
-        }
-        process = subprocess.Popen(
-            [str(_PYTHON), "-I", str(_SERVER), str(listener.fileno()), str(os.getpid())],
-            cwd=directory,
-            env=environment,
-            pass_fds=[listener.fileno()],
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-        )
-        url = f"http://127.0.0.1:{port}"
-        try:
-            _wait_until_ready(process, url, log)
-            yield url
-        finally:
-            process.terminate()
-            try:
-                process.wait(timeout=5)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-
-
-def _wait_until_ready(process: subprocess.Popen[bytes], url: str, log: Path) -> None:
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    deadline = time.monotonic() + READY_SECONDS
-    problem = "it does not answer"
-    while time.monotonic() < deadline:
-        if process.poll() is not None:
-            problem = f"it ended with exit status {process.returncode}"
-            break
-        try:
-            with opener.open(f"{url}/_ministack/health", timeout=1):
-                return
-        except (urllib.error.URLError, TimeoutError, ConnectionError):
-            time.sleep(0.05)
-    tail = "\n".join(log.read_text(errors="replace").splitlines()[-20:])
-    raise LocalAwsError(f"the local AWS accounts did not start: {problem}. The end of {log}:\n{tail}")
-
-
 def main() -> None:
-    """Serve both accounts until Ctrl-C."""
+    """Serve both accounts until Ctrl-C or SIGTERM."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     with LocalAws.start() as aws:
         print(f"Two AWS accounts at {aws.endpoint_url}: source {SOURCE_ACCOUNT}, archive {ARCHIVE_ACCOUNT}.")
         print(f"The archive is s3://{aws.bucket}/logs/. The Airflow connections:\n")

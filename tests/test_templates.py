@@ -12,7 +12,7 @@ import pytest
 import yaml
 from botocore.exceptions import ClientError
 
-from local_aws import ARCHIVE_ACCOUNT, REGION, SOURCE_ACCOUNT, TEMPLATES, LocalAws, Session
+from local_aws import ARCHIVE_ACCOUNT, REGION, SOURCE_ACCOUNT, TEMPLATES, LocalAws, LocalAwsError, Session
 
 OWNERS_ACL = "bucket-owner-full-control"
 CUSTOMER_KEY = {"SSECustomerAlgorithm": "AES256", "SSECustomerKey": "k" * 32}
@@ -593,7 +593,21 @@ def test_the_bucket_outlives_its_stack(aws: LocalAws) -> None:
     cloudformation.delete_stack(StackName=deployed.bucket)
     cloudformation.get_waiter("stack_delete_complete").wait(StackName=deployed.bucket, WaiterConfig={"Delay": 1})
     assert aws.archive_client("s3").head_object(Bucket=deployed.bucket, Key="logs/x")
+    assert aws.archive_client("s3").get_bucket_policy(Bucket=deployed.bucket)["Policy"]
     assert refusal(deployed.assume) == "AccessDenied"
+
+
+def test_a_failed_deployment_leaves_no_bucket_behind(aws: LocalAws) -> None:
+    template = load("archive_account.yaml")
+    allow = {"Effect": "Allow", "Action": "s3:*", "Resource": "*"}
+    properties = {"PolicyName": "x", "Users": ["nobody"], "PolicyDocument": {"Statement": [allow]}}
+    broken = {"Type": "AWS::IAM::Policy", "DependsOn": "ArchivePolicy", "Properties": properties}
+    template["Resources"]["Broken"] = broken
+    bucket = f"log-archive-{secrets.token_hex(4)}"
+    with pytest.raises(LocalAwsError, match=r"Broken: .*nobody"):
+        aws.deploy({"BucketName": bucket}, archive_template=template)
+    assert refusal(aws.archive_client("s3").head_bucket, Bucket=bucket) == "404"
+    assert aws.deploy({"BucketName": bucket}).bucket == bucket
 
 
 def test_every_statement_has_a_test_and_a_name_of_its_own() -> None:

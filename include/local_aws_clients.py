@@ -1,0 +1,63 @@
+"""boto3 clients of the local AWS accounts, which nothing of the caller's AWS configuration reaches."""
+
+from __future__ import annotations
+
+import functools
+import os
+from dataclasses import dataclass, field
+from typing import Any
+
+import boto3
+import botocore.session
+from botocore.config import Config
+from botocore.configprovider import BOTOCORE_DEFAUT_SESSION_VARIABLES, ConstantProvider
+
+REGION = "eu-central-1"
+
+
+@dataclass(frozen=True)
+class Credentials:
+    """An access key, with a token when it is a session's. Only the key's id is ever shown."""
+
+    access_key: str
+    secret_key: str = field(repr=False)
+    token: str | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True)
+class Session:
+    """Makes clients that act as somebody in one of the local accounts."""
+
+    endpoint_url: str
+    credentials: Credentials
+
+    def client(self, service: str, *, vpce: str | None = None, transport: str | None = None) -> Any:
+        """A boto3 client.
+
+        vpce: the VPC endpoint id that the requests claim to come through; transport: `http`, or the TLS
+        version that they claim to come over, instead of 1.3. Both are features of `local_aws_server.py`.
+        """
+        client = _isolated_session().client(
+            service,
+            region_name=REGION,
+            endpoint_url=self.endpoint_url,
+            aws_access_key_id=self.credentials.access_key,
+            aws_secret_access_key=self.credentials.secret_key,
+            aws_session_token=self.credentials.token,
+            config=Config(retries={"total_max_attempts": 1}, connect_timeout=5, read_timeout=60, proxies={}),
+        )
+        claims = {"x-local-vpce": vpce, "x-local-transport": transport}
+        headers = {name: value for name, value in claims.items() if value is not None}
+        client.meta.events.register("before-send", lambda request, **_: request.headers.update(headers))
+        return client
+
+
+@functools.cache
+def _isolated_session() -> Any:
+    """A boto3 session with botocore's defaults: no configuration file, profile or variable of the caller's."""
+    core = botocore.session.Session()
+    settings = core.get_component("config_store")
+    for name, (_, _, default, _) in BOTOCORE_DEFAUT_SESSION_VARIABLES.items():
+        value = os.devnull if name in ("config_file", "credentials_file") else default
+        settings.set_config_provider(name, ConstantProvider(value))
+    return boto3.Session(botocore_session=core)
