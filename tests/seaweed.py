@@ -123,9 +123,9 @@ class Seaweed:
         :param kwargs: further arguments of AssumeRole, for example ``Policy``.
         """
         user = {"aws_access_key_id": self.user_access_key, "aws_secret_access_key": self.user_secret_key}
-        answer = self.client("sts", **user).assume_role(
-            RoleArn=self.role_arn, RoleSessionName=session_name, **kwargs
-        )["Credentials"]
+        answer = self.client("sts", **user).assume_role(RoleArn=self.role_arn, RoleSessionName=session_name, **kwargs)[
+            "Credentials"
+        ]
         return self.client(
             aws_access_key_id=answer["AccessKeyId"],
             aws_secret_access_key=answer["SecretAccessKey"],
@@ -155,9 +155,7 @@ def _command(home: Path, ports: dict[str, int]) -> list[str]:
     weed = Path(sys.executable).with_name("weed")
     program = str(weed) if weed.exists() else shutil.which("weed")
     if program is None:
-        raise RuntimeError(
-            f"no SeaweedFS: {weed} does not exist; install requirements-dev.txt (make install)"
-        )
+        raise RuntimeError(f"no SeaweedFS: {weed} does not exist; install requirements-dev.txt (make install)")
     options = {
         "dir": home,
         "ip": "127.0.0.1",

@@ -71,9 +71,7 @@ def test_refuses_a_body_with_another_checksum_and_keeps_nothing(store: Seaweed, 
 
 
 @pytest.mark.parametrize("arguments", [{}, {"ExternalId": "agreed"}], ids=["plain", "external id"])
-def test_a_role_session_may_put_logs_and_nothing_else(
-    store: Seaweed, bucket: str, arguments: dict[str, str]
-) -> None:
+def test_a_role_session_may_put_logs_and_nothing_else(store: Seaweed, bucket: str, arguments: dict[str, str]) -> None:
     client = store.assume(**arguments)
     key = f"logs/2026/11/22/session-{len(arguments)}"
     client.put_object(Bucket=bucket, Key=key, Body=BODY, ACL="bucket-owner-full-control")
@@ -116,11 +114,7 @@ def test_listens_on_this_machine_only(store: Seaweed) -> None:
     links = [str(entry.readlink()) for entry in Path(f"/proc/{store.pid}/fd").iterdir()]
     inodes = {link.removeprefix("socket:[").removesuffix("]") for link in links}
     listening = "0A"
-    rows = [
-        row.split()
-        for table in ("tcp", "tcp6")
-        for row in Path(f"/proc/net/{table}").read_text().splitlines()
-    ]
+    rows = [row.split() for table in ("tcp", "tcp6") for row in Path(f"/proc/net/{table}").read_text().splitlines()]
     addresses = {row[1].split(":")[0] for row in rows if row[3] == listening and row[9] in inodes}
     assert addresses == {"0100007F"}
 
