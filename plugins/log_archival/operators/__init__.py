@@ -1,0 +1,7 @@
+"""The operators, for this project's DAGs and anybody else's."""
+
+from log_archival.operators.base import failing_at_once, run_partition
+from log_archival.operators.put import CrossAccountPutOperator
+from log_archival.operators.verify import VerifyArchiveOperator
+
+__all__ = ["CrossAccountPutOperator", "VerifyArchiveOperator", "failing_at_once", "run_partition"]

@@ -1,0 +1,104 @@
+"""VerifyArchiveOperator."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+from airflow.sdk import Context
+
+from log_archival import archiving, staging, verification
+from log_archival.collecting import COLLECTED
+from log_archival.errors import SettingsError, StagingError, VerificationError
+from log_archival.model import Archive, LogFile, Receipt, read_jsonl
+from log_archival.operators.base import ArchiveOperator, failing_at_once, listed, put_manifest
+from log_archival.staging import StagingPath
+
+log = logging.getLogger(__name__)
+
+
+class VerifyArchiveOperator(ArchiveOperator):
+    """Verifies a run, puts its manifest, and clears its staging.
+
+    :param staging: the staging root (templated); the run has a folder of its own in it
+    :param tier: ``receipts``: what S3 acknowledged is what was collected; ``probe``: and every key is taken, asked
+        with nothing but PutObject, what is missing is put again; ``read``: and the objects are looked at with a
+        second connection
+    :param depth: for ``read``: ``checksums`` (HeadObject) or ``bytes`` (every byte is downloaded)
+    :param read_conn_id: for ``read``: a connection that may read
+    :param keep_staging: leave the staged data where they are
+    :returns: the summary: by source and in all, files, objects, bytes, how many were new, already there or restored
+    """
+
+    template_fields: Sequence[str] = (*ArchiveOperator.template_fields, "staging", "tier", "depth")
+    ui_color = "#dff2e1"
+
+    def __init__(
+        self,
+        *,
+        bucket: str,
+        staging: str,
+        tier: str = "probe",
+        depth: str = "checksums",
+        read_conn_id: str | None = None,
+        keep_staging: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(bucket=bucket, **kwargs)
+        self.staging = staging
+        self.tier = tier
+        self.depth = depth
+        self.read_conn_id = read_conn_id
+        self.keep_staging = keep_staging
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        """Verify; see the class."""
+        with failing_at_once():
+            if self.tier not in ("receipts", "probe", "read"):
+                raise SettingsError(f"tier {self.tier!r} is unknown; there are receipts, probe and read")
+            partition = self.day(context)
+            hook = self.hook(context, partition)
+            folder = staging.run_folder(self.staging, context["ti"].dag_id, context["ti"].run_id)
+            run = read_run(folder)
+            problems = verification.check_records(run, partition, self.keys)
+            found, restored = verification.check_objects(hook, run, tier=self.tier)
+            problems += found
+            receipts = verification.outcomes(run, restored)
+            if problems:
+                raise VerificationError(
+                    listed(problems, f"{partition.key}: {len(problems)} problems in {len(run.archives)} archives"),
+                    hint=f"The staged data are kept in {folder}; no manifest was put.",
+                )
+            manifest = put_manifest(hook, self.keys, partition, run.archives, context)
+            summary = verification.summarize(run, receipts, self.tier)
+            log.info(
+                "verified %s at tier %s: %s\n%s",
+                partition.key, self.tier, verification.KNOWN[self.tier], verification.table(summary),
+            )  # fmt: skip
+            if not self.keep_staging:
+                folder.remove()
+            return {
+                "partition": partition.key, "verified": len(run.archives),
+                "manifest": manifest.key, "manifest_outcome": manifest.outcome, **summary,
+            }  # fmt: skip
+
+
+def read_run(folder: StagingPath) -> verification.Run:
+    """Read what the run's tasks wrote down.
+
+    :raises StagingError: when a file is missing, damaged, or nothing was collected
+    """
+    if not (folder / COLLECTED).path.exists():
+        raise StagingError(
+            f"{folder} is not there, or was cleared after an earlier verification",
+            hint="Clear the run's `collect` and what follows it to archive the day again; nothing is added twice.",
+        )
+    numbers = [name.removeprefix("batch-").removesuffix(".jsonl") for name in folder.names("batch-")]
+    run = verification.Run([], [], [], [])
+    for number in numbers:
+        run.files += read_jsonl(folder / f"batch-{number}.jsonl", LogFile)
+        run.archives += read_jsonl(folder / f"plan-{number}.jsonl", Archive)
+        run.failures += read_jsonl(folder / f"failed-{number}.jsonl", archiving.Failure)
+        run.receipts += read_jsonl(folder / f"receipts-{number}.jsonl", Receipt)
+    return run
