@@ -63,12 +63,13 @@ class Seaweed:
 
     @staticmethod
     @contextlib.contextmanager
-    def start(directory: Path | None = None, *, memory_mib: int = 256) -> Iterator[Seaweed]:
+    def start(directory: Path | None = None, *, memory_mib: int = 1024) -> Iterator[Seaweed]:
         """Start a server on free ports of 127.0.0.1 and stop it at the end of the block.
 
         :param directory: where to make the temporary folder of its data, for example on a tmpfs; by default
             the system's place for temporary files. Everything in it is removed at the end.
-        :param memory_mib: the server's soft memory limit (Go's GOMEMLIMIT), MiB.
+        :param memory_mib: the server's soft memory limit (Go's GOMEMLIMIT), MiB. With 256 it spends half of its
+            CPU on collecting garbage during large puts; with 1024 it stays near 550 MiB and is twice as fast.
         :raises RuntimeError: the server ended or wasn't ready in time; with the end of its log.
         """
         with tempfile.TemporaryDirectory(prefix="seaweed-", dir=directory) as name:
