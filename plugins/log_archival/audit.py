@@ -1,0 +1,141 @@
+"""Verify a day, a month or everything: manifests against objects, objects against manifests, days against a range."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import date, timedelta
+from itertools import groupby
+from typing import Any
+
+from log_archival.manifest import Entry, Manifest, is_manifest, merged
+from log_archival.reader import ArchiveReader, Depth, Finding, StoredObject
+
+# The folders that name the day, whatever stands around the numbers: 2026/11/22/, dt=2026-11-22/, year=2026/month=11/…
+_DAY = re.compile(r"(?:[^/]*/)*?[^/]*?(\d{4})[^/\d]*/?[^/\d]*(\d{2})[^/\d]*/?[^/\d]*(\d{2})[^/\d]*/")
+# What a run leaves that asks whether it may write: empty objects, only on servers that ignore checksums.
+_PROBES = ("_probe-", "_canary-")
+
+
+@dataclass
+class Report:
+    """What verification found. Sizes in bytes."""
+
+    depth: Depth
+    days: set[date] = field(default_factory=set)  # that have a manifest
+    manifests: int = 0
+    files: int = 0
+    archives: int = 0
+    raw_size: int = 0
+    stored_size: int = 0
+    findings: list[Finding] = field(default_factory=list)
+
+    @property
+    def problems(self) -> list[Finding]:
+        """What is wrong."""
+        return [finding for finding in self.findings if not finding.note]
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing is wrong."""
+        return not self.problems
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return {
+            "ok": self.ok,
+            "depth": self.depth,
+            "days": [day.isoformat() for day in sorted(self.days)],
+            "manifests": self.manifests,
+            "files": self.files,
+            "archives": self.archives,
+            "raw_size": self.raw_size,
+            "stored_size": self.stored_size,
+            "problems": [finding.to_dict() for finding in self.problems],
+            "notes": [finding.to_dict() for finding in self.findings if finding.note],
+        }
+
+
+def verify(
+    reader: ArchiveReader,
+    prefix: str,
+    *,
+    depth: Depth = "checksums",
+    first: date | None = None,
+    last: date | None = None,
+    workers: int = 16,
+    on_progress: Callable[[Entry], None] | None = None,
+) -> Report:
+    """Check everything below a prefix, a day at a time: memory doesn't grow with the number of days.
+
+    :param prefix: of a day, a month, or of any number of days
+    :param first: days before this one are left out, and it has to have a manifest; by default the first day found
+    :param last: likewise, the last
+    :param on_progress: called for each archive that was checked
+    :raises ArchiveRequestError: when the archive can't be read; `RefusedError` for good
+    """
+    report = Report(depth)
+    for day, objects in days(reader, prefix):
+        if not _inside(day, first, last):
+            continue
+        manifests, malformed = reader.read_manifests(one for one in objects if is_manifest(one.key))
+        manifests = [one for one in manifests if _inside(one.partition.day, first, last)]
+        report.findings += malformed
+        entries = merged(entry for one in manifests for entry in one.entries)
+        report.findings += reader.check_all(entries, depth, workers, on_progress)
+        report.findings += _unlisted(objects, entries)
+        _count(report, manifests, entries)
+    if not report.manifests and not report.findings:
+        report.findings.append(
+            Finding("empty", f"there is nothing below s3://{reader.bucket}/{prefix}; give a day, a month or all")
+        )
+    report.findings += _gaps(report.days, first, last)
+    return report
+
+
+def days(reader: ArchiveReader, prefix: str) -> Iterator[tuple[date | None, list[StoredObject]]]:
+    """The objects below a prefix, day by day as far as their keys tell it."""
+    for folder, objects in groupby(reader.objects(prefix), lambda one: _day_folder(one.key)):
+        yield folder[1], list(objects)
+
+
+def _day_folder(key: str) -> tuple[str, date | None]:
+    if match := _DAY.match(key):
+        try:
+            return match[0], date(int(match[1]), int(match[2]), int(match[3]))
+        except ValueError:
+            pass
+    return "", None
+
+
+def _inside(day: date | None, first: date | None, last: date | None) -> bool:
+    return day is None or ((first is None or first <= day) and (last is None or day <= last))
+
+
+def _unlisted(objects: list[StoredObject], entries: list[Entry]) -> Iterator[Finding]:
+    listed = {entry.key for entry in entries}
+    for one in objects:
+        name = one.key.rpartition("/")[2]
+        if one.key in listed or is_manifest(one.key) or (one.size == 0 and name.startswith(_PROBES)):
+            continue
+        yield Finding("unlisted", f"no manifest lists this object of {one.size:,} bytes", one.key)
+
+
+def _count(report: Report, manifests: list[Manifest], entries: list[Entry]) -> None:
+    report.days |= {one.partition.day for one in manifests}
+    report.manifests += len(manifests)
+    report.files += len({(entry.source, entry.path, entry.file_sha256) for entry in entries})
+    report.archives += len(entries)
+    report.raw_size += sum(entry.raw_size for entry in entries)
+    report.stored_size += sum(entry.stored_size for entry in entries)
+
+
+def _gaps(found: set[date], first: date | None, last: date | None) -> Iterator[Finding]:
+    first, last = first or min(found, default=last), last or max(found, default=first)
+    if first is None or last is None:
+        return
+    for offset in range((last - first).days + 1):
+        day = first + timedelta(offset)
+        if day not in found:
+            yield Finding("day", f"{day} has no manifest: it was never archived, or its run never ended")
