@@ -135,6 +135,11 @@ class ArchiveReader:
             self.stop.wait(0.2 * 2**attempt)
         raise ArchiveRequestError(f"GetObject s3://{self.bucket}/{key} broke off {TRIES} times: {why}")
 
+    @staticmethod
+    def concerns_one_object(error: ArchiveRequestError) -> bool:
+        """Whether a refusal says something about this object, and nothing about the next."""
+        return isinstance(error, RefusedError) and error.code in _ABOUT_ONE_OBJECT
+
     def manifests(self, prefix: str) -> tuple[list[Manifest], list[Finding]]:
         """Every manifest below a prefix, and a finding for each that can't be used.
 
@@ -166,7 +171,7 @@ class ArchiveReader:
         except VerificationError as error:
             return str(error)
         except RefusedError as error:
-            if error.code not in _ABOUT_ONE_OBJECT:
+            if not self.concerns_one_object(error):
                 raise
             return str(error)
 
@@ -188,7 +193,7 @@ class ArchiveReader:
             if error.code in _GONE:
                 expected = f"{entry.stored_size:,} bytes with SHA-256 {entry.stored_sha256}"
                 return _finding("missing", entry, _MISSING, expected, "nothing")
-            if error.code in _ABOUT_ONE_OBJECT:
+            if self.concerns_one_object(error):
                 return _finding("unknown", entry, f"the object can't be read: {error}")
             raise
 
@@ -256,7 +261,6 @@ _MISSING = (
     " `aws s3api list-object-versions`"
 )
 _GONE = {"404", "NoSuchKey"}
-#: Codes that say something about this object, and nothing about the next.
 _ABOUT_ONE_OBJECT = _GONE | {"InvalidObjectState", "InvalidRange", "MethodNotAllowed", "405"}
 
 

@@ -7,7 +7,7 @@ import fcntl
 import hashlib
 import os
 import stat
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from itertools import count
 from typing import IO, Literal, Self
@@ -62,12 +62,17 @@ class Tree:
         status = os.fstatvfs(self._root)
         return status.f_bavail * status.f_frsize
 
-    def state(
-        self, path: Sequence[bytes], size: int, sha256: Callable[[], str]
-    ) -> Literal["absent", "same", "different"]:
-        """What lies at a path, compared with what should.
+    def size(self, path: Sequence[bytes]) -> int:
+        """How many bytes lie at a path; 0 where there is nothing that can be said to."""
+        try:
+            with self._folder(path[:-1]) as folder:
+                return os.stat(path[-1], dir_fd=folder, follow_symlinks=False).st_size
+        except (OSError, LogArchivalError):
+            return 0
 
-        :param sha256: asked for, in hex, only where the size is right
+    def state(self, path: Sequence[bytes], size: int, sha256: str) -> Literal["absent", "same", "different"]:
+        """What lies at a path, compared with what should: a regular file of this size and SHA-256, in hex.
+
         :raises LogArchivalError: when a folder of the path is a link or a file
         """
         try:
@@ -78,7 +83,7 @@ class Tree:
                     status = os.fstat(file.fileno())
                     if not stat.S_ISREG(status.st_mode) or status.st_size != size:
                         return "different"
-                    return "same" if _sha256(file) == sha256() else "different"
+                    return "same" if _sha256(file) == sha256 else "different"
         except FileNotFoundError:
             return "absent"
         except IsADirectoryError:
@@ -96,6 +101,7 @@ class Tree:
 
         :raises LogArchivalError: when a folder of the path is a link or a file
         """
+        _require_plain(path[-1])
         temporary = b"%d" % next(self._numbers)
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         descriptor = os.open(temporary, flags, 0o666, dir_fd=self._temporary)
@@ -128,8 +134,7 @@ class Tree:
 
     @staticmethod
     def _open_folder(parent: int, name: bytes, *, create: bool) -> int:
-        if name in (b"", b".", b"..") or b"/" in name:
-            raise LogArchivalError(f"{name!r} can't be the name of a folder")
+        _require_plain(name)
         if create:
             with suppress(FileExistsError):
                 os.mkdir(name, dir_fd=parent)
@@ -138,6 +143,11 @@ class Tree:
     def _clear_temporary(self) -> None:
         for name in os.listdir(self._temporary):
             os.unlink(name, dir_fd=self._temporary)
+
+
+def _require_plain(name: bytes) -> None:
+    if name in (b"", b".", b"..") or b"/" in name:
+        raise LogArchivalError(f"{name!r} can't be the name of a file or folder")
 
 
 def _sha256(file: IO[bytes]) -> str:
