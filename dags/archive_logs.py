@@ -5,7 +5,7 @@
 and put into the archive bucket with a role that can add objects and do nothing else (`upload`). `verify` checks that
 everything arrived, and puts the manifest.
 
-**Which day:** the run's partition; the run at 02:30 archives yesterday. **To archive missed days**, use *Backfill*
+**Which day:** the run's partition; the scheduled run archives yesterday. **To archive missed days**, use *Backfill*
 with their dates; **for one day**, trigger with `date`. Running a day twice is harmless: nothing is added twice, and
 nothing is ever replaced.
 
@@ -153,6 +153,7 @@ def archive_logs() -> None:
         tier="{{ params.verify }}",
         depth="{{ params.depth }}",
         read_conn_id=SETTINGS.verify.read_connection,
+        after={source.name: source.after for source in SETTINGS.sources},
         # A day without files has no batches, and a manifest all the same; a dry run has neither.
         trigger_rule="none_failed_min_one_success",
         **ARCHIVE,

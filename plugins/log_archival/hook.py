@@ -88,26 +88,7 @@ class CrossAccountS3Hook(S3Hook):
 
     @cached_property
     def _checked(self) -> tuple[connection.RoleSettings, AwsConnectionWrapper]:
-        airflow_connection = self.get_connection(self.aws_conn_id or DEFAULT_CONN_ID)
-        if airflow_connection.conn_type != "aws":
-            raise ConnectionSettingsError(
-                f"connection {self.aws_conn_id!r} is of type {airflow_connection.conn_type!r}; it has to be `aws`"
-            )
-        wrapper = AwsConnectionWrapper(
-            airflow_connection,
-            region_name=self._region_name,
-            botocore_config=self._config,
-            verify=self._verify,
-        )
-        role = connection.role_settings(
-            self.aws_conn_id or DEFAULT_CONN_ID,
-            wrapper.extra_config,
-            region=wrapper.region_name or os.environ.get("AWS_DEFAULT_REGION"),
-            bucket=self.bucket,
-            long_term_key=bool(wrapper.aws_access_key_id and not wrapper.aws_session_token),
-        )
-        # The external id is a shared secret of a kind: neither logs nor rendered fields should have it.
-        mask_secret(role.external_id)
+        role, wrapper = _checked_connection(self, self.bucket)
         wrapper.assume_role_kwargs = {
             "RoleSessionName": self.session_name or connection.session_name("-", "-", secrets.token_hex(8), 1),
             **role.assume_role_kwargs,
@@ -219,7 +200,7 @@ class CrossAccountS3Hook(S3Hook):
         :raises RefusedError: when STS refuses, with the likely cause
         """
         self._explained(
-            Attempt("AssumeRole", f"the credentials of connection {self.aws_conn_id!r}", self.role.role_arn),
+            Attempt("AssumeRole", _whose(self), self.role.role_arn),
             self.get_conn,
         )
 
@@ -286,9 +267,7 @@ class CrossAccountS3Hook(S3Hook):
             return call()
         except ClientError as error:
             if error.operation_name == "AssumeRole" and attempt.operation != "AssumeRole":
-                attempt = Attempt(
-                    "AssumeRole", f"the credentials of connection {self.aws_conn_id!r}", self.role.role_arn
-                )
+                attempt = Attempt("AssumeRole", _whose(self), self.role.role_arn)
             raise refusal(attempt, error.response) from error
         except (HTTPClientError, ConnectionError) as error:
             raise ArchiveRequestError(f"{attempt.operation} {attempt.where}: {error}") from error
@@ -299,6 +278,68 @@ class CrossAccountS3Hook(S3Hook):
                 code=type(error).__name__,
                 hint=f"Check connection {self.aws_conn_id!r}: its credentials, profile and region.",
             ) from error
+
+
+class ArchiveReaderHook(S3Hook):
+    """For tier `read`: assumes the archive account's reader role, from a connection of the same form.
+
+    :param aws_conn_id: a connection of type `aws` whose extra has ``role_arn`` and ``external_id``
+    :param bucket: the archive bucket
+    """
+
+    hook_name = "Cross-account log archive, reading"
+
+    def __init__(self, aws_conn_id: str, *, bucket: str, **kwargs: Any) -> None:
+        super().__init__(aws_conn_id=aws_conn_id, **kwargs)
+        self.bucket = bucket
+
+    @cached_property
+    def conn_config(self) -> AwsConnectionWrapper:
+        """The provider's view of the connection, with what it ignores put where it looks."""
+        role, wrapper = _checked_connection(self, self.bucket)
+        wrapper.assume_role_kwargs = {
+            "RoleSessionName": connection.session_name("verify", "-", secrets.token_hex(8), 1),
+            **role.assume_role_kwargs,
+            "ExternalId": role.external_id,
+        }
+        return wrapper
+
+    def client(self) -> Any:
+        """An S3 client that may read.
+
+        :raises RefusedError: when the role can't be assumed
+        """
+        try:
+            return self.get_conn()
+        except ClientError as error:
+            role = str(self.conn_config.role_arn)
+            raise refusal(Attempt("AssumeRole", _whose(self), role), error.response) from error
+
+
+def _whose(hook: S3Hook) -> str:
+    return f"the credentials of connection {hook.aws_conn_id!r}"
+
+
+def _checked_connection(hook: S3Hook, bucket: str) -> tuple[connection.RoleSettings, AwsConnectionWrapper]:
+    conn_id = hook.aws_conn_id or DEFAULT_CONN_ID
+    airflow_connection = hook.get_connection(conn_id)
+    if airflow_connection.conn_type != "aws":
+        raise ConnectionSettingsError(
+            f"connection {conn_id!r} is of type {airflow_connection.conn_type!r}; it has to be `aws`"
+        )
+    wrapper = AwsConnectionWrapper(
+        airflow_connection, region_name=hook._region_name, botocore_config=hook._config, verify=hook._verify
+    )
+    role = connection.role_settings(
+        conn_id,
+        wrapper.extra_config,
+        region=wrapper.region_name or os.environ.get("AWS_DEFAULT_REGION"),
+        bucket=bucket,
+        long_term_key=bool(wrapper.aws_access_key_id and not wrapper.aws_session_token),
+    )
+    # The external id is a shared secret of a kind: no log may have it.
+    mask_secret(role.external_id)
+    return role, wrapper
 
 
 class _Raced(ArchiveRequestError):

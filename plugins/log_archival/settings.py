@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import yaml
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from log_archival.codecs import DEFAULT_PART_SIZE, MAX_PUT, MIN_PART_SIZE, Codec, codec_named
 from log_archival.connection import require_bucket
@@ -76,8 +78,28 @@ class Archive(_Section):
 class Schedule(_Section):
     """When a day is archived; the cron expression is read in the time zone, which also bounds the day."""
 
-    cron: str = "30 2 * * *"
+    cron: str = "30 4 * * *"
     timezone: Annotated[str, AfterValidator(_timezone)] = "UTC"
+
+    @model_validator(mode="after")
+    def _once_a_day(self) -> Schedule:
+        # The partition is the day of the tick before (run_offset=-1), so a tick has to be there once every day.
+        match = re.fullmatch(r"(\d{1,2}) (\d{1,2}) \* \* \*", self.cron.strip())
+        if not match or int(match[1]) > 59 or int(match[2]) > 23:
+            raise ValueError(f"cron {self.cron!r} has to name one time of every day, such as '30 4 * * *'")
+        # Clocks are put forward between 00:00 and 04:00; Airflow 3.3's timetable moves a tick in the missing hour
+        # to the next, gives that day's key to two runs, and never the day before's.
+        if int(match[2]) < 4 and _changes_clocks(self.timezone):
+            raise ValueError(
+                f"cron {self.cron!r} can fall into the hour that {self.timezone} leaves out in spring, and a day would"
+                " never be archived; use 04:00 or later, or UTC"
+            )
+        return self
+
+
+def _changes_clocks(timezone: str) -> bool:
+    zone = ZoneInfo(timezone)
+    return len({datetime(2026, month, 15, tzinfo=zone).utcoffset() for month in range(1, 13)}) > 1
 
 
 class Verify(_Section):

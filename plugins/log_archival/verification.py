@@ -36,6 +36,7 @@ class Run:
     archives: list[Archive]
     receipts: list[Receipt]
     failures: list[Failure] = field(default_factory=list)
+    all_sources: bool = True  # whether the run was of every source
 
 
 @dataclass(frozen=True)

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from airflow.sdk import Context
 
 from log_archival import archiving, staging, verification
+from log_archival.after import clear_sources
 from log_archival.collecting import COLLECTED
 from log_archival.errors import SettingsError, StagingError, VerificationError
+from log_archival.hook import ArchiveReaderHook
+from log_archival.manifest import Entry
 from log_archival.model import Archive, LogFile, Receipt, read_jsonl
 from log_archival.operators.base import ArchiveOperator, failing_at_once, listed, put_manifest
+from log_archival.reader import ArchiveReader, Depth
 from log_archival.staging import StagingPath
 
 log = logging.getLogger(__name__)
@@ -27,6 +32,8 @@ class VerifyArchiveOperator(ArchiveOperator):
         second connection
     :param depth: for ``read``: ``checksums`` (HeadObject) or ``bytes`` (every byte is downloaded)
     :param read_conn_id: for ``read``: a connection that may read
+    :param after: by source, what to do with its files once they are verified at tier `probe` or `read`: ``keep``,
+        ``delete``, or ``move: /folder``
     :param keep_staging: leave the staged data where they are
     :returns: the summary: by source and in all, files, objects, bytes, how many were new, already there or restored
     """
@@ -42,6 +49,7 @@ class VerifyArchiveOperator(ArchiveOperator):
         tier: str = "probe",
         depth: str = "checksums",
         read_conn_id: str | None = None,
+        after: Mapping[str, str] | None = None,
         keep_staging: bool = False,
         **kwargs: Any,
     ) -> None:
@@ -50,6 +58,7 @@ class VerifyArchiveOperator(ArchiveOperator):
         self.tier = tier
         self.depth = depth
         self.read_conn_id = read_conn_id
+        self.after = after
         self.keep_staging = keep_staging
 
     def execute(self, context: Context) -> dict[str, Any]:
@@ -62,26 +71,57 @@ class VerifyArchiveOperator(ArchiveOperator):
             folder = staging.run_folder(self.staging, context["ti"].dag_id, context["ti"].run_id)
             run = read_run(folder)
             problems = verification.check_records(run, partition, self.keys)
-            found, restored = verification.check_objects(hook, run, tier=self.tier)
+            found, restored = verification.check_objects(hook, run, tier=self.tier, check_object=self._reader())
             problems += found
-            receipts = verification.outcomes(run, restored)
             if problems:
                 raise VerificationError(
-                    listed(problems, f"{partition.key}: {len(problems)} problems in {len(run.archives)} archives"),
+                    listed(problems, f"{partition.key}: {len(problems)} problems with {len(run.archives)} archives"),
                     hint=f"The staged data are kept in {folder}; no manifest was put.",
                 )
-            manifest = put_manifest(hook, self.keys, partition, run.archives, context)
-            summary = verification.summarize(run, receipts, self.tier)
-            log.info(
-                "verified %s at tier %s: %s\n%s",
-                partition.key, self.tier, verification.KNOWN[self.tier], verification.table(summary),
-            )  # fmt: skip
+            summary = verification.summarize(run, verification.outcomes(run, restored), self.tier)
+            manifest = None
+            if run.all_sources or summary["new"] or summary["restored"]:
+                manifest = put_manifest(hook, self.keys, partition, run.archives, context)
+            else:
+                log.info("nothing is new, and only some sources were archived: no manifest of its own")
+            touched = clear_sources(
+                run.files, {(a.source, a.name): a.file_sha256 for a in run.archives}, self.after or {}, tier=self.tier
+            )
+            known = verification.KNOWN[f"read {self.depth}" if self.tier == "read" else self.tier]
+            log.info("verified %s at tier %s: %s\n%s", partition.key, self.tier, known, verification.table(summary))
             if not self.keep_staging:
                 folder.remove()
             return {
-                "partition": partition.key, "verified": len(run.archives),
-                "manifest": manifest.key, "manifest_outcome": manifest.outcome, **summary,
-            }  # fmt: skip
+                "partition": partition.key,
+                "verified": len(run.archives),
+                "manifest": manifest.key if manifest else None,
+                "manifest_outcome": manifest.outcome if manifest else None,
+                **summary,
+                **touched.counts(),
+            }
+
+    def _reader(self) -> verification.CheckObject | None:
+        if self.tier != "read":
+            return None
+        if not self.read_conn_id:
+            raise SettingsError("tier read needs a second connection that may read: `read_connection` of archive.yaml")
+        if self.depth not in ("checksums", "bytes"):
+            raise SettingsError(f"depth {self.depth!r} is unknown; there are checksums and bytes")
+        depth: Depth = "bytes" if self.depth == "bytes" else "checksums"
+        reader = ArchiveReader(ArchiveReaderHook(self.read_conn_id, bucket=self.bucket).client(), self.bucket)
+
+        def check(archive: Archive) -> str | None:
+            entry = Entry.from_archive(archive)
+            finding = reader.check(entry, depth)
+            if finding and finding.kind in ("differs", "unknown") and depth == "checksums":
+                # Another version of a codec may have stored the same content in other bytes: read it and see.
+                finding = reader.check(entry, "bytes")
+            if finding and finding.note:
+                log.info("%s", finding)
+                return None
+            return str(finding) if finding else None
+
+        return check
 
 
 def read_run(folder: StagingPath) -> verification.Run:
@@ -95,7 +135,11 @@ def read_run(folder: StagingPath) -> verification.Run:
             hint="Clear the run's `collect` and what follows it to archive the day again; nothing is added twice.",
         )
     numbers = [name.removeprefix("batch-").removesuffix(".jsonl") for name in folder.names("batch-")]
-    run = verification.Run([], [], [], [])
+    with (folder / COLLECTED).open("rb") as stream:
+        collected = json.load(stream)
+    run = verification.Run([], [], [], [], all_sources=collected["all_sources"])
+    if len(numbers) != collected["batches"]:
+        raise StagingError(f"{folder} has {len(numbers)} batches of {collected['batches']}", hint="Clear `collect`.")
     for number in numbers:
         run.files += read_jsonl(folder / f"batch-{number}.jsonl", LogFile)
         run.archives += read_jsonl(folder / f"plan-{number}.jsonl", Archive)
