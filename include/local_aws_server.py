@@ -100,6 +100,18 @@ def _resolve_condition_key(original: Callable[[str, Any], Any]) -> Callable[[str
     return resolve
 
 
+def _extract_resource_arn(original: Callable[..., str]) -> Callable[..., str]:
+    """Gap: MiniStack judges a key without its empty segments, `/logs/x` as `logs/x` and `logs/` as `logs`."""
+
+    def extract(service: str, method: str, path: str, *rest: Any) -> str:
+        bucket, _, key = path.removeprefix("/").partition("/")
+        if service == "s3" and key:
+            return f"arn:aws:s3:::{bucket}/{key}"
+        return original(service, method, path, *rest)
+
+    return extract
+
+
 def _additional_checks(original: Callable[..., Any]) -> Callable[..., Any]:
     """Gap: a put with an ACL, tags or a retention, or that KMS encrypts, needs more than s3:PutObject."""
 
@@ -107,7 +119,7 @@ def _additional_checks(original: Callable[..., Any]) -> Callable[..., Any]:
         found = original(method, path, headers, body, query)
         if iam_actions._s3_action(method, path, query) != "PutObject":
             return found
-        bucket, _, key = path.lstrip("/").partition("/")
+        bucket, _, key = path.removeprefix("/").partition("/")
         arn = f"arn:aws:s3:::{bucket}/{key}"
         for prefix, action in (
             ("x-amz-acl", "s3:PutObjectAcl"),
@@ -234,6 +246,7 @@ def _bucket_settings(original: Callable[..., Any], properties_at: int) -> Callab
 def close_the_gaps() -> None:
     """Put the wrappers in place."""
     iam_evaluator._resolve_condition_key = _resolve_condition_key(iam_evaluator._resolve_condition_key)
+    iam_actions.extract_resource_arn = _extract_resource_arn(iam_actions.extract_resource_arn)
     iam_actions.s3_additional_checks = _additional_checks(iam_actions.s3_additional_checks)
     s3._put_object = _put_object(s3._put_object)
     s3._create_multipart_upload = _create_multipart_upload(s3._create_multipart_upload)

@@ -31,12 +31,6 @@ SCRIPT = Path(local_aws.__file__)
 PUT = {"Body": b"a log\n", "ACL": "bucket-owner-full-control", "IfNoneMatch": "*"}
 
 
-@pytest.fixture(scope="session")
-def aws() -> Iterator[LocalAws]:
-    with LocalAws.start() as found:
-        yield found
-
-
 def key() -> str:
     return f"logs/{secrets.token_hex(8)}"
 

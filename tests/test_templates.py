@@ -20,12 +20,6 @@ EVERYTHING = {"Effect": "Allow", "Action": "*", "Resource": "*"}
 VPCE = "vpce-0123456789abcdef0"
 
 
-@pytest.fixture(scope="session")
-def aws() -> Iterator[LocalAws]:
-    with LocalAws.start() as found:
-        yield found
-
-
 class _Loader(yaml.SafeLoader):
     """Reads CloudFormation's short forms (`!Ref X`) as the long ones (`{"Ref": "X"}`)."""
 
@@ -126,6 +120,7 @@ def admin(aws: LocalAws) -> Session:
         pytest.param("logs/2026/11/22/app/web-1.log.zst", id="as we write"),
         pytest.param("logs/a b+c%20ü.log", id="a name to be encoded"),
         pytest.param("logs/../x", id="two dots are a name like any other"),
+        pytest.param("logs//x/", id="empty names"),
     ],
 )
 def test_the_writer_adds_a_log(aws: LocalAws, writer: Session, key: str) -> None:
@@ -260,6 +255,7 @@ def bystander(aws: LocalAws) -> LocalAws:
         pytest.param("get_object", VERSION, id="get a version"),
         pytest.param("delete_object", VERSION, id="delete a version"),
         pytest.param("put_object_acl", {**KEY, "ACL": "public-read"}, id="make a log public"),
+        pytest.param("put_object_acl", {**KEY, "ACL": "private"}, id="give a log another ACL"),
     ],
 )
 def test_the_writer_may_do_nothing_else(bystander: LocalAws, operation: str, arguments: dict[str, Any]) -> None:
@@ -442,6 +438,43 @@ def test_what_lets_the_writer_add_logs(aws: LocalAws, missing: list[str], works:
         put(deployed.assume(), deployed.bucket)
     else:
         assert refusal(put, deployed.assume(), deployed.bucket) == "AccessDenied"
+
+
+IDENTITY, BUCKET = "AddLogsUnderThePrefix", "OnlyTheWriterMayAddLogs"
+DENIES = ["NobodyMayWriteOutsideThePrefix", "NobodyMayWriteWithoutTheOwnersAcl"]
+
+
+@pytest.mark.parametrize(
+    ("missing", "changes"),
+    [
+        pytest.param([IDENTITY, *DENIES], {"key": "elsewhere/x"}, id="the bucket's allow ends at the prefix"),
+        pytest.param([IDENTITY, *DENIES], {"ACL": None}, id="the bucket's allow asks for the ACL"),
+        pytest.param([BUCKET, *DENIES], {"key": "elsewhere/x", "ACL": None}, id="the role's allow ends at the prefix"),
+    ],
+)
+def test_each_allow_is_narrow_by_itself(aws: LocalAws, missing: list[str], changes: dict[str, Any]) -> None:
+    deployed = aws.deploy(archive_template=without("archive_account.yaml", *missing))
+    put(deployed.assume(), deployed.bucket)
+    assert refusal(put, deployed.assume(), deployed.bucket, **changes) == "AccessDenied"
+
+
+def test_the_allow_of_the_bucket_is_for_the_writer_only(aws: LocalAws) -> None:
+    somebody = aws.user(ARCHIVE_ACCOUNT, f"somebody-{secrets.token_hex(4)}")
+    assert refusal(put, somebody, aws.bucket) == "AccessDenied"
+
+
+def test_the_role_reaches_no_unprotected_bucket(aws: LocalAws, writer: Session) -> None:
+    bucket = f"unprotected-{secrets.token_hex(4)}"
+    where = {"CreateBucketConfiguration": {"LocationConstraint": REGION}}
+    aws.archive_client("s3").create_bucket(Bucket=bucket, **where)
+    assert refusal(put, writer, bucket, ACL=None) == "AccessDenied"
+
+
+def test_the_role_uses_no_other_kms_key(aws: LocalAws, keys: dict[str, str]) -> None:
+    template = without("archive_account.yaml", "LogsAreEncryptedWithTheArchiveKey")
+    deployed = aws.deploy({"KmsKeyArn": keys["{key}"]}, archive_template=template)
+    other = {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": keys["{other key}"]}
+    assert refusal(put, deployed.assume(), deployed.bucket, **other) == "AccessDenied"
 
 
 def test_administrators_are_not_locked_out(aws: LocalAws, admin: Session) -> None:
