@@ -208,7 +208,8 @@ def _verify(reader: ArchiveReader, options: argparse.Namespace) -> int:
     progress.done()
     summary = (
         f"{len(report.days):,} days, {report.manifests:,} manifests, {report.files:,} files in"
-        f" {report.archives:,} archives, {human(report.raw_size)} raw, {human(report.stored_size)} stored, checked by {report.depth}"
+        f" {report.archives:,} archives, {human(report.raw_size)} raw, {human(report.stored_size)} stored,"
+        f" checked by {report.depth}"
     )
     _print(options, report.to_dict(), report.findings, summary)
     return OK if report.ok else PROBLEMS
