@@ -208,21 +208,54 @@ def compress(
     return Compressed(size, file_sha256.hexdigest(), parts)
 
 
+# A frame of its own, which the decoder of whole frames gives back at the very end, and the decoder of a frame
+# that was cut short doesn't: python-zstandard's reader takes such an end of the stream for an end of the frame.
+_END = bytes(64)
+_END_FRAME = zstandard.ZstdCompressor().compress(_END)
+
+
+class _Ended(io.RawIOBase):
+    """An archive's stored bytes, and what comes after their end."""
+
+    def __init__(self, stored: IO[bytes], end: bytes) -> None:
+        self.stored, self.end, self.empty = stored, end, True
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any, /) -> int:
+        data = self.stored.read(len(buffer))
+        if data:
+            self.empty = False
+        else:
+            data, self.end = self.end[: len(buffer)], self.end[len(buffer) :]
+        buffer[: len(data)] = data
+        return len(data)
+
+
 def decompress(stored: IO[bytes], codec: Codec) -> Iterator[bytes]:
     """The raw bytes of one archive, in chunks of bounded size.
 
-    :raises VerificationError: when the bytes can't be decompressed
+    :raises VerificationError: when the bytes can't be decompressed, or end too early
     """
+    source: Any = _Ended(stored, _END_FRAME if codec is ZSTD else b"")
+    held = b""
     try:
         reader: Any
         if codec is ZSTD:
-            reader = zstandard.ZstdDecompressor().stream_reader(stored)
+            reader = zstandard.ZstdDecompressor().stream_reader(source, read_across_frames=True)
         elif codec is GZIP:
-            reader = igzip.GzipFile(fileobj=stored)  # type: ignore[no-untyped-call]
+            reader = igzip.GzipFile(fileobj=source)  # type: ignore[no-untyped-call]
         else:
             reader = stored
         while data := reader.read(CHUNK):
-            yield data
+            if codec is ZSTD:
+                data = held + data
+                data, held = data[: -len(_END)], data[-len(_END) :]
+            if data:
+                yield data
+        if (codec is ZSTD and held != _END) or (codec is not NONE and source.empty):
+            raise EOFError("it ends too early")
     except (zstandard.ZstdError, OSError, EOFError, zlib.error, isal_zlib.error) as error:  # type: ignore[misc]
         # OSError is gzip's BadGzipFile, too.
         raise VerificationError(f"does not decompress as {codec.name}: {error}") from error
