@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
-from zoneinfo import ZoneInfo
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from log_archival.errors import SettingsError
 
@@ -15,10 +15,14 @@ class Partition:
 
     :param day: the day
     :param timezone: the IANA name of the zone whose midnight bounds it, for example ``Europe/Paris``
+    :raises SettingsError: when there is no such zone
     """
 
     day: date
     timezone: str = "UTC"
+
+    def __post_init__(self) -> None:
+        _zone(self.timezone)
 
     @classmethod
     def parse(cls, text: str, timezone: str = "UTC") -> Partition:
@@ -61,7 +65,14 @@ class Partition:
 
 def _epoch_ns(moment: datetime) -> int:
     # Through integers: a float of the epoch can't hold nanoseconds.
-    return int((moment.astimezone(UTC) - datetime(1970, 1, 1, tzinfo=UTC)) / timedelta(microseconds=1)) * 1000
+    return (moment.astimezone(UTC) - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1) * 1000
+
+
+def _zone(name: str) -> ZoneInfo:
+    try:
+        return ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError):  # of a path outside, and of a folder such as Europe
+        raise SettingsError(f"{name!r} is not a time zone such as Europe/Paris") from None
 
 
 def choose_partition(
@@ -85,7 +96,7 @@ def choose_partition(
     if partition_key or date_param:
         return Partition.parse(partition_key or date_param or "", timezone)
     if logical_date is not None:
-        return Partition(logical_date.astimezone(ZoneInfo(timezone)).date(), timezone)
+        return Partition(logical_date.astimezone(_zone(timezone)).date(), timezone)
     raise SettingsError(
         "the run names no day to archive: it has no partition key, no `date` param and no logical date",
         hint="Trigger it with a partition key or with `date` set to a day such as 2026-11-22.",
