@@ -29,25 +29,25 @@ def concurrently(job: Callable[[T], R], items: Iterable[T], workers: int) -> Ite
         pending: dict[Future[R], T] = {}
         iterator = iter(items)
         more = True
-        while True:
-            while more and len(pending) < 2 * workers:
-                try:
-                    item = next(iterator)
-                except StopIteration:
-                    more = False
-                else:
-                    pending[pool.submit(job, item)] = item
-            if not pending:
-                return
-            done, _ = wait(pending, return_when=FIRST_COMPLETED)
-            for future in done:
-                try:
+        try:
+            while True:
+                while more and len(pending) < 2 * workers:
+                    try:
+                        item = next(iterator)
+                    except StopIteration:
+                        more = False
+                    else:
+                        pending[pool.submit(job, item)] = item
+                if not pending:
+                    return
+                done, _ = wait(pending, return_when=FIRST_COMPLETED)
+                for future in done:
                     result = future.result()
-                except BaseException:
-                    for other in pending:
-                        other.cancel()
-                    raise
-                yield pending.pop(future), result
+                    yield pending.pop(future), result
+        finally:
+            # A job or the iterable failed, or nobody wants the rest.
+            for future in pending:
+                future.cancel()
 
 
 class Progress:
