@@ -11,6 +11,7 @@ Small archives share a file, one after the other: a hundred thousand of them are
 
 from __future__ import annotations
 
+import hashlib
 import io
 import os
 import re
@@ -25,6 +26,9 @@ from airflow.sdk import ObjectStoragePath
 
 from log_archival.errors import StagingError
 from log_archival.model import Archive
+
+#: A component of a path has at most 255 bytes in every usual file system; Airflow's ids have up to 250 characters.
+_MAX_NAME = 200
 
 
 class StagingPath:
@@ -79,7 +83,13 @@ def run_folder(staging: str, dag_id: str, run_id: str) -> StagingPath:
 
 
 def _plain(name: str) -> str:
-    return re.sub(r"[^A-Za-z0-9_+=@-]", lambda match: f".{ord(match[0]):02x}", name) or "."
+    # Each byte, and not each character: the codes are all two digits long, so that no two names become one.
+    plain = re.sub(
+        rb"[^A-Za-z0-9_+=@-]", lambda match: b".%02x" % match[0][0], name.encode(errors="surrogatepass")
+    ).decode()
+    if len(plain) > _MAX_NAME:
+        return f"{plain[: _MAX_NAME - 34]}.~{hashlib.sha256(plain.encode()).hexdigest()[:32]}"
+    return plain or ".~"
 
 
 class PackWriter:
@@ -123,14 +133,16 @@ def staged_bytes(archive: Archive, at_once: int) -> bytes | IO[bytes]:
         stream = StagingPath(archive.staged).open("rb")
         if archive.stored_size > at_once:
             size = stream.seek(0, os.SEEK_END)
-            stream.seek(0)
-            if size != archive.stored_size:
+            if not archive.offset and size == archive.stored_size:
+                stream.seek(0)
+                return stream
+            # What doesn't compress can be a little more than `at_once` and still share its file with others.
+            if archive.stored_size > 2 * at_once:
                 stream.close()
                 raise StagingError(
                     f"{archive.staged} has {size:,} bytes, the plan says {archive.stored_size:,}",
                     hint="Clear the run's `compress` to stage the archive anew.",
                 )
-            return stream
         with stream:
             stream.seek(archive.offset)
             data: bytes = stream.read(archive.stored_size)
