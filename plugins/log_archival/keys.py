@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from pathlib import PurePosixPath
 from string import Formatter
 from urllib.parse import quote
 
@@ -25,6 +24,11 @@ MAX_KEY_BYTES = 1024
 DIGEST_CHARS = 12
 # The characters that AWS calls safe, less those that mean something to a shell or in a policy (* ').
 _SAFE = "!_.-()"
+# What may stand behind the digest. Were "-" or a further dot allowed, a file's name could imitate another's digest.
+_SUFFIX = re.compile(r"(.+)(\.[A-Za-z0-9_]{1,16})", re.DOTALL)
+_PART = re.compile(r"\.part(?=\d{4,}$)", re.ASCII)
+# The directives that say something of a day, in digits only whatever the locale.
+_DIRECTIVE = re.compile(r"%([^YmdjyGVu]|$)")
 # In a policy's resource, * ? and ${ are patterns; a prefix with one of them would widen the session policy.
 _LITERAL = re.compile(r"[A-Za-z0-9!_.()/=+@:,% -]*")
 
@@ -34,8 +38,9 @@ class KeyTemplate:
 
     strftime directives are the partition's day. ``{source}`` is the source's name, ``{path}`` the file's
     path below the source's root without its suffix, ``{stem}`` the last component of that, ``{suffix}`` the
-    suffix (``.log``, with ``.part0002`` before it for a part of a file that was cut), ``{digest}`` the first
-    12 hex digits of the raw SHA-256. The codec's suffix (``.zst``) is appended to the whole.
+    suffix (``.log``, with ``.part0002`` before it for a part of a file that was cut; a dot and 1 to 16 letters,
+    digits or underscores, or nothing), ``{digest}`` the first 12 hex digits of the raw SHA-256. The codec's
+    suffix (``.zst``) is appended to the whole.
 
     :param template: the template
     :param prefix: what the archive account's policies allow, for example ``logs/``
@@ -46,10 +51,12 @@ class KeyTemplate:
         self.template = template
         self._segments = self._parse(template)
         self._day_format = self._segments[0][0].rpartition("/")[0] + "/"
-        names = {name for _, name in self._segments if name}
+        names = {name for _, name in self._segments if name is not None}
         wrong = None
         if not prefix.endswith("/") or not template.startswith(prefix):
             wrong = f"has to begin with the archive's prefix {prefix!r}, which ends with a slash"
+        elif "%" in prefix or _DIRECTIVE.search(template):
+            wrong = "may have the directives %Y %m %d %j %y %G %V %u, and none of them in the prefix"
         elif not all(directive in self._day_format for directive in ("%Y", "%m", "%d")):
             wrong = "needs %Y, %m and %d in folders before its first {field}, so that each day has its own prefix"
         elif not all(_LITERAL.fullmatch(literal) for literal, _ in self._segments):
@@ -60,6 +67,8 @@ class KeyTemplate:
             wrong = f"has the unknown field {sorted(names - set(FIELDS))[0]!r}; there are {', '.join(FIELDS)}"
         elif not {"source", "path", "suffix"} <= names:
             wrong = "needs {source}, {path} and {suffix}, so that no two files share a key"
+        elif "/{source}/" not in template:
+            wrong = "needs {source} as a folder of its own, so that no two sources share a key"
         if wrong:
             raise SettingsError(f"key template {template!r} {wrong}", hint=f"The default is {DEFAULT_KEY!r}.")
         #: Whether a taken key proves that it holds the same bytes.
@@ -96,14 +105,16 @@ class KeyTemplate:
         :param codec_suffix: ``.zst``, ``.gz`` or nothing
         :param part: the part's number from 1, for a file that was cut; None for a whole one
         """
-        path = PurePosixPath(name)
-        suffix = _encode(path.suffix)
+        *folders, last = name.split("/")
+        match = _SUFFIX.fullmatch(last)
+        stem, suffix = match.groups() if match and not _PART.match(match[2]) else (last, "")
+        stem = _PART.sub("%2Epart", _encode(stem))
         if part is not None:
             suffix = f".part{part:04d}{suffix}"
         fields = {
             "source": _encode(source),
-            "path": "/".join(_encode(component) for component in path.with_suffix("").parts),
-            "stem": _encode(path.stem),
+            "path": "/".join([*map(_encode, folders), stem]),
+            "stem": stem,
             "digest": digest[:DIGEST_CHARS],
             "suffix": suffix,
         }
@@ -135,4 +146,5 @@ def _encode(component: str) -> str:
     # A component of dots alone would be a relative path to whoever restores with another tool.
     if component.strip(".") == "":
         return component.replace(".", "%2E")
-    return quote(os.fsencode(component), safe=_SAFE)
+    # A tilde marks a path that was cut, so there is none in a path that was not.
+    return quote(os.fsencode(component), safe=_SAFE).replace("~", "%7E")
