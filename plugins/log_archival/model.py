@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
-from typing import IO, Any, Literal, Protocol, Self, TypeVar
+from functools import cache
+from types import UnionType
+from typing import IO, Any, Literal, Protocol, Self, TypeVar, get_args, get_origin, get_type_hints
 
 from log_archival.errors import StagingError
 from log_archival.partition import Partition
@@ -32,12 +34,32 @@ class Record:
     def from_dict(cls, fields: dict[str, Any]) -> Self:
         """The reverse of `to_dict`.
 
-        :raises StagingError: when a field is missing or unknown: the file was edited, or another version wrote it
+        :raises StagingError: when a field is missing, unknown or of another type: the file was edited, or another
+            version wrote it
         """
         try:
-            return cls(**fields)
+            record = cls(**fields)
         except TypeError as error:
             raise StagingError(f"not a valid {cls.__name__}: {error}") from None
+        for name, kinds, values in _expected(cls):
+            value = getattr(record, name)
+            # By type, not isinstance: JSON's true is no number.
+            if type(value) not in kinds or (values and value not in values):
+                raise StagingError(f"not a valid {cls.__name__}: {name} is {value!r}")
+        return record
+
+
+@cache
+def _expected(cls: type[Record]) -> list[tuple[str, tuple[type, ...], tuple[Any, ...]]]:
+    """Of each field, its name, the types it may have, and the values if only some are allowed."""
+    expected: list[tuple[str, tuple[type, ...], tuple[Any, ...]]] = []
+    for name, hint in get_type_hints(cls).items():
+        if get_origin(hint) is Literal:
+            expected.append((name, (str,), get_args(hint)))
+        else:
+            kinds: tuple[type, ...] = get_args(hint) if isinstance(hint, UnionType) else (hint,)
+            expected.append((name, kinds, ()))
+    return expected
 
 
 R = TypeVar("R", bound=Record)
