@@ -6,12 +6,14 @@ followed, only regular files are read, and a file that isn't the one that was li
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import IO
 from urllib.parse import unquote, urlsplit
 
@@ -35,7 +37,7 @@ class FileSource:
         directives (``app-%Y-%m-%d.log*``) it names the partition's files; without any, the files that were
         last modified within the partition's day are taken.
     :param min_files: fewer files than this fail the run
-    :param skipped: filled by `find`: what matched and was not taken, and why
+    :param skipped: filled by `find`: what was not taken, and why
     """
 
     name: str
@@ -60,6 +62,8 @@ class FileSource:
             raise SettingsError(f"source {self.name}: {self.path!r} is not a local path or file:// URL")
         if not os.path.isabs(path):
             raise SettingsError(f"source {self.name}: path {self.path!r} is not absolute")
+        if any("**" in component and component != "**" for component in self.pattern.split("/")):
+            raise SettingsError(f"source {self.name}: in pattern {self.pattern!r}, ** has to be a folder of its own")
         return os.path.normpath(path)
 
     @property
@@ -72,22 +76,35 @@ class FileSource:
 
         :raises SourceError: when there are fewer than `min_files`, or a folder can't be read
         """
+        root = self.root
         pattern = partition.day.strftime(self.pattern) if self.dated else self.pattern
+        if self.dated and (partition.day - timedelta(days=1)).strftime(self.pattern) == pattern:
+            raise SettingsError(
+                f"source {self.name}: the date in pattern {self.pattern!r} does not tell {partition.key} from the day"
+                " before",
+                hint="Name the day as well (%d), or leave the date out to go by the time of the last modification.",
+            )
+        self.skipped.clear()
         matches = re.compile(glob_translate(pattern)).fullmatch
         by_time = "" if self.dated else f", last modified on {partition.key} ({partition.timezone})"
         files: list[LogFile] = []
         for name, entry in self._walk(pattern):
             if not matches(name):
                 continue
-            status = entry.stat(follow_symlinks=False)
+            try:
+                status = entry.stat(follow_symlinks=False)
+            except FileNotFoundError:
+                self.skipped.append(f"{name}: vanished while its folder was listed")
+                continue
             if not stat.S_ISREG(status.st_mode):
                 self.skipped.append(f"{name}: not a regular file (links are not followed)")
             elif self.dated or partition.contains(status.st_mtime_ns):
-                files.append(LogFile(self.name, self.root, name, status.st_size, status.st_mtime_ns, status.st_ino))
+                files.append(LogFile(self.name, root, name, status.st_size, status.st_mtime_ns, status.st_ino))
         if len(files) < self.min_files:
+            also = f"; not taken: {', '.join(self.skipped[:3])}" if self.skipped else ""
             raise SourceError(
-                f"source {self.name}: {len(files)} files match {pattern!r} in {self.root}{by_time};"
-                f" at least {self.min_files} are expected",
+                f"source {self.name}: {len(files)} files match {pattern!r} in {root}{by_time};"
+                f" at least {self.min_files} are expected{also}",
                 hint="Did the service stop logging, or the path change? If so few are right, lower `min_files`.",
             )
         return sorted(files, key=lambda file: file.name)
@@ -100,29 +117,52 @@ class FileSource:
             fixed += 1
         depth = None if "**" in pattern else len(folders)
         start = "/".join(folders[:fixed])
-        if start and any(os.path.islink(os.path.join(self.root, *folders[: count + 1])) for count in range(fixed)):
-            self.skipped.append(f"{start}: a symbolic link (links are not followed)")
-            return
-        pending = [start]
+        root, pending = self.root, [start]
         while pending:
             folder = pending.pop()
             try:
-                with os.scandir(os.path.join(self.root, folder)) as entries:
+                with _opened_folder(root, folder) as descriptor, os.scandir(descriptor) as entries:
                     for entry in entries:
                         name = f"{folder}/{entry.name}" if folder else entry.name
                         if entry.is_dir(follow_symlinks=False):
                             if depth is None or name.count("/") < depth:
                                 pending.append(name)
+                        elif entry.is_symlink() and entry.is_dir():
+                            self.skipped.append(f"{name}: a link to a folder (links are not followed)")
                         else:
                             yield name, entry
             except FileNotFoundError:
-                if folder == start:
-                    return  # nothing there: `min_files` decides whether that is an error
+                # `min_files` decides whether that is an error.
+                self.skipped.append(f"{os.path.join(root, folder)}: no such folder")
             except OSError as error:
+                if error.errno in _NOT_A_FOLDER and folder:
+                    self.skipped.append(f"{folder}: not a folder (links are not followed)")
+                    continue
                 raise SourceError(
-                    f"source {self.name}: can't list {os.path.join(self.root, folder)}: {error.strerror}",
+                    f"source {self.name}: can't list {os.path.join(root, folder)}: {error.strerror}",
                     hint="Airflow's worker needs read and search permission on the whole tree.",
                 ) from None
+
+
+# What Linux and macOS say of a link, or of a file, where a folder was expected.
+_NOT_A_FOLDER = (errno.ENOTDIR, errno.ELOOP)
+
+
+@contextmanager
+def _opened_folder(root: str, folder: str) -> Iterator[int]:
+    """A descriptor of a folder below the root, reached through folders only.
+
+    Each is opened from the one before it: a folder that is swapped for a link at any moment is an error.
+    """
+    descriptor = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        for component in folder.split("/") if folder else ():
+            parent = descriptor
+            descriptor = os.open(component, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
+            os.close(parent)
+        yield descriptor
+    finally:
+        os.close(descriptor)
 
 
 @contextmanager
@@ -150,12 +190,16 @@ def open_log_file(file: LogFile) -> Iterator[IO[bytes]]:
             raise changed("was written to")
 
     try:
-        # Neither a link that was put in its place is followed, nor a FIFO waited for; a folder that was swapped
-        # for a link leads to another inode.
-        descriptor = os.open(file.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        # Neither a link that was put in its place is followed, nor a FIFO waited for.
+        folder, _, last = file.name.rpartition("/")
+        with _opened_folder(file.root, folder) as parent:
+            flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+            descriptor = os.open(last, flags, dir_fd=parent)
     except FileNotFoundError:
         raise changed("vanished") from None
     except OSError as error:
+        if error.errno in _NOT_A_FOLDER:
+            raise changed("was replaced by a link or a file in its path") from None
         raise SourceError(
             f"source {file.source}: can't read {file.path}: {error.strerror}",
             hint="Airflow's worker needs read permission on the file, and links are not followed.",
