@@ -41,7 +41,7 @@ class Record:
             record = cls(**fields)
         except TypeError as error:
             raise StagingError(f"not a valid {cls.__name__}: {error}") from None
-        for name, kinds, values in _expected(cls):
+        for name, kinds, values in _expected(cls):  # type: ignore[arg-type]  # mypy: a class is not hashable
             value = getattr(record, name)
             # By type, not isinstance: JSON's true is no number.
             if type(value) not in kinds or (values and value not in values):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -14,7 +15,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from log_archival.codecs import DEFAULT_PART_SIZE, MAX_PUT, MIN_PART_SIZE, Codec, codec_named
 from log_archival.connection import require_bucket
-from log_archival.errors import SettingsError, SourceError
+from log_archival.errors import SettingsError
 from log_archival.keys import DEFAULT_KEY, KeyTemplate
 from log_archival.sources import FileSource
 
@@ -178,26 +179,30 @@ def load_settings(path: str | os.PathLike[str]) -> Settings:
     try:
         settings = Settings.model_validate(document)
     except ValidationError as error:
-        wrong = (f"  {'.'.join(map(str, e['loc']))}: {_reason(e['msg'])}" for e in error.errors(include_url=False))
-        raise SettingsError(f"{path} is not right:\n" + "\n".join(wrong)) from None
+        wrong = [f"{'.'.join(map(str, e['loc']))}: {_reason(e['msg'])}" for e in error.errors(include_url=False)]
+    else:
+        wrong = list(_contradictions(settings))
+    if wrong:
+        raise SettingsError(f"{path} is not right:\n" + "\n".join(f"  {line}" for line in wrong))
+    return settings
+
+
+def _contradictions(settings: Settings) -> Iterator[str]:
     try:
         _ = settings.keys
     except SettingsError as error:
-        raise SettingsError(f"{path} is not right:\n  archive.key: {error}") from None
+        yield f"archive.key: {error}"
     seen: set[str] = set()
     for number, source in enumerate(settings.sources):
         try:
             _ = source.files().root
-        except (SettingsError, SourceError) as error:
-            raise SettingsError(f"{path} is not right:\n  sources.{number}: {error}") from None
+        except SettingsError as error:
+            yield f"sources.{number}: {error}"
         if source.name in seen:
-            raise SettingsError(f"{path} is not right:\n  sources.{number}.name: {source.name!r} is there twice")
+            yield f"sources.{number}.name: {source.name!r} is there twice"
         seen.add(source.name)
     if settings.verify.tier == "read" and not settings.verify.read_connection:
-        raise SettingsError(
-            f"{path} is not right:\n  verify.read_connection: tier read needs a connection that may read"
-        )
-    return settings
+        yield "verify.read_connection: tier read needs a connection that may read"
 
 
 def _reason(message: str) -> str:
