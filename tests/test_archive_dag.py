@@ -1,0 +1,217 @@
+"""The daily archive under Airflow's own scheduler, between two accounts that refuse."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import yaml
+
+from local_airflow import LocalAirflow
+
+if TYPE_CHECKING:
+    from local_aws import LocalAws
+
+pytestmark = pytest.mark.airflow
+
+ROOT = Path(__file__).parents[1]
+DAYS = [date(2026, 11, 20), date(2026, 11, 21), date(2026, 11, 22)]
+BATCH_MIB = 1
+
+
+def readme_dag() -> str:
+    """The DAG of another team that the README shows."""
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    return next(block for block in blocks if "CrossAccountPutOperator" in block)
+
+
+class Archive:
+    """Airflow over the two accounts, with logs of three days."""
+
+    def __init__(self, airflow: LocalAirflow, aws: LocalAws, bucket: str, logs: Path) -> None:
+        self.airflow, self.aws, self.bucket, self.logs = airflow, aws, bucket, logs
+
+    def versions(self, prefix: str = "") -> dict[str, list[str]]:
+        """Every key's version ids, as the archive account sees them."""
+        pages = self.aws.archive_client("s3").get_paginator("list_object_versions")
+        found: dict[str, list[str]] = {}
+        for page in pages.paginate(Bucket=self.bucket, Prefix=prefix):
+            for version in page.get("Versions", []):
+                found.setdefault(version["Key"], []).append(version["VersionId"])
+        return {key: versions for key, versions in found.items() if "_probe-" not in key}
+
+    def run(self, conf: dict[str, Any], dag_id: str = "archive_logs", **arguments: Any) -> tuple[str, str]:
+        run_id = self.airflow.trigger(dag_id, conf=conf, **arguments)
+        return run_id, self.airflow.wait(dag_id, run_id, timeout=120)[run_id]
+
+
+@pytest.fixture(scope="module")
+def archive(aws: LocalAws, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Archive]:
+    root = tmp_path_factory.mktemp("archive")
+    logs = root / "logs"
+    for day in DAYS:
+        folder = logs / "app" / "web-1"
+        folder.mkdir(parents=True, exist_ok=True)
+        for number in range(4):
+            lines = b"".join(
+                b"%s %d GET /orders/%d 200\n" % (day.isoformat().encode(), n, number) for n in range(20_000)
+            )
+            (folder / f"{number}-{day}.log").write_bytes(lines)
+    (logs / "nginx").mkdir()
+    (logs / "nginx" / "access.log").write_bytes(b"GET / 200\n")
+    document = yaml.safe_load((ROOT / "include" / "archive.yaml").read_text())
+    document["archive"]["bucket"] = aws.bucket
+    document["batch_size"] = f"{BATCH_MIB} MiB"
+    document["sources"] = [
+        {"name": "app", "path": str(logs / "app"), "pattern": "**/*-%Y-%m-%d.log"},
+        {"name": "audit", "path": str(logs / "audit"), "pattern": "audit-%Y-%m-%d.log", "min_files": 0},
+    ]
+    settings = root / "archive.yaml"
+    settings.write_text(yaml.safe_dump(document))
+    dags = root / "dags"
+    dags.mkdir()
+    (dags / "another_team.py").write_text(
+        readme_dag().replace("acme-log-archive", aws.bucket).replace("/var/log/nginx", str(logs / "nginx"))
+    )
+    with LocalAirflow.start(
+        root / "home",
+        dags=[ROOT / "dags", dags],
+        plugins=ROOT / "plugins",
+        wanted=["archive_logs", "archive_nginx"],
+        connections={"log_archive": aws.connection_json()},
+        environment={"LOG_ARCHIVAL_SETTINGS": str(settings), "AIRFLOW__SCHEDULER__USE_JOB_SCHEDULE": "False"},
+    ) as airflow:
+        yield Archive(airflow, aws, aws.bucket, logs)
+
+
+def test_dags_and_plugins_load(archive: Archive) -> None:
+    assert archive.airflow.dag_import_errors() == {}
+    assert archive.airflow.api("GET", "/plugins/importErrors")["plugin_import_errors"] == []
+
+
+def test_the_plugins_folder_leaves_the_standard_library_alone(archive: Archive) -> None:
+    """Airflow executes each .py of plugins/ under its bare name: our codecs.py must not become Python's."""
+    import subprocess
+    import sys
+
+    program = (
+        "from airflow import plugins_manager; plugins_manager.ensure_plugins_loaded() if hasattr(plugins_manager,"
+        " 'ensure_plugins_loaded') else plugins_manager.get_plugin_info();"
+        "import codecs, log_archival.codecs; print(codecs.lookup('utf-8').name, codecs.__file__)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=archive.airflow.environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "utf-8" in done.stdout
+    assert "log_archival" not in done.stdout.splitlines()[-1]
+
+
+def test_a_backfill_archives_each_day_and_again_adds_nothing(archive: Archive) -> None:
+    backfill = archive.airflow.backfill("archive_logs", DAYS[0], DAYS[2], max_active_runs=3)
+    runs = archive.airflow.wait("archive_logs", backfill, timeout=180)
+    assert list(runs.values()) == ["success"] * 3
+    found = archive.versions()
+    for day in DAYS:
+        keys = [key for key in found if key.startswith(f"logs/{day:%Y/%m/%d}/")]
+        assert sum("/app/web-1/" in key for key in keys) == 4
+        assert all(str(day) in key for key in keys if "/app/" in key)
+        assert sum("_manifest-" in key for key in keys) == 1
+    run_id = next(iter(runs))
+    tasks = archive.airflow.task_instances("archive_logs", run_id)
+    assert sum(task["task_id"] == "archive.upload" for task in tasks) > 1, "a day of several batches was expected"
+    summary = archive.airflow.xcom("archive_logs", run_id, "verify")
+    assert (summary["tier"], summary["verified"], summary["new"]) == ("probe", 4, 4)
+
+    backfill = archive.airflow.backfill("archive_logs", DAYS[0], DAYS[2], reprocess="completed", max_active_runs=3)
+    again = archive.airflow.wait("archive_logs", backfill, timeout=180)
+    assert list(again.values()) == ["success"] * 3
+    assert archive.versions() == found
+    assert archive.airflow.xcom("archive_logs", next(iter(again)), "verify")["already"] == 4
+
+
+def test_a_manual_run_with_a_date_archives_that_day(archive: Archive) -> None:
+    run_id, state = archive.run({"date": "2026-11-21", "codec": "gzip", "verify": "receipts"})
+    assert state == "success"
+    assert sum(key.endswith(".log.gz") for key in archive.versions("logs/2026/11/21/app/")) == 4
+    assert archive.airflow.xcom("archive_logs", run_id, "verify")["tier"] == "receipts"
+
+
+def test_a_day_without_files_fails_and_names_source_and_pattern(archive: Archive) -> None:
+    before = archive.versions()
+    run_id = archive.airflow.trigger("archive_logs", conf={"date": "2026-11-19"})
+    log = wait_for_log(archive, run_id, "collect", "files match")
+    assert "source app: 0 files match '**/*-2026-11-19.log'" in log
+    archive.airflow.api("PATCH", f"/dags/archive_logs/dagRuns/{run_id}", {"state": "failed"})
+    assert archive.versions() == before
+
+
+def wait_for_log(archive: Archive, run_id: str, task_id: str, text: str) -> str:
+    """The log of a try that failed and waits for the next."""
+    import time
+
+    deadline = time.monotonic() + 60
+    while True:
+        log = archive.airflow.task_log("archive_logs", run_id, task_id)
+        if text in log:
+            return log
+        assert time.monotonic() < deadline, log
+        time.sleep(0.3)
+
+
+def test_a_source_that_may_be_empty_does_not_stop_the_day(archive: Archive) -> None:
+    run_id, state = archive.run({"date": "2026-11-18", "sources": ["audit"]})
+    assert state == "success"
+    tasks = {task["task_id"]: task["state"] for task in archive.airflow.task_instances("archive_logs", run_id)}
+    assert tasks["verify"] == "success"
+
+
+def test_today_is_refused_at_once(archive: Archive) -> None:
+    before = archive.versions()
+    today = datetime.now(UTC).date()
+    run_id, state = archive.run({"date": str(today)})
+    assert state == "failed"
+    assert f"{today} is not over in UTC" in archive.airflow.task_log("archive_logs", run_id, "collect")
+    assert archive.airflow.task_instances("archive_logs", run_id)[0]["try_number"] == 1, "tried again for nothing"
+    assert archive.versions() == before
+
+
+def test_a_dry_run_prints_the_plan_and_adds_nothing(archive: Archive) -> None:
+    before = archive.versions()
+    run_id, state = archive.run({"date": "2026-11-20", "dry_run": True})
+    log = archive.airflow.task_log("archive_logs", run_id, "collect")
+    assert state == "success"
+    keys = set(re.findall(r"-> (logs/2026/11/20/app/\S+)", log))
+    assert len(keys) == 4
+    assert keys <= set(before), "the plan has other keys than the run had"
+    assert "dry run: 4 files" in log
+    assert archive.versions() == before
+
+
+@pytest.mark.parametrize(
+    ("conf", "said"),
+    [
+        ({"date": "2026-11-20", "codec": "lzma"}, "codec"),
+        ({"date": "20 November"}, "date"),
+        ({"date": "2026-11-20", "sources": ["nowhere"]}, "sources"),
+    ],
+    ids=["codec", "date", "source"],
+)
+def test_the_trigger_form_refuses_what_can_not_be(archive: Archive, conf: dict[str, Any], said: str) -> None:
+    with pytest.raises(Exception, match=said):
+        archive.airflow.trigger("archive_logs", conf=conf)
+
+
+def test_another_teams_dag_from_the_readme(archive: Archive) -> None:
+    run_id = archive.airflow.trigger("archive_nginx", logical_date=datetime(2026, 11, 22, tzinfo=UTC))
+    assert archive.airflow.wait("archive_nginx", run_id, timeout=60) == {run_id: "success"}
+    keys = list(archive.versions("logs/2026/11/22/nginx/"))
+    assert len(keys) == 1
+    assert re.fullmatch(r"logs/2026/11/22/nginx/access-[0-9a-f]{12}\.log\.zst", keys[0])
+    summary = archive.airflow.xcom("archive_nginx", run_id, "archive")
+    assert json.loads(json.dumps(summary))["new"] == 1
