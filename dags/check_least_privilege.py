@@ -1,0 +1,82 @@
+"""
+### Prove that the archive account's role can add logs, and do nothing else
+
+Each row of the grid is one request, sent for real: what must work, and what must be refused. `report` has the table
+of all of them in its log. Nothing that is tried can harm an archive, even where it is wrongly permitted.
+
+**When it fails**, the log of the red row, and of `report`, says what was tried, what happened, and which statement of
+which template is to be mended. A risk that is known and accepted goes, by the row's name, into `accepted_risks` of
+`include/archive.yaml`.
+
+**To run it now**, trigger it. With `other_bucket`, a bucket of the archive account that holds something else, it
+also checks that the role can't reach that one.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from airflow.sdk import Param, dag, get_current_context, task
+
+from log_archival.operators import LeastPrivilegeCheckOperator, failing_at_once, least_privilege
+from log_archival.privilege_checks import CHECKS
+from log_archival.privileges import require_known
+from log_archival.settings import load_settings, settings_file
+
+SETTINGS = load_settings(settings_file(Path(__file__).parent.parent / "include" / "archive.yaml"))
+ACCEPTED = sorted(require_known(SETTINGS.accepted_risks, CHECKS))
+
+
+@task(trigger_rule="all_done", retries=0)
+def report() -> dict[str, Any]:
+    """Print the table of all checks; fail when one is not as it must be and not accepted."""
+    ti = get_current_context()["ti"]
+    left = ti.xcom_pull(task_ids="check", key=least_privilege.RESULT, map_indexes=list(range(len(CHECKS))))
+    results, not_tried = least_privilege.collect_results(left)
+    with failing_at_once():
+        return least_privilege.report(results, ACCEPTED, not_tried)
+
+
+@dag(
+    schedule="@weekly",
+    start_date=datetime(2024, 1, 1, tzinfo=UTC),
+    catchup=False,
+    max_active_runs=1,
+    default_args={
+        "owner": "data-platform",
+        "retries": 3,
+        "retry_delay": timedelta(seconds=30),
+        "retry_exponential_backoff": True,
+        "max_retry_delay": timedelta(minutes=15),
+    },
+    tags=["logs", "archive", "security"],
+    doc_md=__doc__,
+    params={
+        "other_bucket": Param(
+            None,
+            type=["null", "string"],
+            title="Another bucket",
+            description="An existing bucket that the role must not reach, best one of the archive account",
+        ),
+    },
+)
+def check_least_privilege() -> None:
+    """Check least privilege; see the module."""
+    check = LeastPrivilegeCheckOperator.partial(
+        task_id="check",
+        map_index_template="{{ task.check }}",
+        bucket=SETTINGS.archive.bucket,
+        aws_conn_id=SETTINGS.archive.connection,
+        prefix=SETTINGS.archive.prefix,
+        acl=SETTINGS.archive.acl,
+        kms_key_arn=SETTINGS.archive.kms_key_arn,
+        read_conn_id=SETTINGS.verify.read_connection,
+        other_bucket="{{ params.other_bucket or '' }}",
+        accepted_risks=ACCEPTED,
+    ).expand(check=list(CHECKS))
+    check >> report()
+
+
+check_least_privilege()
