@@ -1,0 +1,351 @@
+"""``python -m log_archival`` as its users run it: a process of its own, against a real object store."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import log_archival
+from tests.archives import KEYS, Writer, day, other_bytes
+from tests.seaweed import REGION, Seaweed
+
+PACKAGE = Path(log_archival.__file__).parent.parent
+RAW = b"2026-11-22T10:00:00Z GET / 200\n" * 200
+FILES = {"web-1/app.log": RAW, "web-2/app.log": RAW * 2}
+
+
+@dataclass
+class Cli:
+    """Runs the command with nothing of this process's environment."""
+
+    home: Path
+    environment: dict[str, str]
+
+    def start(self, *arguments: str, **environment: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [sys.executable, "-m", "log_archival", *arguments],
+            cwd=self.home,
+            env={"HOME": str(self.home), "PYTHONPATH": str(PACKAGE), "PYTHONWARNINGS": "error"}
+            | self.environment
+            | environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def __call__(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        with self.start(*arguments, **environment) as process:
+            out, error = process.communicate(timeout=120)
+        assert "Traceback" not in error, error
+        return subprocess.CompletedProcess(arguments, process.returncode, out, error)
+
+    def json(self, *arguments: str, status: int = 0) -> dict[str, Any]:
+        done = self(*arguments, "--json")
+        assert done.returncode == status, done.stderr
+        answer: dict[str, Any] = json.loads(done.stdout)
+        return answer
+
+
+@pytest.fixture
+def bare(tmp_path: Path) -> Cli:
+    """Without credentials, and without a server."""
+    return Cli(tmp_path, {"AWS_EC2_METADATA_DISABLED": "true"})
+
+
+@pytest.fixture
+def cli(tmp_path: Path, store: Seaweed) -> Cli:
+    """With a profile of the AWS configuration, as people have it."""
+    config = tmp_path / ".aws" / "config"
+    config.parent.mkdir()
+    config.write_text(
+        f"[profile archive]\naws_access_key_id={store.access_key}\naws_secret_access_key={store.secret_key}\n"
+        f"endpoint_url={store.endpoint_url}\nregion={REGION}\n"
+        f"[profile writer]\naws_access_key_id={store.user_access_key}\naws_secret_access_key={store.user_secret_key}\n"
+        f"endpoint_url={store.endpoint_url}\nregion={REGION}\n"
+    )
+    return Cli(tmp_path, {"AWS_PROFILE": "archive"})
+
+
+@pytest.fixture
+def writer(request: pytest.FixtureRequest, store: Seaweed) -> Writer:
+    name = "".join(char if char.isalnum() else "-" for char in request.node.name.lower())[:50].strip("-")
+    return Writer(store.client(), store.bucket(f"cli-{name}"))
+
+
+def lying_in(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+# --- without a server
+
+
+@pytest.mark.parametrize("command", [[], ["verify"], ["restore"]], ids=["alone", "verify", "restore"])
+def test_help_tells_the_exit_status_and_the_permissions(bare: Cli, command: list[str]) -> None:
+    done = bare(*command, "--help")
+    assert (done.returncode, done.stderr) == (0, "")
+    words = " ".join(done.stdout.split())
+    for told in ("0 all is right; 1 there are problems", "2 nothing can be said", "CreateReaderRole", "s3:GetObject"):
+        assert told in words
+
+
+USAGE = {
+    "nothing": [],
+    "no such command": ["remove"],
+    "no bucket": ["verify", "s3://"],
+    "no URL": ["verify", "logs/2026/11/22/"],
+    "another scheme": ["verify", "gs://bucket/logs/"],
+    "no such depth": ["verify", "s3://b/l/", "--depth", "deep"],
+    "no day": ["verify", "s3://b/l/", "--from", "2026-13-01"],
+    "days in reverse": ["verify", "s3://b/l/", "--from", "2026-11-23", "--to", "2026-11-22"],
+    "no folder": ["restore", "s3://b/l/"],
+    "no number": ["verify", "s3://b/l/", "--workers", "0"],
+    "no such profile": ["verify", "s3://b/l/", "--profile", "nobody"],
+    "no such region": ["verify", "s3://b/l/", "--region", "not a region"],
+    "no credentials": ["verify", "s3://b/l/", "--region", REGION],
+    "a bucket that can't be": ["verify", "s3://B_/l/", "--region", REGION],
+}
+
+
+@pytest.mark.parametrize("arguments", USAGE.values(), ids=USAGE)
+def test_a_wrong_command_is_2_and_says_why(bare: Cli, arguments: list[str]) -> None:
+    done = bare(*arguments)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "log-archival" in done.stderr
+
+
+def test_a_server_that_is_not_there_is_2_with_and_without_json(bare: Cli) -> None:
+    keys = {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "very-secret", "AWS_MAX_ATTEMPTS": "1"}
+    # Port 9, discard, where nothing listens.
+    done = bare("verify", "s3://bucket/logs/", "--endpoint-url", "http://127.0.0.1:9", "--json", **keys)
+    assert done.returncode == 2
+    answer = json.loads(done.stdout)
+    assert answer["ok"] is False
+    assert "ListObjectsV2 s3://bucket/logs/: Could not connect" in answer["error"]
+    assert "very-secret" not in done.stdout + done.stderr
+
+
+def seconds(command: list[str], cli: Cli) -> float:
+    def once() -> float:
+        start = time.perf_counter()
+        subprocess.run([sys.executable, *command], env={"PYTHONPATH": str(PACKAGE)}, capture_output=True, check=False)
+        return time.perf_counter() - start
+
+    return min(once() for _ in range(5))
+
+
+def test_it_starts_at_once(bare: Cli) -> None:
+    """Measured in units of what this machine takes to start Python with the libraries that it can't do without."""
+    help_, python = seconds(["-m", "log_archival", "--help"], bare), seconds(["-c", "import argparse, json"], bare)
+    assert help_ < 3 * python
+    # One that gets as far as its first request.
+    real = seconds(["-m", "log_archival", "verify", "s3://b/l/", "--region", REGION], bare)
+    assert real < 2 * seconds(["-c", "import boto3; boto3.client('s3', region_name='eu-central-1')"], bare)
+
+
+@pytest.mark.parametrize("module", ["airflow", "boto3", "fsspec", "s3transfer"])
+def test_it_does_not_import_what_is_slow(bare: Cli, module: str) -> None:
+    script = (
+        "import sys; from log_archival.__main__ import main\n"
+        "assert main(['verify', 's3://b/l/', '--region', 'eu-central-1']) == 2\n"
+        f"assert {module!r} not in sys.modules"
+    )
+    environment = {"PYTHONPATH": str(PACKAGE), "AWS_EC2_METADATA_DISABLED": "true"}
+    done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=False)
+    assert (done.returncode, "Unable to locate credentials" in done.stderr) == (0, True), done.stderr
+
+
+# --- with one
+
+
+@pytest.mark.store
+def test_a_thousand_archives_verify_restore_and_one_byte_flipped(cli: Cli, writer: Writer, tmp_path: Path) -> None:
+    contents = {f"web-{n % 7}/{n}.log": RAW + b"%d\n" % n for n in range(1000)}
+    with ThreadPoolExecutor(8) as pool:
+        archives = [made for some in pool.map(lambda item: writer.file(*item), contents.items()) for made in some]
+    writer.manifest(archives)
+    url = f"s3://{writer.bucket}/logs/2026/11/22/"
+
+    good = cli("verify", url)
+    assert good.returncode == 0
+    assert good.stdout.endswith(": all right\n")
+    assert "1,000 files in 1,000 archives" in good.stdout
+    assert cli.json("verify", url, "--depth", "bytes")["archives"] == 1000
+
+    for name, raw in contents.items():
+        original = tmp_path / "original" / name
+        original.parent.mkdir(parents=True, exist_ok=True)
+        original.write_bytes(raw)
+    assert cli.json("restore", url, "--to", "restored")["restored"] == 1000
+    diff = ["diff", "-r", str(tmp_path / "original"), str(tmp_path / "restored" / "app")]
+    assert subprocess.run(diff, capture_output=True, check=False).stdout == b""
+    assert cli.json("restore", url, "--to", "restored")["already"] == 1000
+
+    victim = archives[500]
+    body = bytearray(writer.written[victim.key])
+    body[len(body) // 2] ^= 1
+    writer.put(victim.key, bytes(body))
+    for depth in ("checksums", "bytes"):
+        (problem,) = cli.json("verify", url, "--depth", depth, status=1)["problems"]
+        assert (problem["kind"], problem["source"], problem["path"]) == ("differs", "app", victim.name)
+        assert problem["key"] == victim.key
+        assert problem["expected"] != problem["found"]
+
+
+@pytest.mark.store
+def test_says_everything_in_words_and_in_json(cli: Cli, writer: Writer) -> None:
+    archives = writer.files(FILES)
+    writer.files({"a.log": RAW}, on="2026-11-24", source="web")
+    url = f"s3://{writer.bucket}/logs/"
+    writer.client.delete_object(Bucket=writer.bucket, Key=archives[0].key)
+    writer.put("logs/2026/11/22/stray\x1b[2J", b"?")
+    bad = KEYS.manifest_key(day("2026-11-24"), "0" * 64)
+    writer.put(bad, b"{}")
+    done = cli("verify", url)
+    assert done.returncode == 1
+    assert [line.split(":")[0] for line in done.stdout.splitlines()[:-1]] == ["missing", "unlisted", "manifest", "day"]
+    assert archives[0].key in done.stdout
+    assert "\x1b" not in done.stdout + done.stderr
+    assert done.stdout.splitlines()[-1].endswith("checked by checksums: 4 problems")
+    assert "archives checked in" in done.stderr
+    answer = cli.json("verify", url, status=1)
+    assert [problem["kind"] for problem in answer["problems"]] == ["missing", "unlisted", "manifest", "day"]
+    assert {name: answer[name] for name in ("ok", "depth", "days", "manifests", "files", "archives", "notes")} == {
+        "ok": False, "depth": "checksums", "days": ["2026-11-22", "2026-11-24"], "manifests": 2, "files": 3,
+        "archives": 3, "notes": [],
+    }  # fmt: skip
+    assert cli("verify", f"{url}2026/11/", "--from", "2026-11-25", "--to", "2026-11-26").stdout.count("day: ") == 2
+    assert cli("verify", f"{url}2031/").returncode == 1
+
+
+@pytest.mark.store
+def test_other_bytes_of_the_same_content_are_a_note(cli: Cli, writer: Writer) -> None:
+    archive = writer.files({"a.log": RAW})[0]
+    writer.put(archive.key, other_bytes(archive, RAW))
+    url = f"s3://{writer.bucket}/logs/"
+    assert cli("verify", url).returncode == 1
+    answer = cli.json("verify", url, "--depth", "bytes")
+    assert [note["key"] for note in answer["notes"]] == [archive.key]
+    assert cli("restore", url, "--to", "to").returncode == 0
+
+
+@pytest.mark.store
+def test_restores_what_is_asked_for(cli: Cli, writer: Writer, tmp_path: Path) -> None:
+    writer.files(FILES | {"odd \udcff\n.log": RAW})
+    url = f"s3://{writer.bucket}/logs/2026/11/22/"
+    done = cli("restore", url, "--source", "app", "--path", "web-1/*", "--to", str(tmp_path / "to"))
+    assert (done.returncode, lying_in(tmp_path / "to")) == (0, {"app/web-1/app.log": RAW})
+    assert "1 files restored" in done.stdout
+    assert "of 6.2 kB in 1 files restored in" in done.stderr
+    # Even where the locale knows no more than ASCII.
+    odd = {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
+    done = cli("restore", url, "--path", "odd*", "--to", str(tmp_path / "odd"), **odd)
+    assert (done.returncode, lying_in(tmp_path / "odd")) == (0, {"app/odd \udcff\n.log": RAW})
+    assert cli("restore", url, "--source", "nobody", "--to", str(tmp_path / "no")).returncode == 1
+
+
+@pytest.mark.store
+def test_days_that_disagree_are_2_until_you_choose(cli: Cli, writer: Writer, tmp_path: Path) -> None:
+    writer.files({"a.log": RAW})
+    writer.files({"a.log": RAW * 2}, on="2026-11-23")
+    url = f"s3://{writer.bucket}/logs/"
+    done = cli("restore", url, "--to", "to")
+    assert (done.returncode, "--by-day" in done.stderr, (tmp_path / "to").exists()) == (2, True, False)
+    assert cli.json("restore", url, "--to", "to", "--by-day")["restored"] == 2
+    assert set(lying_in(tmp_path / "to")) == {"2026-11-22/app/a.log", "2026-11-23/app/a.log"}
+
+
+@pytest.mark.store
+@pytest.mark.parametrize("command", ["verify", "restore"])
+def test_who_may_not_read_is_told_what_is_needed(cli: Cli, writer: Writer, command: str) -> None:
+    writer.files(FILES)
+    arguments = ["--to", "to"] if command == "restore" else []
+    done = cli(command, f"s3://{writer.bucket}/logs/", "--profile", "writer", *arguments)
+    assert (done.returncode, done.stdout) == (2, "")
+    for told in ("ListObjectsV2", "AccessDenied", "s3:ListBucket", "CreateReaderRole"):
+        assert told in done.stderr
+
+
+@pytest.mark.store
+def test_no_such_bucket_is_2(cli: Cli) -> None:
+    done = cli("verify", "s3://there-is-no-such-bucket/logs/")
+    assert (done.returncode, "NoSuchBucket" in done.stderr) == (2, True)
+
+
+@pytest.mark.store
+@pytest.mark.parametrize(
+    ("stop", "status"), [(signal.SIGINT, 130), (signal.SIGKILL, -signal.SIGKILL)], ids=["interrupted", "killed"]
+)
+def test_a_restore_that_was_stopped_continues(
+    cli: Cli, writer: Writer, tmp_path: Path, stop: signal.Signals, status: int
+) -> None:
+    small = {f"{n}.log": RAW for n in range(20)}
+    # Compresses to little, and takes longer to write than we take to stop it.
+    large = bytes(1 << 20) * 1500
+    archives = [archive for name, raw in small.items() for archive in writer.file(name, raw)]
+    writer.manifest(archives + writer.file("huge.log", large))
+    url = f"s3://{writer.bucket}/logs/"
+    with cli.start("restore", url, "--to", "to", "--workers", "2") as process:
+        temporary = tmp_path / "to" / ".restoring"
+        deadline = time.monotonic() + 30
+        while not (temporary.is_dir() and any(size > 1 << 20 for size in sizes(temporary))):
+            assert process.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.005)
+        process.send_signal(stop)
+        process.communicate(timeout=30)
+    assert process.returncode == status
+    assert not (tmp_path / "to/app/huge.log").exists()
+    assert temporary.exists() == (stop == signal.SIGKILL)
+    answer = cli.json("restore", url, "--to", "to")
+    assert answer["restored"] + answer["already"] == 21
+    assert answer["restored"] >= 1
+    assert not temporary.exists()
+    assert sorted(os.listdir(tmp_path / "to/app")) == sorted([*small, "huge.log"])
+    assert (tmp_path / "to/app/huge.log").stat().st_size == len(large)
+
+
+def sizes(folder: Path) -> list[int]:
+    found = []
+    for path in folder.iterdir():
+        try:
+            found.append(path.stat().st_size)
+        except FileNotFoundError:
+            continue
+    return found
+
+
+@pytest.mark.store
+def test_memory_does_not_grow_with_the_files(cli: Cli, writer: Writer) -> None:
+    def peak(*arguments: str) -> int:
+        """Of resident memory, in KiB."""
+        process = cli.start(*arguments)
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.read(), process.stderr.read()
+        process.stdout.close(), process.stderr.close()
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        assert process.returncode == 0
+        return usage.ru_maxrss
+
+    commands: list[Callable[[str], list[str]]] = [
+        lambda url: ["verify", url, "--depth", "bytes"],
+        lambda url: ["restore", url, "--to", "to", "--by-day"],
+    ]
+    writer.files({"small.log": os.urandom(1 << 20)})
+    writer.files({"large.log": os.urandom(150 << 20)}, on="2026-11-23")
+    for command in commands:
+        small = peak(*command(f"s3://{writer.bucket}/logs/2026/11/22/"))
+        large = peak(*command(f"s3://{writer.bucket}/logs/2026/11/23/"))
+        assert large - small < 40 << 10
