@@ -177,7 +177,8 @@ def _reader(options: argparse.Namespace) -> ArchiveReader:
         reader.stop.set()
         raise KeyboardInterrupt
 
-    if threading.current_thread() is threading.main_thread():
+    # A shell starts what runs in the background with SIGINT ignored; that stays so.
+    if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGINT) != signal.SIG_IGN:
         signal.signal(signal.SIGINT, interrupt)
     return reader
 

@@ -60,7 +60,8 @@ class Finding:
         sums = "; ".join(
             f"{name} {value}" for name, value in (("expected", self.expected), ("found", self.found)) if value
         )
-        return f"{where}{': ' if where else ''}{self.message}{'; ' if sums else ''}{sums}"
+        message = " ".join(self.message.splitlines())
+        return f"{where}{': ' if where else ''}{message}{'; ' if sums else ''}{sums}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +71,15 @@ class StoredObject:
     key: str
     size: int
     modified: datetime
+
+
+def raise_if_set(stop: threading.Event) -> None:
+    """End this thread's work when it has been interrupted.
+
+    :raises KeyboardInterrupt: as the main thread's interruption did
+    """
+    if stop.is_set():
+        raise KeyboardInterrupt
 
 
 class _InterruptedError(Exception):
@@ -83,8 +93,7 @@ class _Body:
         self._body, self._stop = body, stop
 
     def read(self, size: int = -1) -> bytes:
-        if self._stop.is_set():
-            raise KeyboardInterrupt
+        raise_if_set(self._stop)
         try:
             return cast("bytes", self._body.read(None if size < 0 else size))
         except Exception as error:
@@ -240,7 +249,7 @@ class ArchiveReader:
     def _request(self, operation: str, method: str, **arguments: Any) -> dict[str, Any]:
         from botocore.exceptions import BotoCoreError, ClientError, ConnectionError, HTTPClientError
 
-        where = f"s3://{self.bucket}/{arguments.get('Key', arguments.get('Prefix', ''))}"
+        where = f"s3://{self.bucket}/{shown(arguments.get('Key', arguments.get('Prefix', '')))}"
         try:
             answer: dict[str, Any] = getattr(self._client, method)(Bucket=self.bucket, **arguments)
         except ClientError as error:

@@ -15,7 +15,7 @@ from log_archival.codecs import codec_named, decompress
 from log_archival.errors import ArchiveRequestError, LogArchivalError, SettingsError, VerificationError
 from log_archival.keys import DIGEST_CHARS
 from log_archival.manifest import Entry, Manifest, by_file, is_manifest, shown
-from log_archival.reader import GIVE_UP_AFTER, ArchiveReader, Finding
+from log_archival.reader import GIVE_UP_AFTER, ArchiveReader, Finding, raise_if_set
 from log_archival.tree import Tree
 from log_archival.work import concurrently
 
@@ -290,6 +290,7 @@ def _append(
         file.truncate()
         whole, part, size = before.copy(), hashlib.sha256(), 0
         for data in decompress(stored, codec_named(entry.codec)):
+            raise_if_set(reader.stop)  # here, too: little that is stored can be much that is written
             size += len(data)
             if size > entry.raw_size:  # before it fills the disk
                 raise VerificationError(f"{entry.key} holds more than the {entry.raw_size:,} raw bytes that are listed")
