@@ -21,7 +21,7 @@ pytestmark = pytest.mark.airflow
 
 ROOT = Path(__file__).parents[1]
 DAYS = [date(2026, 11, 20), date(2026, 11, 21), date(2026, 11, 22)]
-BATCH_MIB = 1
+BATCH_MIB = 2
 
 
 def readme_dag() -> str:
@@ -91,7 +91,7 @@ def archive(aws: LocalAws, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 
 def test_dags_and_plugins_load(archive: Archive) -> None:
     assert archive.airflow.dag_import_errors() == {}
-    assert archive.airflow.api("GET", "/plugins/importErrors")["plugin_import_errors"] == []
+    assert archive.airflow.api("GET", "/plugins/importErrors")["import_errors"] == []
 
 
 def test_the_plugins_folder_leaves_the_standard_library_alone(archive: Archive) -> None:
@@ -157,7 +157,9 @@ def wait_for_log(archive: Archive, run_id: str, task_id: str, text: str) -> str:
 
     deadline = time.monotonic() + 60
     while True:
-        log = archive.airflow.task_log("archive_logs", run_id, task_id)
+        tasks = archive.airflow.task_instances("archive_logs", run_id)
+        started = any(task["task_id"] == task_id and task["try_number"] for task in tasks)
+        log = archive.airflow.task_log("archive_logs", run_id, task_id) if started else ""
         if text in log:
             return log
         assert time.monotonic() < deadline, log
