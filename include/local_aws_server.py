@@ -45,6 +45,16 @@ _WRITE_KEYS = (
     "if-match",
 )
 
+# Headers of a write that begin so, and the permission that each needs besides s3:PutObject.
+# https://docs.aws.amazon.com/AmazonS3/latest/API/API_PutObject.html
+_WRITE_PERMISSIONS = {
+    "x-amz-acl": "s3:PutObjectAcl",
+    "x-amz-grant-": "s3:PutObjectAcl",
+    "x-amz-tagging": "s3:PutObjectTagging",
+    "x-amz-object-lock-legal-hold": "s3:PutObjectLegalHold",
+    "x-amz-object-lock-mode": "s3:PutObjectRetention",
+}
+
 
 async def app(scope: dict[str, Any], receive: Any, send: Any) -> None:
     """The ASGI application: remembers what was asked for, then lets MiniStack answer."""
@@ -113,28 +123,23 @@ def _extract_resource_arn(original: Callable[..., str]) -> Callable[..., str]:
 
 
 def _additional_checks(original: Callable[..., Any]) -> Callable[..., Any]:
-    """Gap: a put with an ACL, tags or a retention, or that KMS encrypts, needs more than s3:PutObject."""
+    """Gap: an ACL, tags, a retention or encryption by KMS need permissions of their own."""
 
     def checks(method: str, path: str, headers: dict[str, str], body: bytes, query: dict[str, Any]) -> Any:
         found = original(method, path, headers, body, query)
-        if iam_actions._s3_action(method, path, query) != "PutObject":
-            return found
         bucket, _, key = path.removeprefix("/").partition("/")
-        arn = f"arn:aws:s3:::{bucket}/{key}"
-        for prefix, action in (
-            ("x-amz-acl", "s3:PutObjectAcl"),
-            ("x-amz-grant-", "s3:PutObjectAcl"),
-            ("x-amz-tagging", "s3:PutObjectTagging"),
-            ("x-amz-object-lock-legal-hold", "s3:PutObjectLegalHold"),
-            ("x-amz-object-lock-mode", "s3:PutObjectRetention"),
-        ):
-            if any(name.startswith(prefix) for name in headers):
-                found.append((action, arn))
-        encryption, _ = s3._resolve_sse_write_headers(headers, bucket)
+        action, encryption = iam_actions._s3_action(method, path, query), None
+        if action == "PutObject":
+            for header, permission in _WRITE_PERMISSIONS.items():
+                if any(name.startswith(header) for name in headers):
+                    found.append((permission, f"arn:aws:s3:::{bucket}/{key}"))
+            encryption, _ = s3._resolve_sse_write_headers(headers, bucket)
+        elif action == "GetObject" and method == "GET":
+            encryption = s3._stored_sse_headers((s3._buckets.get(bucket) or {"objects": {}})["objects"].get(key) or {})
         kms_key = (encryption or {}).get("x-amz-server-side-encryption-aws-kms-key-id")
         if kms_key:
             _request.set(_request.get() | {"via_s3": True})
-            found.append(("kms:GenerateDataKey", kms_key))
+            found.append(("kms:GenerateDataKey" if action == "PutObject" else "kms:Decrypt", kms_key))
         return found
 
     return checks

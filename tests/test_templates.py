@@ -441,20 +441,21 @@ def test_what_lets_the_writer_add_logs(aws: LocalAws, missing: list[str], works:
 
 
 IDENTITY, BUCKET = "AddLogsUnderThePrefix", "OnlyTheWriterMayAddLogs"
-DENIES = ["NobodyMayWriteOutsideThePrefix", "NobodyMayWriteWithoutTheOwnersAcl"]
+PREFIX_DENY, ACL_DENY = "NobodyMayWriteOutsideThePrefix", "NobodyMayWriteWithoutTheOwnersAcl"
+OUTSIDE = {"key": "elsewhere/x", "ACL": None}
 
 
 @pytest.mark.parametrize(
-    ("missing", "changes"),
+    ("acl", "missing", "changes"),
     [
-        pytest.param([IDENTITY, *DENIES], {"key": "elsewhere/x"}, id="the bucket's allow ends at the prefix"),
-        pytest.param([IDENTITY, *DENIES], {"ACL": None}, id="the bucket's allow asks for the ACL"),
-        pytest.param([BUCKET, *DENIES], {"key": "elsewhere/x", "ACL": None}, id="the role's allow ends at the prefix"),
+        pytest.param("false", [IDENTITY, PREFIX_DENY], OUTSIDE, id="the bucket's allow ends at the prefix"),
+        pytest.param("true", [IDENTITY, ACL_DENY], {"ACL": None}, id="the bucket's allow asks for the ACL"),
+        pytest.param("false", [BUCKET, PREFIX_DENY], OUTSIDE, id="the role's allow ends at the prefix"),
     ],
 )
-def test_each_allow_is_narrow_by_itself(aws: LocalAws, missing: list[str], changes: dict[str, Any]) -> None:
-    deployed = aws.deploy(archive_template=without("archive_account.yaml", *missing))
-    put(deployed.assume(), deployed.bucket)
+def test_each_allow_is_narrow_by_itself(aws: LocalAws, acl: str, missing: list[str], changes: dict[str, Any]) -> None:
+    deployed = aws.deploy({"RequireAcl": acl}, archive_template=without("archive_account.yaml", *missing))
+    put(deployed.assume(), deployed.bucket, ACL=OWNERS_ACL if acl == "true" else None)
     assert refusal(put, deployed.assume(), deployed.bucket, **changes) == "AccessDenied"
 
 
@@ -463,11 +464,13 @@ def test_the_allow_of_the_bucket_is_for_the_writer_only(aws: LocalAws) -> None:
     assert refusal(put, somebody, aws.bucket) == "AccessDenied"
 
 
-def test_the_role_reaches_no_unprotected_bucket(aws: LocalAws, writer: Session) -> None:
+def test_neither_role_reaches_an_unprotected_bucket(aws: LocalAws, writer: Session) -> None:
     bucket = f"unprotected-{secrets.token_hex(4)}"
     where = {"CreateBucketConfiguration": {"LocationConstraint": REGION}}
     aws.archive_client("s3").create_bucket(Bucket=bucket, **where)
     assert refusal(put, writer, bucket, ACL=None) == "AccessDenied"
+    reader = aws.assume_reader().client("s3")
+    assert refusal(reader.list_objects_v2, Bucket=bucket, Prefix="logs/") == "AccessDenied"
 
 
 def test_the_role_uses_no_other_kms_key(aws: LocalAws, keys: dict[str, str]) -> None:
@@ -578,14 +581,28 @@ def test_a_reader(aws: LocalAws) -> None:
         assert refusal(aws.assume, external_id, role_arn=aws.reader_role_arn, caller=caller) == "AccessDenied"
 
 
-def test_a_reader_of_encrypted_logs_may_use_the_key_through_s3(aws: LocalAws, keys: dict[str, str]) -> None:
-    deployed = aws.deploy({"CreateReaderRole": "true", "KmsKeyArn": keys["{key}"]})
+def test_a_reader_of_encrypted_logs_uses_the_archive_key_through_s3_only(aws: LocalAws, keys: dict[str, str]) -> None:
+    parameters = {"CreateReaderRole": "true", "KmsKeyArn": keys["{key}"]}
+    template = without("archive_account.yaml", "LogsAreEncryptedWithTheArchiveKey")
+    deployed = aws.deploy(parameters, archive_template=template)
     put(deployed.assume(), deployed.bucket, "logs/x")
+    other = {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": keys["{other key}"]}
+    aws.archive_client("s3").put_object(Bucket=deployed.bucket, Key="logs/y", **other)
     reader = deployed.assume_reader()
-    assert reader.client("s3").get_object(Bucket=deployed.bucket, Key="logs/x")["Body"].read() == b"a log\n"
+    get = reader.client("s3").get_object
+    assert get(Bucket=deployed.bucket, Key="logs/x")["Body"].read() == b"a log\n"
+    assert refusal(get, Bucket=deployed.bucket, Key="logs/y") == "AccessDenied"
     blob = aws.archive_client("kms").encrypt(KeyId=keys["{key}"], Plaintext=b"x")["CiphertextBlob"]
-    decrypt = {"KeyId": keys["{key}"], "CiphertextBlob": blob}
-    assert "AccessDenied" in refusal(reader.client("kms").decrypt, **decrypt)
+    assert "AccessDenied" in refusal(reader.client("kms").decrypt, KeyId=keys["{key}"], CiphertextBlob=blob)
+
+
+def test_a_reader_of_encrypted_logs_needs_the_permission(aws: LocalAws, keys: dict[str, str]) -> None:
+    parameters = {"CreateReaderRole": "true", "KmsKeyArn": keys["{key}"]}
+    template = without("archive_account.yaml", "DecryptLogsWithTheArchiveKey")
+    deployed = aws.deploy(parameters, archive_template=template)
+    put(deployed.assume(), deployed.bucket, "logs/x")
+    get = deployed.assume_reader().client("s3").get_object
+    assert refusal(get, Bucket=deployed.bucket, Key="logs/x") == "AccessDenied"
 
 
 def test_what_is_off_by_default_is_not_there(aws: LocalAws) -> None:
