@@ -376,16 +376,25 @@ def test_a_day_whose_run_never_ended_has_objects_without_a_manifest(reader: Arch
     assert [(one.kind, one.key) for one in report.problems] == [("unlisted", archive.key)]
 
 
-@pytest.mark.parametrize(
-    ("name", "body", "listed"),
-    [("_probe-12", b"", True), ("_canary-12", b"", True), ("_probe-12", b"x", False), ("x", b"", False)],
-)
-def test_ignores_empty_probes_alone(
-    reader: ArchiveReader, writer: Writer, name: str, body: bytes, listed: bool
+TRIALS = {
+    "a probe": (f"2026/11/22/_probe-{'0' * 32}", b"", True),
+    "a canary": (f"_canary/least-privilege-{'0' * 16}", b"a few bytes", True),
+    "a canary of a session": (f"_canary/least-privilege-{'0' * 16}/{'1' * 16}", b"a few bytes", True),
+    "a probe with something in it": (f"2026/11/22/_probe-{'0' * 32}", b"x", False),
+    "a large canary": (f"_canary/least-privilege-{'0' * 16}", b"x" * 1000, False),
+    "something else among the canaries": ("_canary/x", b"x", False),
+    "something empty": ("2026/11/22/x", b"", False),
+}
+
+
+@pytest.mark.parametrize(("name", "body", "ignored"), TRIALS.values(), ids=TRIALS)
+def test_ignores_what_only_tries_the_permissions(
+    reader: ArchiveReader, writer: Writer, name: str, body: bytes, ignored: bool
 ) -> None:
     writer.files({"a.log": RAW})
-    writer.put(f"logs/2026/11/22/{name}", body)
-    assert verify(reader, "logs/").ok == listed
+    writer.put(f"logs/{name}", body)
+    problems = verify(reader, "logs/").problems
+    assert [one.key for one in problems] == ([] if ignored else [f"logs/{name}"])
 
 
 def test_nothing_is_not_all_right(reader: ArchiveReader) -> None:
