@@ -6,6 +6,7 @@ gzip's header carries no time, and zstd's workers cut their jobs by size.
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import io
 import zlib
@@ -228,7 +229,8 @@ class _Ended(io.RawIOBase):
         if data:
             self.empty = False
         else:
-            data, self.end = self.end[: len(buffer)], self.end[len(buffer) :]
+            # By the byte: zstd takes a whole frame in one piece for a new one, even within the header of another.
+            data, self.end = self.end[:1], self.end[1:]
         buffer[: len(data)] = data
         return len(data)
 
@@ -256,8 +258,7 @@ def decompress(stored: IO[bytes], codec: Codec) -> Iterator[bytes]:
                 yield data
         if (codec is ZSTD and held != _END) or (codec is not NONE and source.empty):
             raise EOFError("it ends too early")
-    except (zstandard.ZstdError, OSError, EOFError, zlib.error, isal_zlib.error) as error:  # type: ignore[misc]
-        # OSError is gzip's BadGzipFile, too.
+    except (zstandard.ZstdError, gzip.BadGzipFile, EOFError, zlib.error, isal_zlib.error) as error:  # type: ignore[misc]
         raise VerificationError(f"does not decompress as {codec.name}: {error}") from error
 
 

@@ -1,0 +1,256 @@
+"""Codecs: every byte comes back, the same bytes are written each time, and damage is seen."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import io
+import itertools
+import random
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import date
+from pathlib import Path
+from typing import IO
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from log_archival import codecs
+from log_archival.codecs import GZIP, NONE, ZSTD, Codec, Compressed, codec_for, codec_named, decompress, measure
+from log_archival.errors import SettingsError, VerificationError
+from sample_logs import log_bytes
+
+# The machine may be busy, and nothing is to be left in the checkout.
+settings.register_profile("log-archival", deadline=None, database=None)
+settings.load_profile("log-archival")
+
+ALL = pytest.mark.parametrize("codec", [ZSTD, GZIP, NONE], ids=lambda codec: codec.name)
+DAY = date(2026, 11, 22)
+MIB = 1 << 20
+
+
+def logs(size: int) -> bytes:
+    return b"".join(log_bytes(size, 1, day=DAY))
+
+
+def compress(
+    data: bytes,
+    codec: Codec,
+    *,
+    part_size: int = codecs.DEFAULT_PART_SIZE,
+    threads: int = 1,
+    size_hint: int | None = None,
+) -> tuple[Compressed, list[bytes]]:
+    """What was written, part by part."""
+    written: list[bytes] = []
+
+    @contextmanager
+    def part(number: int) -> Iterator[IO[bytes]]:
+        assert number == len(written) + 1
+        with io.BytesIO() as sink:
+            yield sink
+            written.append(sink.getvalue())
+
+    hint = len(data) if size_hint is None else size_hint
+    result = codecs.compress(io.BytesIO(data), codec, part, size_hint=hint, part_size=part_size, threads=threads)
+    return result, written
+
+
+def check(data: bytes, codec: Codec, result: Compressed, written: list[bytes]) -> list[bytes]:
+    """Every figure and digest is true; answer the raw bytes of each part."""
+    raw = [b"".join(decompress(io.BytesIO(stored), codec)) for stored in written]
+    assert b"".join(raw) == data
+    assert (result.size, result.sha256) == (len(data), hashlib.sha256(data).hexdigest())
+    for part, stored, content in zip(result.parts, written, raw, strict=True):
+        assert (part.raw_size, part.raw_sha256) == (len(content), hashlib.sha256(content).hexdigest())
+        assert (part.stored_size, part.stored_sha256) == (len(stored), hashlib.sha256(stored).hexdigest())
+        assert part.stored_md5 == hashlib.md5(stored, usedforsecurity=False).hexdigest()
+        found = measure(io.BytesIO(stored), codec)
+        assert found.error is None
+        assert (found.raw_size, found.raw_sha256) == (part.raw_size, part.raw_sha256)
+        assert (found.stored_size, found.stored_sha256) == (part.stored_size, part.stored_sha256)
+    return raw
+
+
+@ALL
+@given(data=st.binary(max_size=3000), copies=st.integers(1, 2000))
+def test_any_bytes_come_back(codec: Codec, data: bytes, copies: int) -> None:
+    data *= copies
+    result, written = compress(data, codec)
+    assert check(data, codec, result, written) == [data]
+    assert written[0].startswith(codec.magic)
+
+
+@ALL
+@pytest.mark.parametrize("size", [0, 1, MIB - 1, MIB, MIB + 1, 5 * MIB])
+def test_bytes_that_do_not_compress_come_back(codec: Codec, size: int) -> None:
+    data = random.Random(size).randbytes(size)
+    check(data, codec, *compress(data, codec))
+
+
+@pytest.mark.parametrize("codec", [ZSTD, GZIP], ids=lambda codec: codec.name)
+def test_writes_the_same_bytes_with_any_number_of_threads(codec: Codec) -> None:
+    # Long enough for zstd's own workers, and five of their jobs.
+    data = logs(codecs.PARALLEL_FROM + 6 * MIB)
+    first = compress(data, codec, threads=1)
+    check(data, codec, *first)
+    for threads in (2, 3, 4, 5):
+        assert compress(data, codec, threads=threads) == first
+
+
+def test_cuts_the_same_parts_with_any_number_of_threads() -> None:
+    data = random.Random(1).randbytes(40 * MIB)
+    first = compress(data, ZSTD, threads=1, part_size=16 * MIB)
+    assert len(first[1]) > 2
+    for threads in (2, 5):
+        assert compress(data, ZSTD, threads=threads, part_size=16 * MIB) == first
+
+
+@ALL
+@pytest.mark.parametrize("kind", ["logs", "noise with line ends", "noise", "one byte"])
+def test_no_part_passes_the_part_size(codec: Codec, kind: str) -> None:
+    part_size = codecs.MIN_PART_SIZE
+    noise = random.Random(7).randbytes(22 * MIB)
+    data = {
+        "logs": logs(22 * MIB),
+        "noise with line ends": noise,
+        "noise": noise.replace(b"\n", b"\r"),
+        "one byte": b"\0" * (22 * MIB),
+    }[kind]
+    result, written = compress(data, codec, part_size=part_size)
+    raw = check(data, codec, result, written)
+    assert max(map(len, written)) <= part_size
+    if codec is NONE or "noise" in kind:
+        assert len(written) == 4  # filled well: 22 MiB of 8 at most
+    if kind == "logs" or kind == "noise with line ends":
+        assert all(part.endswith(b"\n") for part in raw[:-1])
+
+
+@pytest.mark.parametrize("hint", [0, 64 * MIB], ids=["one core", "zstd's workers"])
+def test_a_wrong_size_hint_does_no_harm(hint: int) -> None:
+    data = random.Random(3).randbytes(20 * MIB)
+    result, written = compress(data, ZSTD, part_size=codecs.MIN_PART_SIZE, size_hint=hint, threads=2)
+    check(data, ZSTD, result, written)
+    assert max(map(len, written)) <= codecs.MIN_PART_SIZE
+
+
+@given(st.lists(st.integers(0, 6000), max_size=20), st.integers(8, 20))
+def test_parts_end_where_lines_end(lengths: list[int], part_kib: int) -> None:
+    # Chunks of 1 KiB, so that hundreds of files are tried in little time; this codec holds nothing back.
+    data = b"".join(b"x" * length + b"\n" for length in lengths)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(codecs, "CHUNK", 1 << 10)
+        result, written = compress(data, NONE, part_size=part_kib << 10)
+    raw = check(data, NONE, result, written)
+    assert all(len(part) <= part_kib << 10 for part in raw)
+    assert all(raw) or raw == [b""]
+    for part, following in itertools.pairwise(raw):
+        if not part.endswith(b"\n"):  # only a line that is longer than what was left is cut
+            assert len(part.rpartition(b"\n")[2]) + len(following.partition(b"\n")[0]) >= 1 << 10
+
+
+@pytest.mark.parametrize("codec", [ZSTD, GZIP], ids=lambda codec: codec.name)
+@pytest.mark.parametrize("size", [0, 100, 300_000, 40 * MIB], ids=str)
+def test_the_usual_tools_read_what_is_written(codec: Codec, size: int, tmp_path: Path) -> None:
+    data = logs(size)
+    _, written = compress(data, codec, threads=2)
+    if codec is GZIP:
+        assert gzip.decompress(written[0]) == data
+        assert written[0][4:8] == bytes(4)  # no time in the header
+    tool = shutil.which(codec.name)
+    if tool is not None:
+        path = tmp_path / f"log{codec.suffix}"
+        path.write_bytes(written[0])
+        subprocess.run([tool, "-tq", str(path)], check=True)
+        assert subprocess.run([tool, "-dc", str(path)], check=True, capture_output=True).stdout == data
+
+
+DAMAGE = {
+    "last byte gone": lambda stored: stored[:-1],
+    "checksum gone": lambda stored: stored[:-4],
+    "half": lambda stored: stored[: len(stored) // 2],
+    "nothing": lambda stored: b"",
+    "bit flipped": lambda stored: stored[:30] + bytes([stored[30] ^ 1]) + stored[31:],
+    "first byte": lambda stored: b"x" + stored[1:],
+    "checksum flipped": lambda stored: stored[:-1] + bytes([stored[-1] ^ 1]),
+    "garbage behind": lambda stored: stored + b"garbage",
+    "another codec": lambda stored: b"2026-11-22 a plain line\n",
+}
+
+
+@pytest.mark.parametrize("codec", [ZSTD, GZIP], ids=lambda codec: codec.name)
+@pytest.mark.parametrize("content", ["logs", "noise", "long"])
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_damage_is_found(codec: Codec, content: str, damage: str) -> None:
+    noise = random.Random(5).randbytes(300_000)
+    data = {"logs": logs(100_000), "noise": noise, "long": logs(3 * MIB)}[content]
+    result, written = compress(data, codec)
+    stored = DAMAGE[damage](written[0])
+    found = measure(io.BytesIO(stored), codec)
+    assert found.error is not None
+    assert found.error.startswith(f"does not decompress as {codec.name}: ")
+    assert (found.stored_size, found.stored_sha256) == (len(stored), hashlib.sha256(stored).hexdigest())
+    assert found.stored_sha256 != result.parts[0].stored_sha256
+    with pytest.raises(VerificationError, match=f"does not decompress as {codec.name}"):
+        list(decompress(io.BytesIO(stored), codec))
+
+
+@pytest.mark.parametrize("codec", [ZSTD, GZIP], ids=lambda codec: codec.name)
+def test_every_way_to_cut_an_archive_short_is_found(codec: Codec) -> None:
+    for data in (b"", b"a line\n", random.Random(1).randbytes(200)):
+        stored = compress(data, codec)[1][0]
+        for length in range(len(stored)):
+            assert measure(io.BytesIO(stored[:length]), codec).error is not None, length
+
+
+@ALL
+def test_another_archive_behind_the_first_is_found(codec: Codec) -> None:
+    result, written = compress(b"a line\n", codec)
+    found = measure(io.BytesIO(written[0] * 2), codec)
+    assert found.raw_sha256 != result.sha256
+    assert found.stored_sha256 != result.parts[0].stored_sha256
+
+
+def test_a_bomb_comes_in_small_pieces() -> None:
+    _, written = compress(bytes(64 * MIB), ZSTD)
+    assert len(written[0]) < 10_000
+    assert max(len(piece) for piece in decompress(io.BytesIO(written[0]), ZSTD)) <= codecs.CHUNK + 64
+
+
+@pytest.mark.parametrize(
+    ("head", "codec"),
+    [
+        (b"2026-11-22 a line", ZSTD),
+        (b"", ZSTD),
+        (b"\x1f", ZSTD),
+        (b"\x1f\x8b\x08\x00", NONE),
+        (b"\x28\xb5\x2f\xfd\x04", NONE),
+        (b"\xfd7zXZ\x00\x00", NONE),
+        (b"BZh91AY&", NONE),
+        (b"PK\x03\x04", NONE),
+        (b"\x04\x22\x4d\x18", NONE),
+    ],
+    ids=["text", "empty", "too short", "gzip", "zstd", "xz", "bzip2", "zip", "lz4"],
+)
+def test_what_is_compressed_stays_as_it_is(head: bytes, codec: Codec) -> None:
+    assert codec_for(ZSTD, head) is codec
+
+
+def test_names_of_codecs() -> None:
+    assert [codec_named(name) for name in ("zstd", "gzip", "none")] == [ZSTD, GZIP, NONE]
+    with pytest.raises(SettingsError, match="codec 'brotli' is unknown; there are zstd, gzip, none"):
+        codec_named("brotli")
+
+
+def test_an_error_of_the_disk_is_not_called_damage() -> None:
+    class Broken(io.BytesIO):
+        def read(self, size: int | None = -1) -> bytes:
+            raise PermissionError(13, "Permission denied")
+
+    for codec in (ZSTD, GZIP, NONE):
+        with pytest.raises(PermissionError):
+            list(decompress(Broken(), codec))
