@@ -69,20 +69,21 @@ class Selection:
     all_versions: bool = False
 
     def __post_init__(self) -> None:
-        # Imported here: listing and verifying don't need it.
-        from fsspec.utils import glob_translate
+        self._literal = {path.strip("/") for path in self.paths}
+        self._globs: list[re.Pattern[str]] = []
+        if self._literal:
+            from fsspec.utils import glob_translate  # takes a while to import; as sources.py reads patterns
 
-        names = {path.strip("/") for path in self.paths}
-        self._literal = tuple(names)
-        self._globs = [re.compile(glob_translate(name)) for name in names]
+            self._globs = [re.compile(glob_translate(name)) for name in self._literal]
 
     def takes(self, source: str, path: str) -> bool:
         """Whether a file is selected."""
         if self.sources and source not in self.sources:
             return False
-        return not self.paths or any(
-            path == name or path.startswith(name + "/") or glob.fullmatch(path)
-            for name, glob in zip(self._literal, self._globs, strict=True)
+        return (
+            not self.paths
+            or any(path == name or path.startswith(f"{name}/") for name in self._literal)
+            or any(glob.fullmatch(path) for glob in self._globs)
         )
 
 
