@@ -20,6 +20,7 @@ from typing import Any
 
 from airflow.sdk import Param, dag, get_current_context, task
 
+from log_archival.errors import SettingsError
 from log_archival.operators import LeastPrivilegeCheckOperator, failing_at_once, least_privilege
 from log_archival.privilege_checks import CHECKS
 from log_archival.privileges import require_known
@@ -27,16 +28,43 @@ from log_archival.settings import load_settings, settings_file
 
 SETTINGS = load_settings(settings_file(Path(__file__).parent.parent / "include" / "archive.yaml"))
 ACCEPTED = sorted(require_known(SETTINGS.accepted_risks, CHECKS))
+ARCHIVE: dict[str, Any] = {
+    "bucket": SETTINGS.archive.bucket,
+    "aws_conn_id": SETTINGS.archive.connection,
+    "prefix": SETTINGS.archive.prefix,
+    "acl": SETTINGS.archive.acl,
+    "kms_key_arn": SETTINGS.archive.kms_key_arn,
+    "read_conn_id": SETTINGS.verify.read_connection,
+}
+NOT_TRIED = "not_tried"
+
+
+def _settings(context: Any) -> dict[str, Any]:
+    return {**ARCHIVE, "other_bucket": context["params"]["other_bucket"]}
+
+
+@task(multiple_outputs=False)
+def choose() -> list[str]:
+    """List the checks that can be tried here, and say why the others can't."""
+    context = get_current_context()
+    with failing_at_once():
+        operator = LeastPrivilegeCheckOperator(task_id="target", **_settings(context))
+        chosen, not_tried = least_privilege.choose_checks(operator.target(context), context["params"]["checks"])
+    context["ti"].xcom_push(key=NOT_TRIED, value=not_tried)
+    return chosen
 
 
 @task(trigger_rule="all_done", retries=0)
 def report() -> dict[str, Any]:
     """Print the table of all checks; fail when one is not as it must be and not accepted."""
     ti = get_current_context()["ti"]
-    left = ti.xcom_pull(task_ids="check", key=least_privilege.RESULT, map_indexes=list(range(len(CHECKS))))
-    results, not_tried = least_privilege.collect_results(left)
+    chosen: list[str] = ti.xcom_pull(task_ids="choose") or []
+    left = ti.xcom_pull(task_ids="check", key=least_privilege.RESULT, map_indexes=list(range(len(chosen))))
     with failing_at_once():
-        return least_privilege.report(results, ACCEPTED, not_tried)
+        if not chosen:
+            raise SettingsError("nothing was checked", hint="The log of `choose` says why.")
+        results = least_privilege.collect_results(chosen, left)
+        return least_privilege.report(results, ACCEPTED, ti.xcom_pull(task_ids="choose", key=NOT_TRIED))
 
 
 @dag(
@@ -54,6 +82,14 @@ def report() -> dict[str, Any]:
     tags=["logs", "archive", "security"],
     doc_md=__doc__,
     params={
+        "checks": Param(
+            [],
+            type="array",
+            items={"type": "string", "enum": list(CHECKS)},
+            examples=list(CHECKS),
+            title="Checks",
+            description="Only these; all of them when empty",
+        ),
         "other_bucket": Param(
             None,
             type=["null", "string"],
@@ -67,15 +103,10 @@ def check_least_privilege() -> None:
     check = LeastPrivilegeCheckOperator.partial(
         task_id="check",
         map_index_template="{{ task.check }}",
-        bucket=SETTINGS.archive.bucket,
-        aws_conn_id=SETTINGS.archive.connection,
-        prefix=SETTINGS.archive.prefix,
-        acl=SETTINGS.archive.acl,
-        kms_key_arn=SETTINGS.archive.kms_key_arn,
-        read_conn_id=SETTINGS.verify.read_connection,
         other_bucket="{{ params.other_bucket or '' }}",
         accepted_risks=ACCEPTED,
-    ).expand(check=list(CHECKS))
+        **ARCHIVE,
+    ).expand(check=choose())
     check >> report()
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import urlsplit
 
 from log_archival.connection import session_policy
 from log_archival.privileges import Answer, Check, NotTried, Probe, Target
@@ -36,7 +37,7 @@ def _put_at(before: Callable[[str], str]) -> Callable[[Probe], Answer]:
 
 def _on_canary(operation: str, **sent: Any) -> Callable[[Probe], Answer]:
     """A request about the canary. It has to be there: without s3:ListBucket, a missing key is a 403 to everyone."""
-    return lambda probe: probe.ask("s3", operation, Bucket=probe.target.bucket, Key=probe.canary(), **sent)
+    return lambda probe: probe.ask("s3", operation, Bucket=probe.target.bucket, Key=probe.canary, **sent)
 
 
 def _on_nothing(operation: str, **sent: Any) -> Callable[[Probe], Answer]:
@@ -54,7 +55,7 @@ def _list(operation: str) -> Callable[[Probe], Answer]:
 
 
 def _over_the_canary(probe: Probe) -> Answer:
-    return probe.put(probe.canary())
+    return probe.put(probe.canary)
 
 
 def _with_a_customers_key(probe: Probe) -> Answer:
@@ -72,7 +73,8 @@ def _with_the_key_itself(probe: Probe) -> Answer:
 
 
 def _into_another_bucket(probe: Probe) -> Answer:
-    return probe.put(Bucket=probe.target.other_bucket, ExpectedBucketOwner=None)
+    # Without the ACL, which would ask for a second permission there.
+    return probe.put(Bucket=probe.target.other_bucket, ExpectedBucketOwner=None, ACL=None)
 
 
 def _beyond_a_narrow_session(probe: Probe) -> Answer:
@@ -131,7 +133,15 @@ def _kms_only(target: Target) -> str | None:
 
 
 def _tls_only(target: Target) -> str | None:
-    return None if target.tls else "the connection's endpoint_url is not https"
+    plain = (target.endpoint_url or "https:").startswith("http:")
+    return "the connection's endpoint_url is not https" if plain else None
+
+
+def _aws_only(target: Target) -> str | None:
+    host = urlsplit(target.endpoint_url or "").hostname or "amazonaws.com"
+    if host.endswith((".amazonaws.com", ".amazonaws.com.cn")) or host == "amazonaws.com":
+        return None
+    return "outside of AWS, a server may take any text for a bucket policy, and this check must change nothing"
 
 
 def _bucket_only(target: Target) -> str | None:
@@ -244,7 +254,7 @@ _ALL = [
         # With an ETag that nothing has, so that nothing is replaced where this is permitted.
         "replace-with-if-match", "put over the canary with If-Match in the place of If-None-Match", "refused",
         f"{_BUCKET}, NobodyMayReplaceALog",
-        lambda probe: probe.put(probe.canary(), IfNoneMatch=None, IfMatch=f'"{secrets.token_hex(16)}"'),
+        lambda probe: probe.put(probe.canary, IfNoneMatch=None, IfMatch=f'"{secrets.token_hex(16)}"'),
         past=frozenset({"PreconditionFailed", "NoSuchKey"}), hardening=True,
     ),
     Check(
@@ -325,6 +335,7 @@ _ALL = [
     Check(
         "put-the-bucket-policy", "PutBucketPolicy of a document that is no policy", "refused", _ELSE,
         _on_bucket("put_bucket_policy", Policy="none"), past=_IMPOSSIBLE,
+        not_here=_aws_only,
     ),
     Check("get-the-versioning", "GetBucketVersioning", "refused", _ELSE, _on_bucket("get_bucket_versioning")),
     Check(

@@ -10,6 +10,7 @@ proves neither that the request was permitted nor that it was refused, the check
 from __future__ import annotations
 
 import base64
+import functools
 import hashlib
 import secrets
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -56,7 +57,7 @@ class Target:
     :param role: of the connection, with the external id
     :param session_name: the RoleSessionName of the checks' sessions
     :param token: of this run; names the canary, and what must not exist
-    :param tls: whether the endpoint is one that can be asked both with TLS and without
+    :param endpoint_url: of S3, when it is not AWS's own
     :param other_bucket: an existing bucket, of the archive account at best, that the role must not reach
     :param other_roles: ARN and external id of roles that must not be assumed from here, the reader's for example
     """
@@ -68,7 +69,7 @@ class Target:
     acl: str | None = "bucket-owner-full-control"
     kms_key_arn: str | None = None
     token: str = field(default_factory=lambda: secrets.token_hex(8))
-    tls: bool = True
+    endpoint_url: str | None = None
     other_bucket: str | None = None
     other_roles: Sequence[tuple[str, str | None]] = field(default=(), repr=False)
 
@@ -99,14 +100,14 @@ class NotTried(Exception):
 
 
 class Probe:
-    """Sends the requests of one check.
+    """Sends the requests of the checks; those that share one share a session of the role.
 
     :param clients: makes the clients; the requests of this class go nowhere else
     """
 
     def __init__(self, target: Target, clients: ClientFactory) -> None:
         self.target = target
-        self._clients = clients
+        self._client = functools.cache(clients)
 
     def ask(
         self, service: str, operation: str, who: Identity | None = None, *, tls: bool = True, **sent: Any
@@ -116,7 +117,7 @@ class Probe:
         :raises ArchiveRequestError: when the answer may be another one on a later try
         :raises RefusedError: when it could not be sent at all: no credentials, no region
         """
-        client = self._clients(service, self.writer if who is None else who, tls)
+        client = self._client(service, self.writer if who is None else who, tls)
         try:
             found = getattr(client, operation)(**sent)
         except ClientError as error:
@@ -179,6 +180,7 @@ class Probe:
         given = {name: value for name, value in arguments.items() if value is not None}
         return self.ask("s3", "put_object", who, tls=tls, **given)
 
+    @cached_property
     def canary(self) -> str:
         """The canary's key; puts it, unless another check of this run has.
 
@@ -234,13 +236,13 @@ class Result:
         return asdict(self)
 
 
-def run_check(check: Check, target: Target, clients: ClientFactory) -> Result:
+def run_check(check: Check, probe: Probe) -> Result:
     """Try one check.
 
     :raises ArchiveRequestError: when it may come out otherwise on a later try: throttling, 5xx, time-outs
     """
     try:
-        answer = check.probe(Probe(target, clients))
+        answer = check.probe(probe)
     except NotTried as error:
         return _result(check, f"not tried: {error}", "undecided")
     if check.expected == "refused":
@@ -254,7 +256,7 @@ def run_check(check: Check, target: Target, clients: ClientFactory) -> Result:
         return _result(check, f"refused, {answer}", "under-privilege")
     if answer.code:
         return _result(check, f"neither permitted nor refused: {answer}", "undecided")
-    if lacks := check.lacks(target, answer.fields):
+    if lacks := check.lacks(probe.target, answer.fields):
         return _result(check, lacks, "missing hardening")
     return _result(check, "permitted", "ok")
 

@@ -79,33 +79,26 @@ class LeastPrivilegeCheckOperator(BaseOperator):
         """Try; see the class."""
         with failing_at_once():
             accepted = privileges.require_known(self.accepted_risks, CHECKS)
-            target = self._target(context)
-            clients = Clients(self._hook(target.session_name))
+            target = self.target(context)
+            probe = privileges.Probe(target, Clients(self._hook(target.session_name)))
             if self.check is None:
                 checks, not_here = applicable(target)
-                return report([privileges.run_check(check, target, clients) for check in checks], accepted, not_here)
+                return report([privileges.run_check(check, probe) for check in checks], accepted, not_here)
             if self.check not in CHECKS:
                 raise SettingsError(f"no check is called {self.check!r}", hint="The checks: " + ", ".join(CHECKS))
             if reason := CHECKS[self.check].not_here(target):
-                context["ti"].xcom_push(key=RESULT, value={"check": self.check, "not_tried": reason})
-                raise AirflowSkipException(f"{self.check} is not tried here: {reason}")
-            found = privileges.run_check(CHECKS[self.check], target, clients)
+                raise AirflowSkipException(f"{self.check} can't be tried here: {reason}")
+            found = privileges.run_check(CHECKS[self.check], probe)
             context["ti"].xcom_push(key=RESULT, value=found.as_dict())
             log.info("\n%s", privileges.table([found], accepted))
             privileges.require_least_privilege([found], accepted)
             return found.as_dict()
 
-    def _hook(self, session_name: str) -> CrossAccountS3Hook:
-        return CrossAccountS3Hook(
-            self.aws_conn_id,
-            bucket=self.bucket,
-            prefix=self.prefix,
-            session_name=session_name,
-            acl=self.acl,
-            kms_key_arn=self.kms_key_arn,
-        )
+    def target(self, context: Context) -> privileges.Target:
+        """What is checked, as the connection has it; nothing is sent.
 
-    def _target(self, context: Context) -> privileges.Target:
+        :raises ConnectionSettingsError: when the connection is not right
+        """
         ti = context["ti"]
         name = connection.session_name(ti.dag_id, "check", f"{ti.run_id}/{ti.task_id}/{ti.map_index}", ti.try_number)
         hook = self._hook(name)
@@ -113,7 +106,6 @@ class LeastPrivilegeCheckOperator(BaseOperator):
         if self.read_conn_id:
             reader = CrossAccountS3Hook(self.read_conn_id, bucket=self.bucket).role
             other_roles = [(reader.role_arn, reader.external_id), (reader.role_arn, hook.role.external_id)]
-        endpoint = hook.conn_config.get_service_endpoint_url("s3")
         return privileges.Target(
             role=hook.role,
             bucket=self.bucket,
@@ -123,9 +115,19 @@ class LeastPrivilegeCheckOperator(BaseOperator):
             kms_key_arn=self.kms_key_arn,
             # Of the run, so that its checks share one canary, whichever comes first.
             token=hashlib.sha256(f"{ti.dag_id}/{ti.run_id}".encode()).hexdigest()[:16],
-            tls=endpoint is None or endpoint.startswith("https:"),
+            endpoint_url=hook.conn_config.get_service_endpoint_url("s3"),
             other_bucket=self.other_bucket or None,
             other_roles=other_roles,
+        )
+
+    def _hook(self, session_name: str) -> CrossAccountS3Hook:
+        return CrossAccountS3Hook(
+            self.aws_conn_id,
+            bucket=self.bucket,
+            prefix=self.prefix,
+            session_name=session_name,
+            acl=self.acl,
+            kms_key_arn=self.kms_key_arn,
         )
 
 
@@ -157,23 +159,32 @@ class Clients:
         return session.client(service, endpoint_url=endpoint, config=config, use_ssl=tls, verify=conn.verify)
 
 
-def collect_results(left: Iterable[Mapping[str, Any] | None]) -> tuple[list[privileges.Result], dict[str, str]]:
-    """What mapped checks left in XCom: their results, and why others were not tried.
+def choose_checks(target: privileges.Target, wanted: Sequence[str] = ()) -> tuple[list[str], dict[str, str]]:
+    """The names of the checks to map over; and of the others, with the reason why they are not tried.
 
-    A check that left nothing failed in another way (its log says how): it is undecided, which is no pass.
+    :param wanted: only these; all of them when empty
+    :raises SettingsError: for a name that no check has
     """
-    by_name = {str(item["check"]): item for item in left if item}
-    results, not_tried = [], {}
-    for name, check in CHECKS.items():
-        item = by_name.get(name)
-        if item is None:
-            happened = "it left no result; the log of its row says why"
-            results.append(privileges.Result(name, check.tried, check.expected, happened, "undecided", check.mend))
-        elif "not_tried" in item:
-            not_tried[name] = str(item["not_tried"])
-        else:
-            results.append(privileges.Result(**item))
-    return results, not_tried
+    if unknown := sorted(set(wanted) - CHECKS.keys()):
+        raise SettingsError(f"no check is called {unknown[0]!r}", hint="The checks: " + ", ".join(CHECKS))
+    checks, not_tried = applicable(target)
+    chosen = [check.name for check in checks if not wanted or check.name in wanted]
+    not_tried |= {check.name: "not asked for" for check in checks if check.name not in chosen}
+    return chosen, not_tried
+
+
+def collect_results(chosen: Iterable[str], left: Iterable[Mapping[str, Any] | None]) -> list[privileges.Result]:
+    """The results that mapped checks left in XCom.
+
+    A check that left none failed in another way (its log says how): it is undecided, which is no pass.
+    """
+    by_name = {str(item["check"]): privileges.Result(**item) for item in left if item}
+    results = []
+    for name in chosen:
+        check, happened = CHECKS[name], "it left no result; the log of its row says why"
+        missing = privileges.Result(name, check.tried, check.expected, happened, "undecided", check.mend)
+        results.append(by_name.get(name, missing))
+    return results
 
 
 def report(
