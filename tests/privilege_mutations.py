@@ -274,10 +274,10 @@ MUTATIONS: dict[str, Mutation] = {
     ),
     "anybody may put": Mutation(
         (), {ONLY_WRITER: setting(Principal="*", Action=PUT_WITH_ACL)}, {"put-as-nobody"},
-        bucket=lambda properties: properties.pop("PublicAccessBlockConfiguration"),
+        bucket=setting(PublicAccessBlockConfiguration={"BlockPublicPolicy": False, "RestrictPublicBuckets": False}),
     ),
-    "Airflow's user may put without the role": Mutation(
-        (), {ONLY_WRITER: setting(Principal={"AWS": {"Ref": "SourcePrincipalArn"}}, Action=PUT_WITH_ACL),
+    "the source account may put without the role": Mutation(
+        (), {ONLY_WRITER: setting(Principal={"AWS": f"arn:aws:iam::{SOURCE_ACCOUNT}:root"}, Action=PUT_WITH_ACL),
              BECOME: setting(Action=["sts:AssumeRole", "s3:*"], Resource="*")},
         {"put-without-the-role", "source-assumes-another-role"},
     ),
