@@ -38,7 +38,7 @@ def test_items_are_taken_as_workers_become_free() -> None:
     for count in range(1, 50):
         next(results)
         assert taken <= count + 2 * 3
-    results.close()  # type: ignore[attr-defined]
+    results.close()
 
 
 def test_no_more_than_the_workers_run_and_they_run_at_once() -> None:
@@ -114,7 +114,7 @@ def test_whoever_wants_no_more_ends_it() -> None:
     begun: list[int] = []
     results = concurrently(lambda item: begun.append(item), range(1000), 2)
     next(results)
-    results.close()  # type: ignore[attr-defined]
+    results.close()
     assert len(begun) <= 5
     assert threading.active_count() < 20
 

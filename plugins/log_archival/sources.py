@@ -133,13 +133,13 @@ class FileSource:
                             yield name, entry
             except FileNotFoundError:
                 # `min_files` decides whether that is an error.
-                self.skipped.append(f"{os.path.join(root, folder)}: no such folder")
+                self.skipped.append(f"{os.path.join(root, folder).rstrip('/')}: no such folder")
             except OSError as error:
                 if error.errno in _NOT_A_FOLDER and folder:
                     self.skipped.append(f"{folder}: not a folder (links are not followed)")
                     continue
                 raise SourceError(
-                    f"source {self.name}: can't list {os.path.join(root, folder)}: {error.strerror}",
+                    f"source {self.name}: can't list {os.path.join(root, folder).rstrip('/')}: {error.strerror}",
                     hint="Airflow's worker needs read and search permission on the whole tree.",
                 ) from None
 
@@ -204,8 +204,13 @@ def open_log_file(file: LogFile) -> Iterator[IO[bytes]]:
             f"source {file.source}: can't read {file.path}: {error.strerror}",
             hint="Airflow's worker needs read permission on the file, and links are not followed.",
         ) from None
-    with os.fdopen(descriptor, "rb") as stream:
+    try:
         check(os.fstat(descriptor))
+        stream = os.fdopen(descriptor, "rb")
+    except BaseException:
+        os.close(descriptor)
+        raise
+    with stream:
         yield stream
         check(os.fstat(descriptor))
 
