@@ -58,7 +58,7 @@ def compressed(
                     part=number if parts > 1 else None,
                 ),
                 codec=codec.name, content_type=codec.content_type, raw_size=part.raw_size, raw_sha256=part.raw_sha256,
-                stored_size=part.stored_size, stored_sha256=part.stored_sha256, stored_md5=part.stored_md5,
+                stored_size=part.stored_size, stored_sha256=part.stored_sha256,
             ),
             body.getvalue(),
         )

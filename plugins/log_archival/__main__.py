@@ -24,7 +24,7 @@ _PREFIX = (
 )
 _ENDING = """\
 exit status: 0 all is right; 1 there are problems, and each was printed; 2 nothing can be said, because the command was
-wrong, the archive can't be reached, or reading it isn't allowed.
+wrong, the archive can't be reached, or reading it isn't allowed; 130 interrupted.
 
 Credentials are boto3's usual ones: AWS_PROFILE or --profile, the environment, the machine's role. A profile with
 role_arn and external_id assumes the reader role that include/cloudformation/archive_account.yaml makes
@@ -59,6 +59,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         reader = _reader(options)
         status: int = options.run(reader, options)
+        sys.stdout.flush()  # here, where a closed pipe is understood
     except LogArchivalError as error:
         print(f"log-archival {options.command}: {error}", file=sys.stderr)
         if options.json:

@@ -68,7 +68,7 @@ class Recipe:
                 ),
                 codec=codec.name, content_type=codec.content_type,
                 raw_size=part.raw_size, raw_sha256=part.raw_sha256,
-                stored_size=part.stored_size, stored_sha256=part.stored_sha256, stored_md5=part.stored_md5,
+                stored_size=part.stored_size, stored_sha256=part.stored_sha256,
                 staged=place[1], offset=place[2],
             )
             for number, (part, place) in enumerate(zip(result.parts, places, strict=True), 1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from itertools import groupby
@@ -13,7 +14,7 @@ from log_archival.manifest import Entry, Manifest, is_manifest, merged
 from log_archival.reader import ArchiveReader, Depth, Finding, StoredObject
 
 # The folders that name the day, whatever stands around the numbers: 2026/11/22/, dt=2026-11-22/, year=2026/month=11/…
-_DAY = re.compile(r"(?:[^/]*/)*?[^/]*?(\d{4})[^/\d]*/?[^/\d]*(\d{2})[^/\d]*/?[^/\d]*(\d{2})[^/\d]*/")
+_DAY = re.compile(r"(?<!\d)(?=(\d{4})[^/\d]*/?[^/\d]*(\d{2})[^/\d]*/?[^/\d]*(\d{2})(?!\d)([^/]*/))")
 # Not logs: an empty object that a run's probe makes where a server ignores checksums (see hook.probes_are_safe), and
 # the few bytes that check_least_privilege puts (see privileges.Target.canary).
 _PROBE = re.compile(r"(?:.*/)?_probe-[0-9a-f]{32}", re.DOTALL)
@@ -83,8 +84,10 @@ def verify(
         if not _inside(day, first, last):
             continue
         manifests, malformed = reader.read_manifests(one for one in objects if is_manifest(one.key))
-        manifests = [one for one in manifests if _inside(one.partition.day, first, last)]
-        report.findings += malformed
+        misplaced = list(_misplaced(manifests))
+        report.findings += malformed + misplaced
+        unusable = {finding.key for finding in misplaced}
+        manifests = [one for one in manifests if one.key not in unusable and _inside(one.partition.day, first, last)]
         entries = merged(entry for one in manifests for entry in one.entries)
         report.findings += reader.check_all(entries, depth, workers, on_progress)
         report.findings += _unlisted(objects, entries)
@@ -104,12 +107,23 @@ def days(reader: ArchiveReader, prefix: str) -> Iterator[tuple[date | None, list
 
 
 def _day_folder(key: str) -> tuple[str, date | None]:
-    if match := _DAY.match(key):
-        try:
-            return match[0], date(int(match[1]), int(match[2]), int(match[3]))
-        except ValueError:
-            pass
-    return "", None
+    return next(_days_in(key), ("", None))
+
+
+def _days_in(key: str) -> Iterator[tuple[str, date]]:
+    """Every folder of a key that could be a day's, and the day."""
+    for match in _DAY.finditer(key):
+        with suppress(ValueError):
+            yield key[: match.end(4)], date(int(match[1]), int(match[2]), int(match[3]))
+
+
+def _misplaced(manifests: list[Manifest]) -> Iterator[Finding]:
+    """A manifest in another day's folder would hide that its day was never archived."""
+    for one in manifests:
+        folder = one.key.rpartition("/")[0] + "/"
+        found = {day for _, day in _days_in(folder)}
+        if found and one.partition.day not in found:
+            yield Finding("manifest", f"not a usable manifest: it is of {one.partition.key}", one.key)
 
 
 def _inside(day: date | None, first: date | None, last: date | None) -> bool:
@@ -146,4 +160,5 @@ def _gaps(found: set[date], first: date | None, last: date | None) -> Iterator[F
     for offset in range((last - first).days + 1):
         day = first + timedelta(offset)
         if day not in found:
-            yield Finding("day", f"{day} has no manifest: it was never archived, or its run never ended")
+            message = f"{day} has no manifest: it was never archived, or its run never ended"
+            yield Finding("day", message, day=day.isoformat())

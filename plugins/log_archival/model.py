@@ -101,7 +101,6 @@ class Archive(Record):
     raw_sha256: str
     stored_size: int
     stored_sha256: str
-    stored_md5: str
     staged: str = ""  # the staged file that has its bytes, and from which byte on
     offset: int = 0
 

@@ -35,7 +35,7 @@ GIVE_UP_AFTER = 20
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """Something that verification or restore has to say about one archive, manifest or day."""
+    """Something that verification or restore has to say about one archive, manifest, file or day."""
 
     kind: Kind
     message: str
@@ -44,6 +44,7 @@ class Finding:
     path: str = ""
     expected: str = ""
     found: str = ""
+    day: str = ""
 
     @property
     def note(self) -> bool:
@@ -141,7 +142,8 @@ class ArchiveReader:
                     return use(cast("IO[bytes]", _Body(body, self.stop)))
                 except _InterruptedError as error:
                     why = str(error)
-            self.stop.wait(0.2 * 2**attempt)
+            if attempt < TRIES:
+                self.stop.wait(0.2 * 2**attempt)
         raise ArchiveRequestError(f"GetObject s3://{self.bucket}/{key} broke off {TRIES} times: {why}")
 
     @staticmethod

@@ -113,13 +113,17 @@ def check_records(run: Run, partition: Partition, keys: KeyTemplate) -> list[Pro
     return problems
 
 
-def check_staged(archive: Archive) -> list[str]:
-    """Read an archive's staged bytes once: are they what S3 acknowledged, do they hold what was collected?"""
+def check_staged(archive: Archive, *, md5: bool = False) -> tuple[list[str], str | None]:
+    """Read an archive's staged bytes once: are they what S3 acknowledged, do they hold what was collected?
+
+    :param md5: whether the stored bytes' MD5 is wanted
+    :returns: what is wrong, and the MD5
+    """
     try:
         with opened(staged_bytes(archive, SEND_AT_ONCE)) as stream:
-            found = codecs.measure(stream, codecs.codec_named(archive.codec))
+            found = codecs.measure(stream, codecs.codec_named(archive.codec), md5=md5)
     except StagingError as error:
-        return [str(error)]
+        return [str(error)], None
     wrong = []
     if found.stored_sha256 != archive.stored_sha256:
         wrong.append(f"expected staged SHA-256 {archive.stored_sha256}, found {found.stored_sha256}")
@@ -127,7 +131,7 @@ def check_staged(archive: Archive) -> list[str]:
         wrong.append(f"the staged archive {found.error}")
     elif found.raw_sha256 != archive.raw_sha256:
         wrong.append(f"expected raw SHA-256 {archive.raw_sha256}, found {found.raw_sha256}")
-    return wrong
+    return wrong, found.stored_md5
 
 
 def check_objects(
@@ -149,13 +153,13 @@ def check_objects(
     progress = Progress(log, "verified", sum(archive.raw_size for archive in run.archives))
 
     def one(archive: Archive) -> tuple[list[str], bool]:
-        wrong, restored = check_staged(archive), False
+        (wrong, md5), restored = check_staged(archive, md5=tier == "probe"), False
         try:
             if tier == "read" and check_object is not None:
                 found = check_object(archive)
                 wrong += [found] if found else []
-            elif tier == "probe" and not wrong and archive.key in receipts:
-                restored = _restore_if_missing(hook, archive)
+            elif md5 and not wrong and archive.key in receipts:
+                restored = _restore_if_missing(hook, archive, md5)
         except LogArchivalError as error:
             if not error.permanent:
                 raise
@@ -175,10 +179,10 @@ def check_objects(
     return problems, restored
 
 
-def _restore_if_missing(hook: CrossAccountS3Hook, archive: Archive) -> bool:
+def _restore_if_missing(hook: CrossAccountS3Hook, archive: Archive, md5: str) -> bool:
     known = None
     if hook.probes_are_safe and archive.stored_size:
-        known = hook.probe(archive.key, sha256=archive.stored_sha256, md5=archive.stored_md5)
+        known = hook.probe(archive.key, sha256=archive.stored_sha256, md5=md5)
     if known:
         return False
     # Missing, or S3 looked at the sums first. The full put settles it: refused where the archive is there.
