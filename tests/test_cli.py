@@ -238,6 +238,17 @@ def test_says_everything_in_words_and_in_json(cli: Cli, writer: Writer) -> None:
 
 
 @pytest.mark.store
+def test_a_reader_that_has_seen_enough_is_no_crash(cli: Cli, writer: Writer) -> None:
+    writer.files(FILES)
+    with cli.start("verify", f"s3://{writer.bucket}/logs/") as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        error = process.stderr.read()
+    assert (process.returncode, "Traceback" in error, "BrokenPipe" in error) == (2, False, False)
+
+
+@pytest.mark.store
 def test_other_bytes_of_the_same_content_are_a_note(cli: Cli, writer: Writer) -> None:
     archive = writer.files({"a.log": RAW})[0]
     writer.put(archive.key, other_bytes(archive, RAW))

@@ -17,6 +17,7 @@ import log_archival
 from log_archival import codecs
 from log_archival.audit import verify
 from log_archival.errors import ArchiveRequestError, RefusedError, VerificationError
+from log_archival.keys import KeyTemplate
 from log_archival.manifest import Entry, merged, parse_manifest, shown
 from log_archival.model import Archive, manifest_body
 from log_archival.reader import GIVE_UP_AFTER, TRIES, ArchiveReader, Depth, Finding
@@ -366,7 +367,7 @@ def test_reports_everything_not_the_first(reader: ArchiveReader, writer: Writer)
         ("unlisted", "logs/2026/11/22/stray"),
         ("day", ""),
     ]
-    assert "2026-11-23" in report.problems[-1].message
+    assert str(report.problems[-1]).startswith("2026-11-23 has no manifest")
     assert not report.ok
 
 
@@ -420,8 +421,38 @@ def test_names_days_without_a_manifest(
         writer.files({"a.log": RAW}, on=on)
     bounds = {name: date.fromisoformat(text) for name, text in (("first", first), ("last", last)) if text}
     report = verify(reader, "logs/", **bounds)
-    assert [one.message[:10] for one in report.problems if one.kind == "day"] == missing
+    assert [one.day for one in report.problems if one.kind == "day"] == missing
     assert report.manifests == seen
+
+
+def test_a_manifest_in_another_days_folder_hides_no_gap(reader: ArchiveReader, writer: Writer) -> None:
+    writer.files({"a.log": RAW})
+    writer.files({"a.log": RAW}, on="2026-11-24")
+    body = manifest_body(day("2026-11-23"), [])
+    key = KEYS.manifest_key(day("2026-11-22"), sha256(body))
+    writer.put(key, body)
+    problems = verify(reader, "logs/").problems
+    assert [(one.kind, one.key, one.day) for one in problems] == [("manifest", key, ""), ("day", "", "2026-11-23")]
+
+
+LAYOUTS = [
+    "logs/%Y/%m/%d/", "logs/dt=%Y-%m-%d/", "logs/year=%Y/month=%m/day=%d/", "logs/%Y%m%d/",
+    "logs/111122223333/%Y/%m/%d/",
+    "logs/2020-01-01/%Y/%m/%d/", "logs/%d/%m/%Y/", "logs/%Y-%m/%d/x/",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_any_layout_of_days_can_be_verified(
+    reader: ArchiveReader, writer: Writer, layout: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tests.archives.KEYS", KeyTemplate(f"{layout}{{source}}/{{path}}-{{digest}}{{suffix}}"))
+    for on in ("2026-10-31", "2026-11-01", "2026-11-03"):
+        writer.files({"a/2026-11-22/x.log": RAW, "20261122.log": RAW}, on=on)
+    stray = writer.file("stray.log", RAW, on="2026-11-03")[0].key
+    report = verify(reader, "logs/")
+    assert (report.manifests, report.archives) == (3, 6)
+    assert [one.key or one.day for one in report.problems] == [stray, "2026-11-02"]
 
 
 def test_lists_more_than_one_page(reader: ArchiveReader, writer: Writer) -> None:

@@ -80,6 +80,8 @@ def verify(
     :raises ArchiveRequestError: when the archive can't be read; `RefusedError` for good
     """
     report = Report(depth)
+    folders: set[str] = set()
+    strays: list[StoredObject] = []
     for day, objects in days(reader, prefix):
         if not _inside(day, first, last):
             continue
@@ -87,11 +89,18 @@ def verify(
         misplaced = list(_misplaced(manifests))
         report.findings += malformed + misplaced
         unusable = {finding.key for finding in misplaced}
-        manifests = [one for one in manifests if one.key not in unusable and _inside(one.partition.day, first, last)]
+        manifests = [one for one in manifests if one.key not in unusable]
+        folders |= {_folder(one.key) for one in manifests}
+        unlisted = _unlisted(objects, manifests)
+        manifests = [one for one in manifests if _inside(one.partition.day, first, last)]
         entries = merged(entry for one in manifests for entry in one.entries)
         report.findings += reader.check_all(entries, depth, workers, on_progress)
-        report.findings += _unlisted(objects, entries)
+        if folders.isdisjoint(_folder(one.key) for one in objects):
+            strays += unlisted
+        else:
+            report.findings += map(_stray, unlisted)
         _count(report, manifests, entries)
+    report.findings += map(_stray, _still_unlisted(reader, strays, folders))
     if not report.manifests and not report.findings:
         report.findings.append(
             Finding("empty", f"there is nothing below s3://{reader.bucket}/{prefix}; give a day, a month or all")
@@ -120,8 +129,7 @@ def _days_in(key: str) -> Iterator[tuple[str, date]]:
 def _misplaced(manifests: list[Manifest]) -> Iterator[Finding]:
     """A manifest in another day's folder would hide that its day was never archived."""
     for one in manifests:
-        folder = one.key.rpartition("/")[0] + "/"
-        found = {day for _, day in _days_in(folder)}
+        found = {day for _, day in _days_in(_folder(one.key))}
         if found and one.partition.day not in found:
             yield Finding("manifest", f"not a usable manifest: it is of {one.partition.key}", one.key)
 
@@ -130,12 +138,28 @@ def _inside(day: date | None, first: date | None, last: date | None) -> bool:
     return day is None or ((first is None or first <= day) and (last is None or day <= last))
 
 
-def _unlisted(objects: list[StoredObject], entries: list[Entry]) -> Iterator[Finding]:
-    listed = {entry.key for entry in entries}
-    for one in objects:
-        if one.key in listed or is_manifest(one.key) or _is_trial(one):
-            continue
-        yield Finding("unlisted", f"no manifest lists this object of {one.size:,} bytes", one.key)
+def _folder(key: str) -> str:
+    return key.rpartition("/")[0] + "/"
+
+
+def _unlisted(objects: list[StoredObject], manifests: list[Manifest]) -> list[StoredObject]:
+    listed = {entry.key for one in manifests for entry in one.entries}
+    return [one for one in objects if not (one.key in listed or is_manifest(one.key) or _is_trial(one))]
+
+
+def _still_unlisted(reader: ArchiveReader, strays: list[StoredObject], folders: set[str]) -> list[StoredObject]:
+    """Look again at objects that seemed to be of a day without a manifest.
+
+    Where keys name the day in an unusual order, a date in a log file's own path is mistaken for it.
+    """
+    for folder in sorted(folders):
+        if any(one.key.startswith(folder) for one in strays):
+            strays = _unlisted(strays, reader.manifests(folder)[0])
+    return strays
+
+
+def _stray(one: StoredObject) -> Finding:
+    return Finding("unlisted", f"no manifest lists this object of {one.size:,} bytes", one.key)
 
 
 def _is_trial(one: StoredObject) -> bool:
