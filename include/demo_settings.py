@@ -20,6 +20,7 @@ from local_aws import LocalAws
 
 ROOT = Path(__file__).resolve().parents[1]
 ARCHIVE_DAG = "archive_logs"
+CHECK_DAG = "check_least_privilege"
 # Of the sources that sample_logs writes: a day in the file's name, in none (so by time), and in a folder's name.
 PATTERNS = {"app": "**/*-%Y-%m-%d.log*", "nginx": "**/access-*.log", "batch": "%Y-%m-%d/**/*.jsonl"}
 _MARKER = "made-by-log-archival"
@@ -130,12 +131,11 @@ def start_airflow(
     if reader:
         connections[read_connection] = json.dumps(aws.reader_connection())
     write_settings(folder, aws.bucket, read_connection if reader else None)
-    dags = ROOT / "dags"
     return LocalAirflow.start(
         folder.airflow,
-        dags=dags,
+        dags=ROOT / "dags",
         plugins=ROOT / "plugins",
-        wanted=[path.stem for path in dags.glob("*.py")],
+        wanted=[ARCHIVE_DAG, CHECK_DAG],
         connections=connections,
         environment={
             "LOG_ARCHIVAL_SETTINGS": str(folder.settings),
