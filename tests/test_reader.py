@@ -208,7 +208,7 @@ def flipped(body: bytes) -> bytes:
 
 DAMAGE: dict[str, Callable[[bytes], bytes]] = {
     "a bit flipped": flipped,
-    "truncated": lambda body: body[:-8],
+    "truncated": lambda body: body[:-1],
     "truncated to half": lambda body: body[: len(body) // 2],
     "empty": lambda body: b"",
     "another archive": lambda body: compressed(day(), "app", "x", b"other" * 99)[0][1],
