@@ -298,4 +298,11 @@ def measure(stored: IO[bytes], codec: Codec, *, md5: bool = False) -> Measured:
         error = str(failure)
     while reader.read(CHUNK):  # what follows the compressed frame belongs to the stored bytes, too
         pass
-    return Measured(reader.size, reader.sha256.hexdigest(), raw_size, raw_sha256.hexdigest(), error)
+    return Measured(
+        reader.size,
+        reader.sha256.hexdigest(),
+        raw_size,
+        raw_sha256.hexdigest(),
+        error,
+        reader.md5.hexdigest() if reader.md5 else None,
+    )
