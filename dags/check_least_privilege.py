@@ -14,11 +14,11 @@ also checks that the role can't reach that one.
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from airflow.sdk import Param, dag, get_current_context, task
+from airflow.sdk import CronTriggerTimetable, Param, dag, get_current_context, task
 
 from log_archival.errors import SettingsError
 from log_archival.operators import LeastPrivilegeCheckOperator, failing_at_once, least_privilege
@@ -68,8 +68,8 @@ def report() -> dict[str, Any]:
 
 
 @dag(
-    schedule="@weekly",
-    start_date=datetime(2024, 1, 1, tzinfo=UTC),
+    # Without a start date, the first run is that of the next Monday, and not one at once for the last.
+    schedule=CronTriggerTimetable("0 6 * * 1", timezone=SETTINGS.schedule.timezone),
     catchup=False,
     max_active_runs=1,
     default_args={
