@@ -33,7 +33,7 @@ from demo_settings import (
 from local_airflow import LocalAirflow, LocalAirflowError
 from local_aws import ARCHIVE_ACCOUNT, REGION, SOURCE_ACCOUNT, LocalAws, LocalAwsError
 
-RUN_SECONDS = 240.0  # for one run, which takes about ten; a machine under load gets time
+RUN_SECONDS = 400.0  # for one run, which takes about ten, or thirty for the checks; a machine under load gets time
 
 
 class Demo:

@@ -1,0 +1,190 @@
+"""`make demo` and `make up` as people run them, among settings of the caller's that must not matter."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import quote
+
+import psutil
+import pytest
+
+from demo_settings import DemoError, fresh_folder
+from local_airflow import LocalAirflow
+from local_aws import LocalAws
+
+pytestmark = pytest.mark.airflow
+
+INCLUDE = Path(__file__).parents[1] / "include"
+SECONDS = 600.0  # the demo takes about 60; a machine under load gets time
+CALLERS = {
+    "AWS_PROFILE": "production",
+    "AWS_ACCESS_KEY_ID": "AKIACALLER",
+    "AWS_SECRET_ACCESS_KEY": "callers",
+    "AWS_ENDPOINT_URL": "http://127.0.0.1:1",
+    "AWS_CONFIG_FILE": "/nowhere/config",
+    "AIRFLOW_HOME": "/nowhere",
+    "AIRFLOW__CORE__DAGS_FOLDER": "/nowhere",
+    "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": "sqlite:////nowhere/airflow.db",
+    "AIRFLOW_CONN_LOG_ARCHIVE": "aws://",
+    "LOG_ARCHIVAL_SETTINGS": "/nowhere/archive.yaml",
+    "PYTHONPATH": "/nowhere",
+    "HTTP_PROXY": "http://127.0.0.1:1",
+}
+# How session tokens begin in the local accounts, as they do in AWS.
+TOKEN = "FwoGZX"
+
+
+@contextmanager
+def started(script: str, folder: Path, output: Path) -> Iterator[psutil.Popen]:
+    """Run a script of `include/`; end it, and whatever it has started, on leaving."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "AIRFLOW"))}
+    with output.open("wb") as stream:
+        process = psutil.Popen(
+            [sys.executable, str(INCLUDE / script), "--dir", str(folder)],
+            env=environment | CALLERS,
+            cwd=folder.parent,
+            stdin=subprocess.DEVNULL,
+            stdout=stream,
+            stderr=subprocess.STDOUT,
+        )
+    try:
+        yield process
+    finally:
+        children = process.children(recursive=True) if process.is_running() else []
+        for left in (process, *children):
+            with suppress(psutil.NoSuchProcess):
+                left.kill()
+        process.wait()
+
+
+def poll(process: psutil.Popen, output: Path, until: float) -> None:
+    """Wait a moment; fail when the process has ended or time is up."""
+    with suppress(psutil.TimeoutExpired):
+        process.wait(0.1)
+        pytest.fail(f"it ended with status {process.returncode}\n{output.read_text()}")
+    assert time.monotonic() < until, output.read_text()
+
+
+@dataclass
+class Finished:
+    """A demo that was run: its folder, what it printed, and what Airflow was given in confidence."""
+
+    folder: Path
+    output: str
+    status: int
+    secrets: dict[str, str]
+
+
+def confided(process: psutil.Process) -> dict[str, str] | None:
+    """The secrets of the connection that a running demo has given to Airflow, once it has."""
+    for child in process.children(recursive=True):
+        with suppress(psutil.Error, FileNotFoundError):
+            # The caller's own, which is no JSON, goes to the demo itself.
+            if (text := child.environ().get("AIRFLOW_CONN_LOG_ARCHIVE", "")).startswith("{"):
+                connection = json.loads(text)
+                return {"external id": connection["extra"]["external_id"], "secret key": connection["password"]}
+    return None
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Finished:
+    """The demo, run once."""
+    folder = tmp_path_factory.mktemp("demo") / "work"
+    output, deadline = folder.parent / "output.txt", time.monotonic() + SECONDS
+    with started("demo.py", folder, output) as process:
+        while (secrets := confided(process)) is None:
+            poll(process, output, deadline)
+        status = process.wait(deadline - time.monotonic())
+    return Finished(folder, output.read_text(), status, secrets)
+
+
+def test_demo_succeeds(demo: Finished) -> None:
+    assert demo.status == 0, demo.output
+    last = re.fullmatch(
+        r"demo: ok files=(\d+) objects=(\d+) raw_bytes=(\d+) stored_bytes=(\d+) verified=(\d+)",
+        demo.output.splitlines()[-1],
+    )
+    assert last, demo.output
+    files, objects, raw, stored, verified = map(int, last.groups())
+    assert files == objects == verified == 315
+    assert raw == sum(path.stat().st_size for path in (demo.folder / "logs").rglob("*") if path.is_file())
+    assert 100e6 < 3 * stored < raw
+
+
+@pytest.mark.parametrize("secret", ["external id", "secret key", "session token"])
+def test_demo_leaves_no_secret(demo: Finished, secret: str) -> None:
+    """Not in a task's log, the database (XCom, rendered templates, connections), a component's log, nor the output."""
+    plain = demo.secrets.get(secret, TOKEN)
+    forms = {form.encode() for form in (plain, quote(plain, safe=""), json.dumps(plain)[1:-1])}
+    written = [path for path in (demo.folder / "airflow").rglob("*") if path.is_file()]
+    assert any(path.name == "airflow.db" for path in written)
+    assert sum("task_id=" in str(path) for path in written) > 60
+    # What is no secret is found by the same search: in the database, and in the tasks' logs.
+    public = {b"/_manifest-"}
+    assert {path.name for path in written if has(path, public)} >= {"airflow.db", "attempt=1.log"}
+    found = [str(path) for path in [*written, demo.folder / "archive.yaml"] if has(path, forms)]
+    assert not found
+    assert not any(form.decode() in demo.output for form in forms)
+
+
+def has(path: Path, forms: set[bytes]) -> bool:
+    data = path.read_bytes()
+    return any(form in data for form in forms)
+
+
+def test_session_tokens_begin_as_searched_for(aws: LocalAws) -> None:
+    assert (aws.assume().credentials.token or "").startswith(TOKEN)
+
+
+def test_up_serves_until_interrupted(tmp_path: Path) -> None:
+    folder, output = tmp_path / "work", tmp_path / "output.txt"
+    deadline = time.monotonic() + SECONDS
+    with started("up.py", folder, output) as process:
+        while "Ctrl-C stops everything" not in output.read_text():
+            poll(process, output, deadline)
+        said = output.read_text()
+        where = re.search(r"(http://127\.0\.0\.1:\d+)   user (\S+), password (\S+)", said)
+        assert where, said
+        airflow = LocalAirflow(folder / "airflow", {"AIRFLOW__API__BASE_URL": where[1]})
+        assert (airflow.username, airflow.password) == where.groups()[1:]
+        assert {dag["dag_id"] for dag in airflow.api("GET", "/dags")["dags"]} >= {
+            "archive_logs",
+            "check_least_privilege",
+        }
+        airflow.stop()
+        everything: Sequence[psutil.Process] = process.children(recursive=True)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 0, output.read_text()
+        assert not psutil.wait_procs(everything, timeout=10)[1]
+    assert len(everything) > 4
+    assert output.read_text().endswith("stopped\n")
+
+
+def test_folder_of_somebody_else_is_left_alone(tmp_path: Path) -> None:
+    mine = tmp_path / "thesis.txt"
+    mine.write_text("years of work")
+    with pytest.raises(DemoError, match="holds what was not made here"), fresh_folder(tmp_path):
+        pass
+    assert mine.read_text() == "years of work"
+
+
+def test_folder_is_emptied_and_used_by_one_at_a_time(tmp_path: Path) -> None:
+    with fresh_folder(tmp_path / "work") as folder:
+        folder.airflow.mkdir()
+        folder.settings.touch()
+        with pytest.raises(DemoError, match="another one is running"), fresh_folder(folder.path):
+            pass
+        assert folder.settings.exists()
+    with fresh_folder(folder.path):
+        assert not folder.airflow.exists()
+        assert not folder.settings.exists()
