@@ -34,6 +34,8 @@ DEFAULT_CONN_ID = "log_archive"
 #: Bodies up to this size are sent as bytes, with no "Expect: 100-continue" and so without a round trip of its own.
 #: Larger ones ask first, and are not sent at all when the key is taken.
 SEND_AT_ONCE = 4 * CHUNK
+#: How many objects tier `read` looks at at once.
+READERS = 16
 
 
 class CrossAccountS3Hook(S3Hook):
@@ -302,6 +304,9 @@ class ArchiveReaderHook(S3Hook):
             **role.assume_role_kwargs,
             "ExternalId": role.external_id,
         }
+        # Verification hashes what it reads by itself.
+        defaults = Config(max_pool_connections=READERS, response_checksum_validation="when_required")
+        wrapper.botocore_config = defaults.merge(wrapper.botocore_config) if wrapper.botocore_config else defaults
         return wrapper
 
     def client(self) -> Any:
