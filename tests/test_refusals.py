@@ -31,7 +31,9 @@ SAYS: dict[str, tuple[str, ...]] = {
     "somebody else is trusted": TRUST,
     "another organization is asked for": (*TRUST, "parameter OrganizationId"),
     "neither policy allows the put": ("AddLogsUnderThePrefix", "parameter Prefix", "parameter BucketName"),
-    "the role may not name the ACL": ("Likely: the role may not name an ACL", "NameTheBucketOwnersAclInThePut", "RequireAcl"),
+    "the role may not name the ACL": (
+        "Likely: the role may not name an ACL", "NameTheBucketOwnersAclInThePut", "RequireAcl",
+    ),
     "the role may not use the key": ("EncryptLogsWithTheArchiveKey", "KmsKeyArn", "kms_key_arn"),
     "every put is a replacement": (*DENIED, "NobodyMayReplaceALog"),
     "no put is one": (*DENIED, "LogsArriveInOnePut"),
@@ -65,6 +67,7 @@ def put(
     """Put as the operators do, through a connection."""
     found = aws.connection()
     found["extra"] |= extra or {}
+    found["login"] = more.pop("login", found["login"])
     monkeypatch.setenv("AIRFLOW_CONN_LOG_ARCHIVE", json.dumps(found))
     hook = CrossAccountS3Hook(**{"bucket": aws.bucket, "session_name": "log-archival@test", **more})
     hook.put(key, b"a log\n", content_type="text/plain")
@@ -94,7 +97,7 @@ def test_a_broken_statement_is_named(
 
 
 OTHERS: dict[str, tuple[dict[str, str], dict[str, Any], str]] = {
-    "the external id is another": ({}, {"extra": {"external_id": "another-one-than-agreed"}}, '1. "external_id" is not'),
+    "the external id is another": ({}, {"extra": {"external_id": "not-the-agreed-one"}}, '1. "external_id" is not'),
     "the session name is another": ({}, {"session_name": "somebody"}, "does not begin with log-archival"),
     "session tags": (
         {}, {"extra": {"assume_role_kwargs": {"Tags": [{"Key": "a", "Value": "b"}]}}}, 'leave "Tags" out|ExternalId',
@@ -103,9 +106,9 @@ OTHERS: dict[str, tuple[dict[str, str], dict[str, Any], str]] = {
         {}, {"extra": {"role_arn": "arn:aws:iam::222222222222:role/NoSuch"}},
         "BecomeTheLogWriterOfTheArchiveAccount.*RoleArn \\(this role\\)",
     ),
-    "no ACL where one is required": ({}, {"acl": None}, "1. the put carries no ACL: .*NobodyMayWriteWithoutTheOwnersAcl"),
+    "no ACL where one is required": ({}, {"acl": None}, "1. the put carries no ACL: .*WithoutTheOwnersAcl"),
     "an ACL where none is allowed": (
-        {"RequireAcl": "false"}, {}, "Likely: the role may not name an ACL: .*RequireAcl=false is meant, set `acl: null`",
+        {"RequireAcl": "false"}, {}, "Likely: the role may not name an ACL: .*is meant, set `acl: null`",
     ),
     "another prefix": ({"Prefix": "archive/"}, {}, "NobodyMayWriteOutsideThePrefix .*parameter Prefix"),
     "the key is not in archive.yaml": ({"KmsKeyArn": "{key}"}, {}, "set `kms_key_arn` in archive.yaml"),
@@ -113,7 +116,7 @@ OTHERS: dict[str, tuple[dict[str, str], dict[str, Any], str]] = {
     "a session that is too long": (
         {}, {"extra": {"assume_role_kwargs": {"DurationSeconds": 7200}}}, 'Leave "DurationSeconds" out',
     ),
-    "a wrong access key": ({}, {"extra": {"aws_access_key_id": "AKIAXXXXXXXXXXXXXXXX"}}, "access key"),
+    "a wrong access key": ({}, {"login": "AKIAXXXXXXXXXXXXXXXX"}, "own access key"),
 }  # fmt: skip
 
 

@@ -70,7 +70,8 @@ _REGION = 'The bucket is in another region: set "region_name" in the connection\
 _KEY = "The connection's own access key (login and password) is wrong or inactive."
 _HINTS = {
     "NoSuchBucket": _BUCKET, "404": _BUCKET,
-    "PermanentRedirect": _REGION, "AuthorizationHeaderMalformed": _REGION, "IllegalLocationConstraintException": _REGION,
+    "PermanentRedirect": _REGION, "AuthorizationHeaderMalformed": _REGION,
+    "IllegalLocationConstraintException": _REGION,
     "ExpiredToken": _EXPIRED, "ExpiredTokenException": _EXPIRED,
     "InvalidClientTokenId": _KEY, "UnrecognizedClientException": _KEY, "InvalidAccessKeyId": _KEY,
     "SignatureDoesNotMatch": _KEY,
@@ -118,7 +119,8 @@ def _assume_role(said: str, action: str) -> list[str]:
         " SourcePrincipalArn; a role or user that was deleted and made anew has to be deployed anew",
         own,
         f'the role does not exist: "role_arn" has to be the output RoleArn of {_ARCHIVE}',
-        f'the session name does not begin with log-archival: leave "RoleSessionName" out of "assume_role_kwargs" ({trust})',
+        'the session name does not begin with log-archival: leave "RoleSessionName" out of "assume_role_kwargs";'
+        f" {trust}",
         f"the source account is not in the organization asked for: {trust}, parameter OrganizationId",
     ]
 
@@ -151,7 +153,8 @@ def _put(attempt: Attempt, said: str, action: str) -> list[str]:
     if "no identity-based policy" in said or "no session policy" in said:
         return [
             *outside,
-            f"the role is of another bucket: parameter BucketName of {_ARCHIVE}; `bucket` of archive.yaml has to be the same",
+            f"the role is of another bucket: parameter BucketName of {_ARCHIVE}; `bucket` of archive.yaml has to be the"
+            " same",
             f"the session is narrowed to {attempt.prefix or 'its prefix'}, and the key lies outside of it",
         ]
     acl = [
