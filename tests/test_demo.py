@@ -130,7 +130,7 @@ def test_demo_leaves_no_secret(demo: Finished, secret: str) -> None:
     assert any(path.name == "airflow.db" for path in written)
     assert sum("task_id=" in str(path) for path in written) > 60
     # What is no secret is found by the same search: in the database, and in the tasks' logs.
-    public = {b"/_manifest-"}
+    public = {b"log_archive"}
     assert {path.name for path in written if has(path, public)} >= {"airflow.db", "attempt=1.log"}
     found = [str(path) for path in [*written, demo.folder / "archive.yaml"] if has(path, forms)]
     assert not found
