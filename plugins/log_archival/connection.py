@@ -23,6 +23,7 @@ _EXTERNAL_ID = re.compile(r"[\w+=,.@:/-]{2,1224}", re.ASCII)
 _BUCKET = re.compile(
     r"(?!xn--|sthree-|amzn-s3-demo-)(?!.*\.\.)(?!(?:\d+\.){3}\d+$)[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](?<!-s3alias)(?<!--ol-s3)"
 )
+_REGION = re.compile(r"[a-z]{2}(-[a-z]+)+-\d{1,2}")
 _PARTITION_REGIONS = {"aws-cn": "cn-", "aws-us-gov": "us-gov-"}
 #: Role chaining (a role's credentials assuming another role) lasts an hour at most.
 MAX_CHAINED_SECONDS = 3600
@@ -61,7 +62,12 @@ def role_settings(
         that is secret
     """
     wrong: list[str] = []
-    kwargs = dict(extra.get("assume_role_kwargs") or {})
+    given = extra.get("assume_role_kwargs") or {}
+    if not isinstance(given, Mapping):
+        wrong.append('"assume_role_kwargs" has to be an object, such as {"ExternalId": "…"}')
+        given = {}
+    # Each run has a session name of its own; one in the connection serves the provider's hooks (Test connection).
+    kwargs = {name: value for name, value in given.items() if name != "RoleSessionName"}
 
     arn = str(extra.get("role_arn") or "")
     match = _ROLE_ARN.fullmatch(arn)
@@ -93,14 +99,20 @@ def role_settings(
     for name in ("RoleArn", "Policy", "PolicyArns"):
         if name in kwargs:
             wrong.append(f'"assume_role_kwargs" has "{name}", which each run sets by itself; leave it out')
+    if bool(extra.get("aws_access_key_id")) != bool(extra.get("aws_secret_access_key")):
+        wrong.append('one of "aws_access_key_id" and "aws_secret_access_key" is missing; give both or neither')
+    if extra.get("profile_name") and extra.get("aws_access_key_id"):
+        wrong.append('"profile_name" and "aws_access_key_id" contradict each other; keep one of the two')
     duration = kwargs.get("DurationSeconds", 900)
     longest = 12 * 3600 if long_term_key else MAX_CHAINED_SECONDS
-    if not isinstance(duration, int) or not 900 <= duration <= longest:
+    if not isinstance(duration, int) or isinstance(duration, bool) or not 900 <= duration <= longest:
         why = "" if long_term_key else ", since a role that assumes a role gets an hour at most"
         wrong.append(f'"assume_role_kwargs"."DurationSeconds" is {duration!r}; it can be 900 to {longest}{why}')
 
     if not region:
         wrong.append('no region is known; write "region_name", for example "eu-west-1"')
+    elif not _REGION.fullmatch(region):
+        wrong.append(f'the region {region!r} can\'t be; write "region_name", for example "eu-west-1"')
     elif match:
         wanted = _PARTITION_REGIONS.get(match[1], "")
         known = next((part for part, start in _PARTITION_REGIONS.items() if region.startswith(start)), "aws")

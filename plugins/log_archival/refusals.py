@@ -119,8 +119,7 @@ def _assume_role(said: str, action: str) -> list[str]:
         " SourcePrincipalArn; a role or user that was deleted and made anew has to be deployed anew",
         own,
         f'the role does not exist: "role_arn" has to be the output RoleArn of {_ARCHIVE}',
-        'the session name does not begin with log-archival: leave "RoleSessionName" out of "assume_role_kwargs";'
-        f" {trust}",
+        f"the session name (`session_name` of the hook) does not begin with log-archival: {trust}",
         f"the source account is not in the organization asked for: {trust}, parameter OrganizationId",
     ]
 
