@@ -153,6 +153,7 @@ def airflow(aws: LocalAws, weakened: LocalAws, tmp_path_factory: pytest.TempPath
         plugins=ROOT / "plugins",
         wanted=["healthy", "weakened"],
         connections={"healthy": aws.connection_json(), "weakened": weakened.connection_json()},
+        environment={"AIRFLOW__AWS__SESSION_FACTORY": "log_archival.session.CrossAccountSessionFactory"},
     ) as started:
         yield started
 
@@ -175,6 +176,21 @@ def test_the_dag(airflow: LocalAirflow, aws: LocalAws) -> None:
     assert "get-a-log: over-privilege" in log
     assert "archive_account.yaml: bucket policy, NobodyMayReplaceALog" in log
     assert "missing hardening (accepted)" in log
+
+
+@pytest.mark.airflow
+@pytest.mark.parametrize("external_id", ["agreed", "not-the-one-agreed"])
+def test_test_connection(airflow: LocalAirflow, aws: LocalAws, external_id: str) -> None:
+    """What the UI's button sends, and shows."""
+    connection = aws.connection()
+    if external_id != "agreed":
+        connection["extra"]["external_id"] = external_id
+    body = {"connection_id": "tried", **connection, "extra": json.dumps(connection["extra"])}
+    answer = airflow.api("POST", "/connections/test", body)
+    assert answer["status"] is (external_id == "agreed"), answer
+    says = "assumed-role/LogWriterRole/log-archival@" if answer["status"] else "parameter ExternalId"
+    assert says in answer["message"]
+    assert aws.external_id not in answer["message"]
 
 
 def rows_of(airflow: LocalAirflow, dag_id: str, run: str) -> dict[str, str]:

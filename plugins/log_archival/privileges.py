@@ -56,7 +56,7 @@ class Target:
 
     :param role: of the connection, with the external id
     :param session_name: the RoleSessionName of the checks' sessions
-    :param token: of this run; names the canary, and what must not exist
+    :param token: names the canary
     :param endpoint_url: of S3, when it is not AWS's own
     :param other_bucket: an existing bucket, of the archive account at best, that the role must not reach
     :param other_roles: ARN and external id of roles that must not be assumed from here, the reader's for example
@@ -75,7 +75,7 @@ class Target:
 
     @property
     def canary(self) -> str:
-        """The key of this run's canary: one small object, written once, that no manifest and no check counts."""
+        """The key of the canary: one small object, written once, that no manifest and no check counts."""
         return f"{self.prefix}_canary/least-privilege-{self.token}"
 
     def new_key(self, before: str | None = None) -> str:
