@@ -15,7 +15,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "include"), str(ROOT / "plugins")]
 
-from tests.bench import large, peers, small  # noqa: E402
+from tests.bench import airflow_runs, growth, large, memory, peers, repeat, small  # noqa: E402
 from tests.bench.harness import Bench  # noqa: E402
 from tests.bench.report import Section  # noqa: E402
 from tests.seaweed import Seaweed  # noqa: E402
@@ -23,6 +23,10 @@ from tests.seaweed import Seaweed  # noqa: E402
 SECTIONS: dict[str, Callable[[Bench], Section]] = {
     "large": large.measure,
     "small": small.measure,
+    "airflow": airflow_runs.measure,
+    "memory": memory.measure,
+    "growth": growth.measure,
+    "repeat": repeat.measure,
 }
 
 

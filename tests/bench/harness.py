@@ -42,6 +42,14 @@ class Bench:
         """Tell how far it is."""
         print(text, file=sys.stderr, flush=True)
 
+    @property
+    def connections(self) -> dict[str, dict[str, Any]]:
+        """Airflow's connections: ours, with the role, and the stock hook's, which may do everything."""
+        ours = self.store.connection()
+        extra = {name: ours["extra"][name] for name in ("region_name", "endpoint_url")}
+        keys = {"login": self.store.access_key, "password": self.store.secret_key}
+        return {"log_archive": ours, "bench_stock": {"conn_type": "aws", **keys, "extra": extra}}
+
     @contextlib.contextmanager
     def bucket(self) -> Iterator[str]:
         """A fresh bucket, since our keys are write-once; it and what is in it are dropped at the end."""
@@ -74,13 +82,9 @@ class Bench:
     @contextlib.contextmanager
     def workers(self, count: int = 1) -> Iterator[list[Worker]]:
         """Processes that are ready to work, with both connections."""
-        stock = self.store.connection() | {"login": self.store.access_key, "password": self.store.secret_key}
-        stock["extra"] = {name: stock["extra"][name] for name in ("region_name", "endpoint_url")}
         home = self.folder_for("worker")
         with contextlib.ExitStack() as stack:
-            started = [
-                Worker(home, {"log_archive": self.store.connection(), "bench_stock": stock}) for _ in range(count)
-            ]
+            started = [Worker(home, self.connections) for _ in range(count)]
             yield [stack.enter_context(worker) for worker in started]
         shutil.rmtree(home)
 
