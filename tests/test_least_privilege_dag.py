@@ -11,12 +11,15 @@ from typing import Any
 
 import pytest
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
+from botocore import UNSIGNED
 
 from local_airflow import LocalAirflow
 from local_aws import LocalAws
 from log_archival.errors import PrivilegeError
+from log_archival.hook import CrossAccountS3Hook
 from log_archival.operators import LeastPrivilegeCheckOperator, least_privilege
 from log_archival.privilege_checks import CHECKS
+from log_archival.probing import Credentials
 from tests.privilege_mutations import MUTATIONS
 
 ROOT = Path(__file__).parent.parent
@@ -120,6 +123,19 @@ def test_a_check_without_a_result_is_undecided() -> None:
     assert [result.verdict for result in results] == ["undecided"]
     with pytest.raises(PrivilegeError, match="put-a-log: undecided"):
         least_privilege.report(results, [], {})
+
+
+@pytest.mark.parametrize("endpoint", [None, "https://s3.example.com"], ids=["of AWS", "another endpoint"])
+def test_with_tls_and_without(aws: LocalAws, monkeypatch: pytest.MonkeyPatch, endpoint: str | None) -> None:
+    connection = aws.connection()
+    connection["extra"]["endpoint_url"] = endpoint
+    monkeypatch.setenv("AIRFLOW_CONN_LOG_ARCHIVE", json.dumps(connection))
+    clients = least_privilege.Clients(CrossAccountS3Hook(bucket=aws.bucket))
+    host = "s3.example.com" if endpoint else "s3.eu-central-1.amazonaws.com"
+    for who in ("source", "nobody", Credentials("AKIAX", "secret", "token")):
+        assert clients("s3", who, True).meta.endpoint_url == f"https://{host}"  # type: ignore[arg-type]
+        assert clients("s3", who, False).meta.endpoint_url == f"http://{host}"  # type: ignore[arg-type]
+    assert clients("s3", "nobody", True).meta.config.signature_version is UNSIGNED
 
 
 # In Airflow

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import secrets
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -14,11 +15,13 @@ from botocore.exceptions import ClientError, EndpointConnectionError, NoCredenti
 
 from local_aws import ARCHIVE_ACCOUNT, REGION, Credentials, LocalAws, Session
 from local_aws_clients import _isolated_session
-from log_archival import connection, privileges
+from log_archival import connection, privileges, probing
 from log_archival.errors import ArchiveRequestError, PrivilegeError, RefusedError, SettingsError
 from log_archival.privilege_checks import CHECKS, applicable
-from log_archival.privileges import Answer, Check, NotTried, Probe, Result, Target
+from log_archival.privileges import Check, Result
+from log_archival.probing import DENIED, Answer, ClientFactory, Identity, NotTried, Probe, Target
 from tests.privilege_mutations import MUTATIONS, parts
+from tests.test_templates import load, sids
 
 AWS = "https://s3.eu-central-1.amazonaws.com"  # only says that the checks for AWS apply; nothing is sent there
 
@@ -29,13 +32,13 @@ class Clients:
     def __init__(self, aws: LocalAws) -> None:
         self._aws = aws
 
-    def __call__(self, service: str, who: privileges.Identity, tls: bool) -> Any:
+    def __call__(self, service: str, who: Identity, tls: bool) -> Any:
         if who == "nobody":
             unsigned = Config(signature_version=UNSIGNED)
             return _isolated_session().client(
                 service, region_name=REGION, endpoint_url=self._aws.endpoint_url, config=unsigned
             )
-        if isinstance(who, privileges.Credentials):
+        if isinstance(who, probing.Credentials):
             credentials = Credentials(who.access_key, who.secret_key, who.token)
         else:
             credentials = self._aws.airflow
@@ -244,7 +247,7 @@ def test_which_puts_are_allowed(aws: LocalAws, elsewhere: str) -> None:
             for way, changes in WAYS.items():
                 changes = {"Bucket": bucket, "ExpectedBucketOwner": ARCHIVE_ACCOUNT, **changes}
                 answer = probe.put(where.format(secrets.token_hex(8)), **changes)
-                if answer.code not in privileges.DENIED:
+                if answer.code not in DENIED:
                     allowed.add((bucket, where, way))
     assert allowed == {(aws.bucket, where, way) for where in EXPECTED_KEYS for way in EXPECTED_WAYS}
 
@@ -301,9 +304,16 @@ def test_which_operations_are_allowed(aws: LocalAws, elsewhere: str, where: str)
     for operation in operations:
         shape = api.service_model.operation_model(operation).input_shape
         answer = probe.ask("s3", methods[operation], **(smallest(shape, given) if shape else {}))
-        if answer.code not in privileges.DENIED:
+        if answer.code not in DENIED:
             past.add((operation, answer.code))
     assert past == WHAT_IS_ALLOWED[where]
+
+
+def test_what_is_to_be_mended_exists() -> None:
+    for check in CHECKS.values():
+        named = set(re.findall(r"\b(?:[A-Z][a-z]+){4,}\b", check.mend)) - {"PublicAccessBlockConfiguration"}
+        assert named <= {*sids(load("archive_account.yaml")), *sids(load("source_account.yaml"))}, check.name
+        assert named or check.mend.startswith(("none: ", "archive_account.yaml: ")), check.name
 
 
 # The engine
@@ -341,7 +351,7 @@ ROLE = connection.RoleSettings("arn:aws:iam::222222222222:role/R", "aws", "22222
 TARGET = Target(ROLE, "bucket", "logs/", "log-archival@x", other_roles=[("arn", "another-external-id")])
 
 
-def no_clients(service: str, who: privileges.Identity, tls: bool) -> Any:
+def no_clients(service: str, who: Identity, tls: bool) -> Any:
     raise AssertionError("nothing is to be sent")
 
 
@@ -355,7 +365,7 @@ def test_what_was_not_tried_is_no_pass() -> None:
         privileges.require_least_privilege([result])
 
 
-def failing(error: Exception) -> privileges.ClientFactory:
+def failing(error: Exception) -> ClientFactory:
     class Client:
         def put_object(self, **_: Any) -> None:
             raise error
@@ -391,6 +401,6 @@ def test_accepted_risks() -> None:
 
 
 def test_nothing_secret_is_shown() -> None:
-    credentials = privileges.Credentials("AKIAKEY", "the-secret", "the-token")
+    credentials = probing.Credentials("AKIAKEY", "the-secret", "the-token")
     shown = repr(credentials) + repr(TARGET) + repr(Answer(fields={"Credentials": "the-secret"}))
     assert not [hidden for hidden in ("AKIAKEY", "the-secret", "the-token", "external-id") if hidden in shown]

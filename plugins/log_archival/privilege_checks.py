@@ -11,7 +11,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from log_archival.connection import session_policy
-from log_archival.privileges import Answer, Check, NotTried, Probe, Target
+from log_archival.privileges import Check
+from log_archival.probing import Answer, NotTried, Probe, Target
 
 _TRUST = "archive_account.yaml: trust policy, OnlyAirflowOfTheSourceAccountMayBecomeTheWriter"
 _ROLE = "archive_account.yaml: role policy AddLogs"

@@ -15,7 +15,7 @@ from airflow.sdk.exceptions import AirflowSkipException
 from botocore import UNSIGNED
 from botocore.config import Config
 
-from log_archival import connection, privileges
+from log_archival import connection, privileges, probing
 from log_archival.errors import SettingsError
 from log_archival.hook import DEFAULT_ACL, DEFAULT_CONN_ID, CrossAccountS3Hook
 from log_archival.operators.base import failing_at_once
@@ -31,8 +31,8 @@ class LeastPrivilegeCheckOperator(BaseOperator):
     """Tries what the archive account's role must and must not be able to do, and fails when it is otherwise.
 
     Nothing that it tries can harm an archive, even where it is wrongly permitted; it leaves about a dozen objects of
-    70 bytes under ``<prefix>_canary/``. An answer that may be another one on a later try (throttling, time-outs) is left to the
-    task's retries; a finding fails the task at once.
+    70 bytes under ``<prefix>_canary/``. An answer that may be another one on a later try (throttling, time-outs) is
+    left to the task's retries; a finding fails the task at once.
 
     :param bucket: the archive bucket (templated)
     :param aws_conn_id: a connection of type `aws` with ``role_arn`` and ``external_id`` in its extra (templated)
@@ -80,7 +80,7 @@ class LeastPrivilegeCheckOperator(BaseOperator):
         with failing_at_once():
             accepted = privileges.require_known(self.accepted_risks, CHECKS)
             target = self.target(context)
-            probe = privileges.Probe(target, Clients(self._hook(target.session_name)))
+            probe = probing.Probe(target, Clients(self._hook(target.session_name)))
             if self.check is None:
                 checks, not_here = applicable(target)
                 return report([privileges.run_check(check, probe) for check in checks], accepted, not_here)
@@ -94,7 +94,7 @@ class LeastPrivilegeCheckOperator(BaseOperator):
             privileges.require_least_privilege([found], accepted)
             return found.as_dict()
 
-    def target(self, context: Context) -> privileges.Target:
+    def target(self, context: Context) -> probing.Target:
         """What is checked, as the connection has it; nothing is sent.
 
         :raises ConnectionSettingsError: when the connection is not right
@@ -106,7 +106,7 @@ class LeastPrivilegeCheckOperator(BaseOperator):
         if self.read_conn_id:
             reader = CrossAccountS3Hook(self.read_conn_id, bucket=self.bucket).role
             other_roles = [(reader.role_arn, reader.external_id), (reader.role_arn, hook.role.external_id)]
-        return privileges.Target(
+        return probing.Target(
             role=hook.role,
             bucket=self.bucket,
             prefix=self.prefix,
@@ -145,21 +145,21 @@ class Clients:
         conn = self._hook.conn_config
         return BaseSessionFactory(conn, region_name=conn.region_name, config=conn.botocore_config).basic_session
 
-    def __call__(self, service: str, who: privileges.Identity, tls: bool) -> Any:
+    def __call__(self, service: str, who: probing.Identity, tls: bool) -> Any:
         conn = self._hook.conn_config
         endpoint = conn.get_service_endpoint_url(service, sts_connection_assume=service == "sts")
         config = conn.botocore_config or Config()
         session: Any = self._source
         if who == "nobody":
             config = config.merge(Config(signature_version=UNSIGNED))
-        elif isinstance(who, privileges.Credentials):
+        elif isinstance(who, probing.Credentials):
             session = boto3.session.Session(who.access_key, who.secret_key, who.token, self._source.region_name)
         if endpoint and not tls:
             endpoint = endpoint.replace("https:", "http:", 1)
         return session.client(service, endpoint_url=endpoint, config=config, use_ssl=tls, verify=conn.verify)
 
 
-def choose_checks(target: privileges.Target, wanted: Sequence[str] = ()) -> tuple[list[str], dict[str, str]]:
+def choose_checks(target: probing.Target, wanted: Sequence[str] = ()) -> tuple[list[str], dict[str, str]]:
     """The names of the checks to map over; and of the others, with the reason why they are not tried.
 
     :param wanted: only these; all of them when empty
