@@ -55,6 +55,7 @@ def explain(folder: DemoFolder, aws: LocalAws, airflow: LocalAirflow, days: list
   See what would go    Trigger > Single Run, Day: {yesterday}, Dry run; then the log of `collect`
   Prove the role       {airflow.url}/dags/{CHECK_DAG} > Trigger; then the log of `report`
 
+  The last scheduled day is being archived already, by itself. Running a day again does no harm.
   The logs are in {shown(folder.logs)}, the archive is s3://{aws.bucket}/logs/, at {aws.endpoint_url}.
   The archive account's people look into it from another terminal, for an hour:
     source {shown(access)}
