@@ -19,8 +19,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from airflow.sdk.exceptions import AirflowSkipException
 from airflow.sdk import CronPartitionTimetable, Param, dag, get_current_context, task, task_group
+from airflow.sdk.exceptions import AirflowSkipException
 
 from log_archival import archiving
 from log_archival.codecs import codec_named
@@ -119,8 +119,8 @@ def compress(batch: dict[str, Any]) -> dict[str, Any]:
             description="The day to archive, if not the run's",
         ),
         "sources": Param(
-            [],
-            type="array",
+            None,
+            type=["null", "array"],
             items={"type": "string", "enum": [source.name for source in SETTINGS.sources]},
             examples=[source.name for source in SETTINGS.sources],
             title="Sources",
@@ -131,7 +131,7 @@ def compress(batch: dict[str, Any]) -> dict[str, Any]:
             SETTINGS.verify.tier, enum=["receipts", "probe", "read"], title="Verification", description="How sure to be"
         ),
         "depth": Param(
-            SETTINGS.verify.depth, enum=["checksums", "bytes"], title="Depth", description="Of verification `read`"
+            SETTINGS.verify.depth, enum=["checksums", "bytes"], title="Depth", description="Of the verification read"
         ),
         "dry_run": Param(False, type="boolean", title="Dry run", description="Only print what would be archived"),
         "allow_open_day": Param(

@@ -507,7 +507,8 @@ def _supervise(home: Path) -> int:
 
 def _migrate() -> None:
     import airflow.__main__
-    import airflow.jobs.scheduler_job_runner  # noqa: F401  here, so that the forked parts needn't
+    import airflow.jobs.scheduler_job_runner
+    import airflow.providers.amazon.aws.hooks.s3  # noqa: F401  here, so that the forked parts and tasks needn't
     from airflow import settings
     from airflow.utils import db
 

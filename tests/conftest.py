@@ -23,7 +23,6 @@ os.environ.update(
 
 if TYPE_CHECKING:
     from local_aws import LocalAws
-
     from tests.seaweed import Seaweed
 
 
