@@ -1,0 +1,121 @@
+"""Memory doesn't grow with a file's size: 1 MiB, 1 GiB, and 3 GiB in parts of 256 MiB."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from datetime import date
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from log_archival import codecs
+from sample_logs import log_bytes
+from tests.memory import WORKS, Measured, measured
+
+if TYPE_CHECKING:
+    from tests.seaweed import Seaweed
+
+pytestmark = pytest.mark.store
+MIB, GIB = 1 << 20, 1 << 30
+#: What a large file may take more than a small one, MiB: blocks under way on each core, and what the allocator keeps.
+ALLOWED = 150
+#: The target of an idle task's memory plus this, MiB.
+TARGET = 150
+
+
+def grow(path: Path, size: int) -> str:
+    """Write a log of about `size` bytes in little time, and answer its SHA-256: no two MiB are the same."""
+    lines = b"".join(log_bytes(64 * MIB, 1, day=date(2026, 11, 22)))
+    sha256, written = hashlib.sha256(), 0
+    with path.open("wb") as file:
+        while written < size:
+            # Another first line each time, so that no part is like another.
+            piece = (b"round %d\n" % written + lines)[: size - written]
+            file.write(piece)
+            sha256.update(piece)
+            written += len(piece)
+    return sha256.hexdigest()
+
+
+@pytest.fixture(scope="module")
+def bucket(store: Seaweed) -> str:
+    return store.bucket("memory")
+
+
+@pytest.fixture
+def large(tmp_path: Path) -> Iterator[Path]:
+    """A path for a large file, which is removed with its staging: pytest keeps temporary folders for a while."""
+    path = tmp_path / "app.log"
+    yield path
+    for left in tmp_path.rglob("*"):
+        if left.is_file():
+            left.unlink()
+
+
+def stored_sha256(store: Seaweed, bucket: str, keys: list[str]) -> str:
+    """Download, decompress and join objects, as anybody else would; answer the SHA-256."""
+    client, sha256 = store.client(), hashlib.sha256()
+    for key in keys:
+        body: Any = client.get_object(Bucket=bucket, Key=key)["Body"]
+        for data in codecs.decompress(body, codecs.ZSTD):
+            sha256.update(data)
+    return sha256.hexdigest()
+
+
+def say(results: list[Measured], capsys: pytest.CaptureFixture[str]) -> None:
+    with capsys.disabled():
+        print()
+        for result in results:
+            print(
+                f"  {result.work:<9} {result.raw_bytes / MIB:>6,.0f} MiB in {len(result.objects):>2} objects:"
+                f" peak {result.peak:.0f} MiB, idle {result.idle:.0f} MiB"
+            )
+
+
+def test_peak_memory_of_one_mib_and_of_one_gib(
+    store: Seaweed, bucket: str, large: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    results: dict[str, list[Measured]] = {work: [] for work in WORKS}
+    for size in (MIB, GIB):
+        for work in WORKS:
+            # "one task" puts under keys of its own: the same content would be there already.
+            file = large.with_name("task.log") if work == "one task" else large
+            if work == "compress":
+                sha256 = grow(large, size)
+            elif work == "one task":
+                large.rename(file)
+            results[work].append(
+                measured(
+                    work, file, large.parent / "staging", bucket=bucket, connection=store.connection(),
+                    part_size=codecs.DEFAULT_PART_SIZE,
+                )
+            )  # fmt: skip
+            assert (results[work][-1].raw_bytes, results[work][-1].raw_sha256) == (size, sha256)
+            if work != "compress":
+                assert stored_sha256(store, bucket, results[work][-1].objects) == sha256
+    assert results["compress"][1].added > codecs.BLOCK / MIB  # a block at least, or nothing was measured
+    say([result for pair in results.values() for result in pair], capsys)
+    for small, big in results.values():
+        assert big.peak - small.peak < ALLOWED, big.work
+        assert big.added < TARGET, big.work
+
+
+def test_three_gib_in_parts(store: Seaweed, bucket: str, large: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    sha256 = grow(large, 3 * GIB)
+    staging = large.parent / "staging"
+    how: dict[str, Any] = {"bucket": bucket, "connection": store.connection()}
+    compressed = measured("compress", large, staging, part_size=256 * MIB, **how)
+    large.unlink()
+    uploaded = measured("upload", large, staging, part_size=256 * MIB, **how)
+    assert uploaded.objects == compressed.objects
+    assert (uploaded.raw_bytes, uploaded.raw_sha256) == (3 * GIB, sha256)
+    assert len(uploaded.objects) > 1
+    sizes = [store.client().head_object(Bucket=bucket, Key=key)["ContentLength"] for key in uploaded.objects]
+    assert max(sizes) <= 256 * MIB
+    assert [f".part{number:04d}" in key for number, key in enumerate(uploaded.objects, 1)] == [True] * len(sizes)
+    assert stored_sha256(store, bucket, uploaded.objects) == sha256
+    say([compressed, uploaded], capsys)
+    for result in (compressed, uploaded):
+        assert result.added < TARGET, result.work
