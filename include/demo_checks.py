@@ -30,7 +30,7 @@ _OTHER_BYTES = b"not what was archived"
 def key_of(folder: DemoFolder, day: date, path: Path) -> str:
     """The key that a file has to be archived under: its day, source, path and the SHA-256 of its bytes."""
     name = PurePosixPath(path.relative_to(folder.logs).as_posix())
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()[:12]
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()[:32]
     # What is compressed already stays as it is.
     codec = "" if name.suffix == ".gz" else ".zst"
     return f"logs/{day:%Y/%m/%d}/{name.with_suffix('')}-{digest}{name.suffix}{codec}"

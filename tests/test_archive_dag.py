@@ -214,6 +214,6 @@ def test_another_teams_dag_from_the_readme(archive: Archive) -> None:
     assert archive.airflow.wait("archive_nginx", run_id, timeout=60) == {run_id: "success"}
     keys = list(archive.versions("logs/2026/11/22/nginx/"))
     assert len(keys) == 1
-    assert re.fullmatch(r"logs/2026/11/22/nginx/access-[0-9a-f]{12}\.log\.zst", keys[0])
+    assert re.fullmatch(r"logs/2026/11/22/nginx/access-[0-9a-f]{32}\.log\.zst", keys[0])
     summary = archive.airflow.xcom("archive_nginx", run_id, "archive")
     assert json.loads(json.dumps(summary))["new"] == 1

@@ -130,7 +130,7 @@ def test_a_dry_run_says_files_bytes_and_keys(tmp_path: Path, caplog: pytest.LogC
     with caplog.at_level(logging.INFO):
         caplog.clear()
         print_plan(files, Recipe(DAY, KeyTemplate(), codecs.ZSTD, 16 << 20), sources)
-    digests = [hashlib.sha256(data).hexdigest()[:12] for data in (b"a\n", packed.read_bytes())]
+    digests = [hashlib.sha256(data).hexdigest()[:32] for data in (b"a\n", packed.read_bytes())]
     assert caplog.messages == [
         f"{tmp_path}/app/a-2026-11-22.log (2 B) -> logs/2026/11/22/app/a-2026-11-22-{digests[0]}.log.zst",
         f"{packed} (17 B) -> logs/2026/11/22/packed/p-2026-11-22.log-{digests[1]}.gz, then delete",

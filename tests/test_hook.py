@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from local_aws import LocalAws
 
 PREFIX = "logs/2026/11/22/"
-KEY = f"{PREFIX}app/web-1/app-3fa85f64a1b2.log.zst"
+KEY = f"{PREFIX}app/web-1/app-3fa85f64a1b20d7c9e5b8a1f6c3d2e40.log.zst"
 BODY = b"2026-11-22T10:00:00Z INFO started\n"
 SHA256 = hashlib.sha256(BODY).hexdigest()
 SUM = base64.b64encode(hashlib.sha256(BODY).digest()).decode()

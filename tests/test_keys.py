@@ -22,7 +22,7 @@ settings.load_profile("log-archival")
 
 DAY = Partition(date(2026, 11, 22))
 PREFIX = "logs/2026/11/22/"
-D1, D2 = "3fa85f64a1b2" + "0" * 52, "e" * 64
+D1, D2 = "3fa85f64a1b20d7c9e5b8a1f6c3d2e40" + "0" * 32, "e" * 64
 NO_DIGEST = KeyTemplate("logs/%Y/%m/%d/{source}/{path}{suffix}")
 
 # What a directory entry can be: any bytes but the slash and NUL, up to 255; neither '.' nor '..'.
@@ -32,7 +32,7 @@ _BYTES = st.one_of(
     # Pieces of which keys are made, to find names that imitate them.
     st.lists(
         st.sampled_from(
-            [b".", b"-", b"%", b"~", b"a", b".log", b".part0001", b".zst", b"2e", D1[:12].encode(), b"\xff"]
+            [b".", b"-", b"%", b"~", b"a", b".log", b".part0001", b".zst", b"2e", D1[:32].encode(), b"\xff"]
         ),
         min_size=1,
         max_size=8,
@@ -54,24 +54,24 @@ def key_of(template: KeyTemplate, file: tuple[str, str, str, int | None], codec_
 @pytest.mark.parametrize(
     ("name", "part", "key"),
     [
-        ("app.log", None, "app-3fa85f64a1b2.log.zst"),
-        ("web-1/app.log", None, "web-1/app-3fa85f64a1b2.log.zst"),
-        ("app.log", 2, "app-3fa85f64a1b2.part0002.log.zst"),
-        ("app", 12_345, "app-3fa85f64a1b2.part12345.zst"),
-        ("app.log.1", None, "app.log-3fa85f64a1b2.1.zst"),
-        ("app.log-20261122", None, "app.log-20261122-3fa85f64a1b2.zst"),
-        ("jobs.tar.gz", None, "jobs.tar-3fa85f64a1b2.gz.zst"),
-        (".hidden", None, ".hidden-3fa85f64a1b2.zst"),
-        ("ends.", None, "ends.-3fa85f64a1b2.zst"),
-        ("app.part0001", None, "app%2Epart0001-3fa85f64a1b2.zst"),
-        ("%Y/%m-%d.log", None, "%25Y/%25m-%25d-3fa85f64a1b2.log.zst"),
-        ("{source}.log", None, "%7Bsource%7D-3fa85f64a1b2.log.zst"),
-        ("a b/ü.log", None, "a%20b/%C3%BC-3fa85f64a1b2.log.zst"),
-        ("\udcff\n.log", None, "%FF%0A-3fa85f64a1b2.log.zst"),
-        ("...", None, "%2E%2E%2E-3fa85f64a1b2.zst"),
-        ("../x.log", None, "%2E%2E/x-3fa85f64a1b2.log.zst"),
-        ("./x.log", None, "%2E/x-3fa85f64a1b2.log.zst"),
-        ("a~b*?'\"<>.log", None, "a%7Eb%2A%3F%27%22%3C%3E-3fa85f64a1b2.log.zst"),
+        ("app.log", None, "app-3fa85f64a1b20d7c9e5b8a1f6c3d2e40.log.zst"),
+        ("web-1/app.log", None, "web-1/app-3fa85f64a1b20d7c9e5b8a1f6c3d2e40.log.zst"),
+        ("app.log", 2, "app-3fa85f64a1b20d7c9e5b8a1f6c3d2e40.part0002.log.zst"),
+        ("app", 12_345, "app-3fa85f64a1b20d7c9e5b8a1f6c3d2e40.part12345.zst"),
+        ("app.log.1", None, "app.log-3fa85f64a1b20d7c9e5b8a1f6c3d2e40.1.zst"),
+        ("app.log-20261122", None, "app.log-20261122-3fa85f64a1b20d7c9e5b8a1f6c3d2e40.zst"),
+        ("jobs.tar.gz", None, "jobs.tar-3fa85f64a1b20d7c9e5b8a1f6c3d2e40.gz.zst"),
+        (".hidden", None, ".hidden-3fa85f64a1b20d7c9e5b8a1f6c3d2e40.zst"),
+        ("ends.", None, "ends.-3fa85f64a1b20d7c9e5b8a1f6c3d2e40.zst"),
+        ("app.part0001", None, "app%2Epart0001-3fa85f64a1b20d7c9e5b8a1f6c3d2e40.zst"),
+        ("%Y/%m-%d.log", None, "%25Y/%25m-%25d-3fa85f64a1b20d7c9e5b8a1f6c3d2e40.log.zst"),
+        ("{source}.log", None, "%7Bsource%7D-3fa85f64a1b20d7c9e5b8a1f6c3d2e40.log.zst"),
+        ("a b/ü.log", None, "a%20b/%C3%BC-3fa85f64a1b20d7c9e5b8a1f6c3d2e40.log.zst"),
+        ("\udcff\n.log", None, "%FF%0A-3fa85f64a1b20d7c9e5b8a1f6c3d2e40.log.zst"),
+        ("...", None, "%2E%2E%2E-3fa85f64a1b20d7c9e5b8a1f6c3d2e40.zst"),
+        ("../x.log", None, "%2E%2E/x-3fa85f64a1b20d7c9e5b8a1f6c3d2e40.log.zst"),
+        ("./x.log", None, "%2E/x-3fa85f64a1b20d7c9e5b8a1f6c3d2e40.log.zst"),
+        ("a~b*?'\"<>.log", None, "a%7Eb%2A%3F%27%22%3C%3E-3fa85f64a1b20d7c9e5b8a1f6c3d2e40.log.zst"),
     ],
     ids=repr,
 )  # fmt: skip
@@ -87,7 +87,7 @@ def test_a_key_stays_below_its_day_and_its_source(file: tuple[str, str, str, int
     assert len(key.encode("ascii")) <= MAX_KEY_BYTES
     assert not {"", ".", ".."} & set(key.split("/"))
     assert re.fullmatch(r"[A-Za-z0-9!_.()/%~-]+", key)
-    assert file[2][:12] in key
+    assert file[2][:32] in key
 
 
 @given(FILES)
@@ -102,7 +102,7 @@ def test_a_key_that_was_not_cut_says_the_name(file: tuple[str, str, str, int | N
 
 @given(FILES, FILES)
 # A name that ends as a digest does, one that ends as a part does, one that ends as a path that was cut does.
-@example(("a", "q.-" + D2[:12], D1, None), ("a", f"q-{D1[:12]}.", D2, None))
+@example(("a", "q.-" + D2[:32], D1, None), ("a", f"q-{D1[:32]}.", D2, None))
 @example(("a", "app.part0001", D1, None), ("a", "app", D1, 1))
 @example(("a", "app.part0001.log", D1, None), ("a", "app.log", D1, 1))
 def test_two_files_never_share_a_key(
@@ -118,7 +118,7 @@ def test_two_files_never_share_a_key(
 def test_a_name_cannot_imitate_one_that_was_cut(name: str, source: str) -> None:
     long = "/".join([name, *["x" * 250] * 5])
     key = key_of(KeyTemplate(), (source, long, D1, None), codec_suffix="")
-    path = key.removeprefix(f"{PREFIX}{source}/").removesuffix(f"-{D1[:12]}")
+    path = key.removeprefix(f"{PREFIX}{source}/").removesuffix(f"-{D1[:32]}")
     assert "~" in path
     assert key_of(KeyTemplate(), (source, path, D1, None), codec_suffix="") != key
 
@@ -134,7 +134,7 @@ def test_every_day_has_a_prefix_of_its_own() -> None:
     prefixes = {KeyTemplate().day_prefix(Partition(day)) for day in days}
     assert len(prefixes) == len(days)
     assert KeyTemplate().day_prefix(DAY) == PREFIX
-    assert KeyTemplate().manifest_key(DAY, D1) == f"{PREFIX}_manifest-3fa85f64a1b2.json"
+    assert KeyTemplate().manifest_key(DAY, D1) == f"{PREFIX}_manifest-3fa85f64a1b20d7c9e5b8a1f6c3d2e40.json"
 
 
 @pytest.mark.parametrize(
@@ -152,7 +152,7 @@ def test_every_day_has_a_prefix_of_its_own() -> None:
 )
 def test_another_template(template: str, key: str) -> None:
     keys = KeyTemplate(template)
-    assert key_of(keys, ("app", "w/a.log", D1, None), codec_suffix="") == key.replace("D", D1[:12])
+    assert key_of(keys, ("app", "w/a.log", D1, None), codec_suffix="") == key.replace("D", D1[:32])
     assert keys.content_addressed
     assert not NO_DIGEST.content_addressed
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import random
 import uuid
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from airflow.sdk.exceptions import AirflowFailException
 
+from log_archival.hook import CrossAccountS3Hook
 from log_archival.model import Archive, Receipt, read_jsonl, write_jsonl
 from tests.operating import Run, connect, write_logs
 
@@ -197,6 +199,37 @@ def test_probe_puts_again_what_was_deleted_from_the_archive(aws: LocalAws, run: 
     assert (summary["new"], summary["restored"], summary["verified"]) == (1, 1, 2)
     assert objects(aws, run)[key]["ETag"] == before["ETag"]
     assert f"{key} was missing" in caplog.text
+
+
+def test_probe_asks_for_every_archive_and_is_safe_to_ask(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+    probe = CrossAccountS3Hook.probe
+
+    def counted(hook: CrossAccountS3Hook, key: str, **sums: str) -> bool | None:
+        asked.append(key)
+        assert probe(hook, f"{hook.prefix}never-put-{key.rpartition('/')[2]}", **sums) is None, (
+            "an empty object was made"
+        )
+        return probe(hook, key, **sums)
+
+    monkeypatch.setattr(CrossAccountS3Hook, "probe", counted)
+    run.verify(tier="probe")
+    assert {archive for archive in asked if "_probe-" not in archive} == set(expected_keys(run))
+
+
+def expected_keys(run: Run) -> list[str]:
+    day = run.partition.key
+    logs = Path(run.staging).parent / "logs"
+    return [
+        run.recipe.keys.archive_key(
+            run.partition,
+            source="app",
+            name=f"web-{number}/app-{day}.log",
+            digest=hashlib.sha256((logs / f"web-{number}" / f"app-{day}.log").read_bytes()).hexdigest(),
+            codec_suffix=".zst",
+        )
+        for number in (1, 2)
+    ]
 
 
 def test_receipts_cannot_know_that_an_object_was_deleted(aws: LocalAws, run: Run, caplog: Any) -> None:

@@ -21,7 +21,9 @@ FIELDS = ("source", "path", "stem", "digest", "suffix")
 #: S3's limit for a key, in bytes of UTF-8.
 #: https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-keys.html
 MAX_KEY_BYTES = 1024
-DIGEST_CHARS = 12
+#: 128 bits. Whoever writes the logs must not be able to make two contents that share a key, since the second would
+#: count as archived already; 12 digits would take 2^24 tries, 32 take 2^64.
+DIGEST_CHARS = 32
 # The characters that AWS calls safe, less those that mean something to a shell or in a policy (* ').
 _SAFE = "!_.-()"
 # What may stand behind the digest. Were "-" or a further dot allowed, a file's name could imitate another's digest.
@@ -39,7 +41,7 @@ class KeyTemplate:
     strftime directives are the partition's day. ``{source}`` is the source's name, ``{path}`` the file's
     path below the source's root without its suffix, ``{stem}`` the last component of that, ``{suffix}`` the
     suffix (``.log``, with ``.part0002`` before it for a part of a file that was cut; a dot and 1 to 16 letters,
-    digits or underscores, or nothing), ``{digest}`` the first 12 hex digits of the raw SHA-256. The codec's
+    digits or underscores, or nothing), ``{digest}`` the first 32 hex digits of the raw SHA-256. The codec's
     suffix (``.zst``) is appended to the whole.
 
     :param template: the template

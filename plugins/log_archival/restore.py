@@ -13,7 +13,6 @@ from typing import IO, Any, Literal
 from log_archival.audit import days
 from log_archival.codecs import codec_named, decompress
 from log_archival.errors import ArchiveRequestError, LogArchivalError, SettingsError, VerificationError
-from log_archival.keys import DIGEST_CHARS
 from log_archival.manifest import Entry, Manifest, by_file, is_manifest, shown
 from log_archival.reader import GIVE_UP_AFTER, ArchiveReader, Finding, raise_if_set
 from log_archival.tree import Tree
@@ -146,7 +145,7 @@ def plan(reader: ArchiveReader, prefix: str, selection: Selection) -> tuple[list
         chosen.append(newest)
         older = [version for version in path if version.sha256 != newest.sha256]
         if selection.all_versions:
-            chosen += [replace(one, target=f"{one.target}.version-{one.sha256[:DIGEST_CHARS]}") for one in older]
+            chosen += [replace(one, target=f"{one.target}.version-{one.sha256[:12]}") for one in older]
         elif any(version.sha256 != newest.sha256 for version in of_days.values()):
             undecided.append(f"{newest.target} on {', '.join(str(day) for day in sorted(of_days))}")
         else:

@@ -7,11 +7,11 @@ import logging
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from typing import IO, Any, Protocol
 
 from log_archival import codecs
 from log_archival.archiving import Failure, put_archive
-from log_archival.errors import LogArchivalError, StagingError
+from log_archival.errors import StagingError
 from log_archival.hook import SEND_AT_ONCE, CrossAccountS3Hook
 from log_archival.keys import KeyTemplate
 from log_archival.model import Archive, LogFile, Receipt
@@ -113,17 +113,14 @@ def check_records(run: Run, partition: Partition, keys: KeyTemplate) -> list[Pro
     return problems
 
 
-def check_staged(archive: Archive, *, md5: bool = False) -> tuple[list[str], str | None]:
+def check_staged(archive: Archive, stream: IO[bytes], *, md5: bool = False) -> tuple[list[str], str | None]:
     """Read an archive's staged bytes once: are they what S3 acknowledged, do they hold what was collected?
 
+    :param stream: the staged bytes
     :param md5: whether the stored bytes' MD5 is wanted
     :returns: what is wrong, and the MD5
     """
-    try:
-        with opened(staged_bytes(archive, SEND_AT_ONCE)) as stream:
-            found = codecs.measure(stream, codecs.codec_named(archive.codec), md5=md5)
-    except StagingError as error:
-        return [str(error)], None
+    found = codecs.measure(stream, codecs.codec_named(archive.codec), md5=md5)
     wrong = []
     if found.stored_sha256 != archive.stored_sha256:
         wrong.append(f"expected staged SHA-256 {archive.stored_sha256}, found {found.stored_sha256}")
@@ -153,17 +150,17 @@ def check_objects(
     progress = Progress(log, "verified", sum(archive.raw_size for archive in run.archives))
 
     def one(archive: Archive) -> tuple[list[str], bool]:
-        (wrong, md5), restored = check_staged(archive, md5=tier == "probe"), False
+        restored = False
         try:
-            if tier == "read" and check_object is not None:
-                found = check_object(archive)
-                wrong += [found] if found else []
-            elif md5 and not wrong and archive.key in receipts:
-                restored = _restore_if_missing(hook, archive, md5)
-        except LogArchivalError as error:
-            if not error.permanent:
-                raise
-            wrong.append(str(error))
+            with opened(staged_bytes(archive, SEND_AT_ONCE)) as stream:
+                wrong, md5 = check_staged(archive, stream, md5=tier == "probe")
+                if tier == "probe" and not wrong and archive.key in receipts:
+                    restored = _restore_if_missing(hook, archive, stream, str(md5))
+        except StagingError as error:
+            wrong = [str(error)]
+        if tier == "read" and check_object is not None:
+            found = check_object(archive)
+            wrong += [found] if found else []
         progress.add(archive.part == 1, archive.raw_size, archive.stored_size)
         return wrong, restored
 
@@ -179,17 +176,14 @@ def check_objects(
     return problems, restored
 
 
-def _restore_if_missing(hook: CrossAccountS3Hook, archive: Archive, md5: str) -> bool:
-    known = None
-    if hook.probes_are_safe and archive.stored_size:
-        known = hook.probe(archive.key, sha256=archive.stored_sha256, md5=md5)
-    if known:
+def _restore_if_missing(hook: CrossAccountS3Hook, archive: Archive, stream: IO[bytes], md5: str) -> bool:
+    # An empty archive's sums fit an empty body: there the probe would be the put.
+    can_ask = hook.probes_are_safe and archive.stored_size > 0
+    if can_ask and hook.probe(archive.key, sha256=archive.stored_sha256, md5=md5):
         return False
     # Missing, or S3 looked at the sums first. The full put settles it: refused where the archive is there.
-    body = staged_bytes(archive, SEND_AT_ONCE)
-    with opened(body) as stream:
-        receipt = put_archive(hook, archive, body if isinstance(body, bytes) else stream, content_addressed=True)
-    return receipt.outcome == "new"
+    stream.seek(0)
+    return put_archive(hook, archive, stream, content_addressed=True).outcome == "new"
 
 
 def outcomes(run: Run, restored: Iterable[Archive]) -> list[Receipt]:
