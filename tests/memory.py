@@ -58,6 +58,26 @@ def measured(
     return Measured(**json.loads(result.stdout.splitlines()[-1]))
 
 
+def measured_command(*arguments: str, environment: dict[str, str]) -> float:
+    """Run ``python -m log_archival`` with these arguments in a fresh process, and answer its peak, MiB."""
+    program = (
+        "import sys; from log_archival.__main__ import main; from tests.memory import _peak;"
+        " code = main(sys.argv[1:]); print(_peak()); sys.exit(code)"
+    )
+    paths = os.pathsep.join([str(ROOT / "plugins"), str(ROOT)])
+    result = subprocess.run(
+        [sys.executable, "-c", program, *arguments],
+        cwd=ROOT,
+        env={**os.environ, **environment, "PYTHONPATH": paths},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if result.returncode:
+        raise RuntimeError(f"{arguments} ended with {result.returncode}:\n{result.stdout}{result.stderr[-4000:]}")
+    return float(result.stdout.splitlines()[-1])
+
+
 def _peak() -> float:
     """This process's own peak, MiB."""
     if sys.platform == "linux":

@@ -11,8 +11,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from log_archival import codecs
+from log_archival.keys import KeyTemplate
+from log_archival.model import Archive, manifest_body, read_jsonl
+from log_archival.partition import Partition
 from sample_logs import log_bytes
-from tests.memory import WORKS, Measured, measured
+from tests.memory import DAY, WORKS, Measured, measured, measured_command
 
 if TYPE_CHECKING:
     from tests.seaweed import Seaweed
@@ -115,7 +118,28 @@ def test_three_gib_in_parts(store: Seaweed, bucket: str, large: Path, capsys: py
     sizes = [store.client().head_object(Bucket=bucket, Key=key)["ContentLength"] for key in uploaded.objects]
     assert max(sizes) <= 256 * MIB
     assert [f".part{number:04d}" in key for number, key in enumerate(uploaded.objects, 1)] == [True] * len(sizes)
-    assert stored_sha256(store, bucket, uploaded.objects) == sha256
     say([compressed, uploaded], capsys)
     for result in (compressed, uploaded):
         assert result.added < TARGET, result.work
+
+    # The archive account's people verify every byte of it, and get the file back.
+    [plan] = staging.rglob("plan-*.jsonl")
+    body = manifest_body(Partition.parse(DAY), read_jsonl(plan, Archive))
+    key = KeyTemplate().manifest_key(Partition.parse(DAY), hashlib.sha256(body).hexdigest())
+    store.client().put_object(Bucket=bucket, Key=key, Body=body)
+    where = [f"s3://{bucket}/{key.rpartition('/')[0]}/", "--endpoint-url", store.endpoint_url, "--region", "us-east-1"]
+    who = {"AWS_ACCESS_KEY_ID": store.access_key, "AWS_SECRET_ACCESS_KEY": store.secret_key}
+    source = read_source(plan)
+    restored = large.parent / "restored"
+    verified = measured_command("verify", *where, "--depth", "bytes", environment=who)
+    given_back = measured_command("restore", *where, "--source", source, "--to", str(restored), environment=who)
+    [file] = [path for path in (restored / source).rglob("*") if path.is_file()]
+    with file.open("rb") as stream:
+        assert hashlib.file_digest(stream, "sha256").hexdigest() == sha256
+    with capsys.disabled():
+        print(f"  verify: peak {verified:.0f} MiB; restore: peak {given_back:.0f} MiB")
+    assert max(verified, given_back) < TARGET
+
+
+def read_source(plan: Path) -> str:
+    return next(read_jsonl(plan, Archive)).source
