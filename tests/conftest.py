@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -24,6 +24,28 @@ os.environ.update(
 if TYPE_CHECKING:
     from local_aws import LocalAws
     from tests.seaweed import Seaweed
+
+
+@pytest.fixture
+def show(request: pytest.FixtureRequest) -> Callable[[str], None]:
+    """Shows a figure or a table at the end of the run, whichever process the test runs in."""
+
+    def shown(text: str) -> None:
+        request.node.user_properties.append(("shown", text))
+
+    return shown
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """Print what `show` was given, by test module."""
+    shown: dict[str, list[str]] = {}
+    for report in terminalreporter.getreports("passed") + terminalreporter.getreports("failed"):
+        lines = [text for name, text in report.user_properties if name == "shown"] if report.when == "call" else []
+        shown.setdefault(report.nodeid.partition("::")[0], []).extend(lines)
+    for module, lines in shown.items():
+        if lines:
+            terminalreporter.section(module)
+            terminalreporter.write_line("\n".join(lines))
 
 
 @pytest.fixture(scope="session")

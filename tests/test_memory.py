@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -67,18 +67,16 @@ def stored_sha256(store: Seaweed, bucket: str, keys: list[str]) -> str:
     return sha256.hexdigest()
 
 
-def say(results: list[Measured], capsys: pytest.CaptureFixture[str]) -> None:
-    with capsys.disabled():
-        print()
-        for result in results:
-            print(
-                f"  {result.work:<9} {result.raw_bytes / MIB:>6,.0f} MiB in {len(result.objects):>2} objects:"
-                f" peak {result.peak:.0f} MiB, idle {result.idle:.0f} MiB"
-            )
+def lines(results: list[Measured]) -> str:
+    return "\n".join(
+        f"  {result.work:<9} {result.raw_bytes / MIB:>6,.0f} MiB in {len(result.objects):>2} objects:"
+        f" peak {result.peak:.0f} MiB, idle {result.idle:.0f} MiB"
+        for result in results
+    )
 
 
 def test_peak_memory_of_one_mib_and_of_one_gib(
-    store: Seaweed, bucket: str, large: Path, capsys: pytest.CaptureFixture[str]
+    store: Seaweed, bucket: str, large: Path, show: Callable[[str], None]
 ) -> None:
     results: dict[str, list[Measured]] = {work: [] for work in WORKS}
     for size in (MIB, GIB):
@@ -99,13 +97,13 @@ def test_peak_memory_of_one_mib_and_of_one_gib(
             if work != "compress":
                 assert stored_sha256(store, bucket, results[work][-1].objects) == sha256
     assert results["compress"][1].added > codecs.BLOCK / MIB  # a block at least, or nothing was measured
-    say([result for pair in results.values() for result in pair], capsys)
+    show(lines([result for pair in results.values() for result in pair]))
     for small, big in results.values():
         assert big.peak - small.peak < ALLOWED, big.work
         assert big.added < TARGET, big.work
 
 
-def test_three_gib_in_parts(store: Seaweed, bucket: str, large: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_three_gib_in_parts(store: Seaweed, bucket: str, large: Path, show: Callable[[str], None]) -> None:
     sha256 = grow(large, 3 * GIB)
     staging = large.parent / "staging"
     how: dict[str, Any] = {"bucket": bucket, "connection": store.connection()}
@@ -118,7 +116,6 @@ def test_three_gib_in_parts(store: Seaweed, bucket: str, large: Path, capsys: py
     sizes = [store.client().head_object(Bucket=bucket, Key=key)["ContentLength"] for key in uploaded.objects]
     assert max(sizes) <= 256 * MIB
     assert [f".part{number:04d}" in key for number, key in enumerate(uploaded.objects, 1)] == [True] * len(sizes)
-    say([compressed, uploaded], capsys)
     for result in (compressed, uploaded):
         assert result.added < TARGET, result.work
 
@@ -136,8 +133,7 @@ def test_three_gib_in_parts(store: Seaweed, bucket: str, large: Path, capsys: py
     [file] = [path for path in (restored / source).rglob("*") if path.is_file()]
     with file.open("rb") as stream:
         assert hashlib.file_digest(stream, "sha256").hexdigest() == sha256
-    with capsys.disabled():
-        print(f"  verify: peak {verified:.0f} MiB; restore: peak {given_back:.0f} MiB")
+    show(f"{lines([compressed, uploaded])}\n  verify: peak {verified:.0f} MiB; restore: peak {given_back:.0f} MiB")
     assert max(verified, given_back) < TARGET
 
 

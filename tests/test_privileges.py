@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
@@ -82,15 +82,6 @@ def fillings(aws: LocalAws) -> dict[str, str]:
     return {"{key}": key, "{organization}": organization}
 
 
-@pytest.fixture(scope="module")
-def caught_by() -> Iterator[dict[str, str]]:
-    """Collects the table "mutation, caught by", and prints it at the end."""
-    lines: dict[str, str] = {}
-    yield lines
-    width = max(map(len, lines), default=0)
-    print("\n" + "\n".join(f"{mutation.ljust(width)}  {caught}" for mutation, caught in lines.items()))
-
-
 # The templates as they ship
 
 
@@ -143,7 +134,7 @@ def fill(values: Mapping[str, str], fillings: Mapping[str, str]) -> dict[str, st
 
 @pytest.mark.parametrize("name", MUTATIONS)
 def test_a_weakened_template_is_noticed(
-    aws: LocalAws, elsewhere: str, trap: str, fillings: dict[str, str], caught_by: dict[str, str], name: str
+    aws: LocalAws, elsewhere: str, trap: str, fillings: dict[str, str], show: Callable[[str], None], name: str
 ) -> None:
     mutation = MUTATIONS[name]
     archive, source = mutation.templates()
@@ -156,7 +147,8 @@ def test_a_weakened_template_is_noticed(
     undecided = {check for check, result in results.items() if result.verdict == "undecided"}
     found = {check for check, result in results.items() if result.verdict != "ok"} - undecided
 
-    caught_by[name] = ", ".join(sorted(found)) or f"not to be seen: {mutation.unseen} ({mutation.tested})"
+    caught_by = ", ".join(sorted(found)) or f"not to be seen: {mutation.unseen} ({mutation.tested})"
+    show(f"{name}: caught by {caught_by}" if found else f"{name}: {caught_by}")
     works = {"assume-role", "put-a-log"}
     # Where nothing works, what builds on it can't be decided, and what must work as well fails with it.
     assert found - ({"bucket-keeps-versions", "bucket-encrypts"} if found & works else set()) == mutation.caught
