@@ -35,10 +35,10 @@ def main(arguments: Sequence[str] | None = None) -> list[Section]:
     options = _options(arguments)
     begin = time.monotonic()
     with (
-        tempfile.TemporaryDirectory(prefix="log-archival-bench-", dir=options.dir) as name,
-        Seaweed.start(Path(name)) as store,
+        tempfile.TemporaryDirectory(prefix="bench-", dir=options.dir) as name,
+        Seaweed.start(options.dir) as store,
+        Bench(store, Path(name), repeat=options.repeat, scale=options.scale) as bench,
     ):
-        bench = Bench(store, Path(name), repeat=options.repeat, scale=options.scale)
         bench.tools = peers.find_tools(bench.say, install=not options.no_install)
         missing = sorted({*peers.PYPI, *peers.SYSTEM} - set(bench.tools))
         sections = []

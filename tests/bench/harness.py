@@ -12,12 +12,13 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from tests.bench import peers
 from tests.bench.worker import Worker
-from tests.seaweed import Seaweed
+from tests.seaweed import REGION, Seaweed
 
 #: What is put into a fresh bucket before the clock starts, so that the server has allocated its volumes.
 WARM = "warm-up/"
@@ -37,6 +38,20 @@ class Bench:
     scale: float = 1.0
     tools: dict[str, Path] = field(default_factory=dict)
     _numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))
+    _stack: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
+    _warm: list[Worker] = field(default_factory=list)
+    _session: tuple[float, dict[str, str]] | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    @cached_property
+    def administrator(self) -> Any:
+        """The server's administrator."""
+        return self.store.client()
 
     def say(self, text: str) -> None:
         """Tell how far it is."""
@@ -44,17 +59,35 @@ class Bench:
 
     @property
     def connections(self) -> dict[str, dict[str, Any]]:
-        """Airflow's connections: ours, with the role, and the stock hook's, which may do everything."""
-        ours = self.store.connection()
-        extra = {name: ours["extra"][name] for name in ("region_name", "endpoint_url")}
-        keys = {"login": self.store.access_key, "password": self.store.secret_key}
-        return {"log_archive": ours, "bench_stock": {"conn_type": "aws", **keys, "extra": extra}}
+        """Airflow's connections: ours and the stock hook's are the same, with the role."""
+        return dict.fromkeys(("log_archive", "bench_stock"), self.store.connection())
+
+    def session(self) -> dict[str, str]:
+        """A session of the role, as boto3 wants it: what is compared with us puts as the same role, for the same work.
+
+        The server takes longer over a role's requests than over its administrator's. It lasts an hour, and is
+        renewed before that.
+        """
+        if self._session and time.monotonic() - self._session[0] < 1800:
+            return self._session[1]
+        user = {"aws_access_key_id": self.store.user_access_key, "aws_secret_access_key": self.store.user_secret_key}
+        sts = self.store.client("sts", **user)
+        found = sts.assume_role(RoleArn=self.store.role_arn, RoleSessionName="bench")["Credentials"]
+        session = {
+            "endpoint_url": self.store.endpoint_url,
+            "region_name": REGION,
+            "aws_access_key_id": found["AccessKeyId"],
+            "aws_secret_access_key": found["SecretAccessKey"],
+            "aws_session_token": found["SessionToken"],
+        }
+        self._session = (time.monotonic(), session)
+        return session
 
     @contextlib.contextmanager
     def bucket(self) -> Iterator[str]:
         """A fresh bucket, since our keys are write-once; it and what is in it are dropped at the end."""
-        name = self.store.bucket(f"bench-{next(self._numbers)}")
-        client = self.store.client()
+        name, client = f"bench-{next(self._numbers)}", self.administrator
+        client.create_bucket(Bucket=name)
         for number in range(20):
             client.put_object(Bucket=name, Key=f"{WARM}{number}", Body=bytes(1024))
         try:
@@ -64,7 +97,7 @@ class Bench:
 
     def stored(self, bucket: str) -> tuple[int, int]:
         """How many objects of logs a bucket has, and their bytes."""
-        pages = self.store.client().get_paginator("list_objects_v2").paginate(Bucket=bucket)
+        pages = self.administrator.get_paginator("list_objects_v2").paginate(Bucket=bucket)
         sizes = [
             found["Size"]
             for page in pages
@@ -79,13 +112,18 @@ class Bench:
         path.mkdir(parents=True)
         return path
 
+    def workers(self, count: int = 1) -> list[Worker]:
+        """Processes that have all modules loaded, as a task has; the same for all sections."""
+        while len(self._warm) < count:
+            self._warm.append(self._stack.enter_context(self.fresh_worker()))
+        return self._warm[:count]
+
     @contextlib.contextmanager
-    def workers(self, count: int = 1) -> Iterator[list[Worker]]:
-        """Processes that are ready to work, with both connections."""
+    def fresh_worker(self) -> Iterator[Worker]:
+        """A worker that has done nothing yet."""
         home = self.folder_for("worker")
-        with contextlib.ExitStack() as stack:
-            started = [Worker(home, self.connections) for _ in range(count)]
-            yield [stack.enter_context(worker) for worker in started]
+        with Worker(home, self.connections) as worker:
+            yield worker
         shutil.rmtree(home)
 
     def run(self, tool: str, *arguments: str | Path, stdout: Any = subprocess.DEVNULL) -> None:
@@ -95,7 +133,7 @@ class Bench:
         """
         done = subprocess.run(
             [str(self.tools[tool]), *map(str, arguments)],
-            env=peers.environment(self.store),
+            env=peers.environment(self.session()),
             stdin=subprocess.DEVNULL,
             stdout=stdout,
             stderr=subprocess.PIPE,
@@ -113,14 +151,14 @@ class Variant:
     :param work: does it, given a bucket; answers seconds when it takes the time itself, None when all of it counts
     :param needs: the tools without which it can't
     :param objects: how many objects it has to put; None when it puts none
-    :param once: too slow to be run as often as the others
+    :param most: how often to run it at most, when it is too slow to be run as often as the others
     """
 
     name: str
     work: Callable[[str], float | None]
     needs: Sequence[str] = ()
     objects: int | None = None
-    once: bool = False
+    most: int | None = None
 
 
 @dataclass
@@ -153,9 +191,10 @@ def in_turns(bench: Bench, variants: Sequence[Variant]) -> dict[str, Measured]:
         for variant in variants:
             measured = found[variant.name]
             measured.missing = tuple(tool for tool in variant.needs if tool not in bench.tools)
-            if measured.missing or (variant.once and turn):
+            if measured.missing or (variant.most is not None and turn >= variant.most):
                 continue
             with bench.bucket() as bucket:
+                bench.session()  # renewed now, if it has to be
                 # Written data would otherwise be flushed to the disk during whatever comes next.
                 os.sync()
                 start = time.monotonic()

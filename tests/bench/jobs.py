@@ -25,7 +25,7 @@ from tests.operating import Run, context
 # A task's log level.
 logging.basicConfig(level=logging.INFO)
 
-#: The connections' ids: ours with the role, and the stock hook's, which may do everything.
+#: The connections' ids.
 OURS, STOCK = "log_archive", "bench_stock"
 
 

@@ -29,44 +29,42 @@ def measure(bench: Bench) -> Section:
     files = corpus.large_files(folder / "logs", total, FILES)
     total = sum(path.stat().st_size for path in files)
     names = [str(path) for path in files]
-    with bench.workers(2) as workers:
-        one = workers[0]
+    workers = bench.workers(2)
+    one = workers[0]
 
-        def ours(codec: str) -> Callable[[str], float]:
-            return lambda bucket: float(
-                one.call("put_files", paths=names, bucket=bucket, day=DAY, codec=codec)["seconds"]
-            )
+    def ours(codec: str) -> Callable[[str], float]:
+        return lambda bucket: float(one.call("put_files", paths=names, bucket=bucket, day=DAY, codec=codec)["seconds"])
 
-        def stock(bucket: str) -> float:
-            return float(one.call("stock_hook", files=names, bucket=bucket)["seconds"])
+    def stock(bucket: str) -> float:
+        return float(one.call("stock_hook", files=names, bucket=bucket)["seconds"])
 
-        def stock_two(bucket: str) -> None:
-            for number, worker in enumerate(workers):
-                worker.begin("stock_hook", files=names[number::2], bucket=bucket)
-            for worker in workers:
-                worker.answer()
+    def stock_two(bucket: str) -> None:
+        for number, worker in enumerate(workers):
+            worker.begin("stock_hook", files=names[number::2], bucket=bucket)
+        for worker in workers:
+            worker.answer()
 
-        def two_tasks(bucket: str) -> None:
-            archive_as_the_dag(workers, bucket, folder / "logs", bench.folder_for("staging"), total // 4)
+    def two_tasks(bucket: str) -> None:
+        archive_as_the_dag(workers, bucket, folder / "logs", bench.folder_for("staging"), total // 4)
 
-        def limit(_: str) -> float | None:
-            if "zstd" not in bench.tools:
-                return float(one.call("compress_to_nowhere", files=names)["seconds"])
-            bench.run("zstd", "-3", "-T2", "-q", "-c", *files)
-            return None
+    def limit(_: str) -> float | None:
+        if "zstd" not in bench.tools:
+            return float(one.call("compress_to_nowhere", files=names)["seconds"])
+        bench.run("zstd", "-3", "-T2", "-q", "-c", *files)
+        return None
 
-        variants = [
-            Variant(STOCK, stock, objects=FILES),
-            Variant(STOCK_TWO, stock_two, objects=FILES),
-            Variant("pigz -6, aws s3 cp", with_tools(bench, files, "pigz", "aws"), ("pigz", "aws"), FILES),
-            Variant("pigz -6, s5cmd cp", with_tools(bench, files, "pigz", "s5cmd"), ("pigz", "s5cmd"), FILES),
-            Variant(S5CMD, with_tools(bench, files, "zstd", "s5cmd"), ("zstd", "s5cmd"), FILES),
-            Variant(TWO_TASKS, two_tasks, objects=FILES),
-            Variant(OURS, ours("zstd"), objects=FILES),
-            Variant("ours, one task, gzip", ours("gzip"), objects=FILES),
-            Variant(LIMIT, limit),
-        ]
-        found = in_turns(bench, variants)
+    variants = [
+        Variant(STOCK, stock, objects=FILES, most=2),
+        Variant(STOCK_TWO, stock_two, objects=FILES, most=2),
+        Variant("pigz -6, aws s3 cp", with_tools(bench, files, "pigz", "aws"), ("pigz", "aws"), FILES),
+        Variant("pigz -6, s5cmd cp", with_tools(bench, files, "pigz", "s5cmd"), ("pigz", "s5cmd"), FILES),
+        Variant(S5CMD, with_tools(bench, files, "zstd", "s5cmd"), ("zstd", "s5cmd"), FILES),
+        Variant(TWO_TASKS, two_tasks, objects=FILES),
+        Variant(OURS, ours("zstd"), objects=FILES),
+        Variant("ours, one task, gzip", ours("gzip"), objects=FILES),
+        Variant(LIMIT, limit),
+    ]
+    found = in_turns(bench, variants)
     shutil.rmtree(folder)
 
     section = Section(

@@ -21,7 +21,7 @@ ROOM = 1.75
 def measure(bench: Bench) -> Section:
     """Measure each task in a process of its own."""
     section = Section("memory", "peak resident memory above an idle task, in MiB", ("what", "task", "MiB", "seconds"))
-    with bench.workers() as (worker,):
+    with bench.fresh_worker() as worker:
         idle = worker.call("idle")["peak"]
     section.rows.append({"what": "nothing", "task": "idle", "MiB": 0.0})
     section.notes.append(f"an idle task, with the modules loaded, has {idle / (1 << 20):,.0f} MiB")
@@ -58,7 +58,7 @@ def measure(bench: Bench) -> Section:
 
 
 def _one_task(bench: Bench, folder: Path, what: str, idle: int) -> dict[str, Any]:
-    with bench.bucket() as bucket, bench.workers() as (worker,):
+    with bench.bucket() as bucket, bench.fresh_worker() as worker:
         answer = worker.call("put_files", paths=[f"{folder}/**/*.log"], bucket=bucket, day=DAY)
     return _row(bench, what, "one task", idle, answer)
 
@@ -71,7 +71,7 @@ def _tasks(bench: Bench, folder: Path, what: str, idle: int) -> list[dict[str, A
     with bench.bucket() as bucket:
 
         def run(job: str, **arguments: Any) -> Any:
-            with bench.workers() as (worker,):
+            with bench.fresh_worker() as worker:
                 answer = worker.call(job, bucket=bucket, staging=str(staging), day=DAY, **arguments)
             answers.setdefault(job, []).append(answer)
             return answer["result"]

@@ -7,10 +7,8 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-
-from tests.seaweed import REGION, Seaweed
 
 ROOT = Path(__file__).parents[2]
 HOME = ROOT / ".venv-bench"
@@ -49,17 +47,21 @@ def _install(say: Callable[[str], None]) -> None:
         say(f"they could not be installed, and are missing from the comparison: {error}")
 
 
-def environment(store: Seaweed) -> dict[str, str]:
-    """The environment of the command-line tools: the server's administrator, nothing of the caller's."""
+def environment(session: Mapping[str, str]) -> dict[str, str]:
+    """The environment of the command-line tools: a session of the role, nothing of the caller's.
+
+    :param session: boto3's arguments
+    """
     return {
         "PATH": os.defpath,
         "HOME": str(HOME),
-        "AWS_ACCESS_KEY_ID": store.access_key,
-        "AWS_SECRET_ACCESS_KEY": store.secret_key,
-        "AWS_REGION": REGION,
-        "AWS_DEFAULT_REGION": REGION,
-        "AWS_ENDPOINT_URL": store.endpoint_url,
-        "S3_ENDPOINT_URL": store.endpoint_url,
+        "AWS_ACCESS_KEY_ID": session["aws_access_key_id"],
+        "AWS_SECRET_ACCESS_KEY": session["aws_secret_access_key"],
+        "AWS_SESSION_TOKEN": session["aws_session_token"],
+        "AWS_REGION": session["region_name"],
+        "AWS_DEFAULT_REGION": session["region_name"],
+        "AWS_ENDPOINT_URL": session["endpoint_url"],
+        "S3_ENDPOINT_URL": session["endpoint_url"],
         "AWS_CONFIG_FILE": os.devnull,
         "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
         "AWS_EC2_METADATA_DISABLED": "true",

@@ -20,25 +20,25 @@ def measure(bench: Bench) -> Section:
     """Archive a day of large files, and one of small ones, twice each."""
     section = Section("repeat", "the DAG's tasks, one after the other, twice", ("what", "run", *TASKS, "in all"))
     folder = bench.folder_for("repeat")
-    large, small = int((512 << 20) * bench.scale), max(int(5_000 * bench.scale), 100)
+    large, small = int((512 << 20) * bench.scale), max(int(5_000 * bench.scale), 20)
     corpus.large_files(folder / "large", large, 16)
     corpus.small_files(folder / "small", small, SIZE)
-    with bench.workers() as (worker,):
-        for what, logs in ((f"{large / 1e6:,.0f} MB", folder / "large"), (f"{small:,} files", folder / "small")):
-            runs: dict[str, list[dict[str, float]]] = {"first": [], "second": []}
-            for turn in range(bench.repeat):
-                with bench.bucket() as bucket:
-                    for name, taken in runs.items():
-                        taken.append(archive(worker, bucket, logs, bench.folder_for("staging"), name))
-                took = " and ".join(f"{taken[-1]['in all']:.2f} s" for taken in runs.values())
-                bench.say(f"  {turn + 1}/{bench.repeat}  {what}: {took}")
-            medians = {
-                name: {column: statistics.median(run[column] for run in taken) for column in (*TASKS, "in all")}
-                for name, taken in runs.items()
-            }
-            section.rows += [{"what": what, "run": name, **median} for name, median in medians.items()]
-            gain = ratio(medians["first"]["in all"], medians["second"]["in all"])
-            section.targets.append(Target(f"{what}, how much faster the second run is", gain, 3))
+    (worker,) = bench.workers()
+    for what, logs in ((f"{large / 1e6:,.0f} MB", folder / "large"), (f"{small:,} files", folder / "small")):
+        runs: dict[str, list[dict[str, float]]] = {"first": [], "second": []}
+        for turn in range(bench.repeat):
+            with bench.bucket() as bucket:
+                for name, taken in runs.items():
+                    taken.append(archive(worker, bucket, logs, bench.folder_for("staging"), name))
+            took = " and ".join(f"{taken[-1]['in all']:.2f} s" for taken in runs.values())
+            bench.say(f"  {turn + 1}/{bench.repeat}  {what}: {took}")
+        medians = {
+            name: {column: statistics.median(run[column] for run in taken) for column in (*TASKS, "in all")}
+            for name, taken in runs.items()
+        }
+        section.rows += [{"what": what, "run": name, **median} for name, median in medians.items()]
+        gain = ratio(medians["first"]["in all"], medians["second"]["in all"])
+        section.targets.append(Target(f"{what}, how much faster the second run is", gain, 3))
     shutil.rmtree(folder)
     return section
 
