@@ -48,6 +48,8 @@ def main(arguments: Sequence[str] | None = None) -> list[Section]:
             print(sections[-1], flush=True)
     if missing:
         print(f"\nMissing, and left out: {', '.join(missing)}. pigz and zstd are packages of the system.")
+    if options.scale < 1:
+        print("\nThe targets are meant for --scale 1: with less work, the start of a client outweighs it.")
     document = {
         "machine": {
             "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
