@@ -114,7 +114,7 @@ def replaced_by_another(path: Path) -> None:
     [
         (grown, "grew"),
         (rewritten, "not what was archived"),
-        (replaced_by_a_link, "can't read"),
+        (replaced_by_a_link, "was replaced"),
         (replaced_by_another, "was replaced"),
         (lambda path: os.utime(path, (0, 0)), "was written to"),
     ],

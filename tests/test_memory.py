@@ -103,7 +103,8 @@ def test_peak_memory_of_one_mib_and_of_one_gib(
         assert big.added < TARGET, big.work
 
 
-def test_three_gib_in_parts(store: Seaweed, bucket: str, large: Path, show: Callable[[str], None]) -> None:
+def test_three_gib_in_parts(store: Seaweed, large: Path, show: Callable[[str], None]) -> None:
+    bucket = store.bucket("parts")
     sha256 = grow(large, 3 * GIB)
     staging = large.parent / "staging"
     how: dict[str, Any] = {"bucket": bucket, "connection": store.connection()}
