@@ -67,7 +67,8 @@ def plain_boto3(folder: str, bucket: str, store: dict[str, str], threads: int) -
     """The SDK by itself: bodies that are compressed and in memory already, put by a pool of threads; the seconds."""
     bodies = [(path.name, path.read_bytes()) for path in sorted(Path(folder).iterdir())]
     start = time.monotonic()
-    client: Any = boto3.session.Session().client("s3", **store, config=Config(max_pool_connections=threads))
+    session: Any = boto3.session.Session()
+    client = session.client("s3", **store, config=Config(max_pool_connections=threads))
     with ThreadPoolExecutor(threads) as pool:
         list(pool.map(lambda item: client.put_object(Bucket=bucket, Key=f"logs/{item[0]}", Body=item[1]), bodies))
     return time.monotonic() - start
