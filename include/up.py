@@ -8,12 +8,10 @@ from __future__ import annotations
 import argparse
 import shlex
 import signal
-import socket
 import sys
 import time
 from datetime import date
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from demo_console import Console
 from demo_settings import (
@@ -81,21 +79,11 @@ def serve(path: Path, console: Console) -> None:
             console.step("started Airflow")
             console.line(explain(folder, aws, airflow, days))
             try:
-                while _answers(airflow):
+                while airflow.running:
                     time.sleep(2)
             finally:
                 console.line("stopping Airflow and the accounts ...")
             raise DemoError(f"Airflow ended by itself; its logs are in {shown(folder.airflow)}")
-
-
-def _answers(airflow: LocalAirflow) -> bool:
-    """Whether Airflow is there; when one of its parts ends, all of them do."""
-    where = urlsplit(airflow.url)
-    try:
-        socket.create_connection((where.hostname or "", where.port or 0), timeout=10).close()
-    except ConnectionRefusedError:
-        return False
-    return True
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -17,6 +17,7 @@ import pytest
 
 import local_airflow
 from local_airflow import LocalAirflow, LocalAirflowError, airflow_environment
+from local_airflow_supervisor import COMPONENTS
 
 pytestmark = pytest.mark.airflow
 
@@ -182,7 +183,7 @@ input()
         assert starter.stdout
         assert starter.stdout.readline() == b"ready\n"
         running = _processes_of(tmp_path / "home")
-        assert len(running) > len(local_airflow.COMPONENTS)
+        assert len(running) > len(COMPONENTS)
         starter.kill()
         _, alive = psutil.wait_procs(running, timeout=20)
     assert alive == []
