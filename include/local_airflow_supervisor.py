@@ -32,6 +32,7 @@ COMPONENTS = {
     "execution-api": ["api-server", "--apps", "execution", "--port", "{execution_port}"],
 }
 GRACE = 8.0  # seconds that the parts get to end by themselves after SIGTERM
+_PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36  # prctl(2)
 
 
 def start_supervisor(home: Path, environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
@@ -86,6 +87,8 @@ def _supervise(home: Path) -> int:
     """Make the database, run the parts, and stop them when standard input ends or one of them does."""
     for signum in (signal.SIGTERM, signal.SIGINT):
         signal.signal(signum, lambda *_: sys.exit(0))
+    # Should a part be killed outright, its own processes become this one's children: it ends them too.
+    _prctl(_PR_SET_CHILD_SUBREAPER, 1)
     _migrate()
     children: dict[int, str] = {}
     try:
@@ -100,7 +103,12 @@ def _supervise(home: Path) -> int:
                     return 1
         return 0
     finally:
-        _stop_tree(list(children), GRACE)
+        _stop_tree([process.pid for process in psutil.Process().children()], GRACE)
+
+
+def _prctl(option: int, value: int) -> None:
+    if sys.platform == "linux":  # others have no such thing, and only lose what it adds
+        ctypes.CDLL(None).prctl(option, value)
 
 
 def _migrate() -> None:
@@ -140,11 +148,10 @@ def _run_airflow(arguments: Sequence[str], supervisor: int) -> NoReturn:
     for signum in (signal.SIGTERM, signal.SIGINT):
         signal.signal(signum, signal.SIG_DFL)
     os.setsid()
-    if sys.platform == "linux":
-        # Should the supervisor be killed outright, the kernel ends its parts (PR_SET_PDEATHSIG is 1).
-        ctypes.CDLL(None).prctl(1, signal.SIGTERM)
-        if os.getppid() != supervisor:
-            os._exit(1)
+    # Should the supervisor be killed outright, the kernel ends its parts.
+    _prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    if os.getppid() != supervisor:
+        os._exit(1)
     settings.configure_orm()  # type: ignore[no-untyped-call]
     sys.argv = ["airflow", *arguments]
     code = 0

@@ -158,6 +158,21 @@ def test_a_broken_dag_is_reported_and_nothing_keeps_running(tmp_path: Path) -> N
     assert _processes_of(tmp_path / "home") == []
 
 
+def test_airflow_ends_when_a_part_of_it_does(tmp_path: Path) -> None:
+    folders = _folders(tmp_path, "idle.py", "from airflow.sdk import DAG\ndag = DAG('idle', schedule=None)")
+    with LocalAirflow.start(tmp_path / "home", **folders, wanted=["idle"]) as airflow:
+        assert airflow.running
+        everything = _processes_of(airflow.home)
+        (supervisor,) = (process for process in everything if process.ppid() == os.getpid())
+        parts = supervisor.children()
+        assert len(parts) == len(COMPONENTS)
+        parts[0].kill()
+        _, alive = psutil.wait_procs(everything, timeout=20)
+        assert alive == []
+        assert not airflow.running
+        assert "ended by itself" in airflow.log_tail("supervisor")
+
+
 def test_airflow_ends_with_the_process_that_started_it(tmp_path: Path) -> None:
     folders = _folders(tmp_path, "idle.py", "from airflow.sdk import DAG\ndag = DAG('idle', schedule=None)")
     script = f"""
