@@ -24,6 +24,7 @@ from botocore.exceptions import ClientError, ConnectTimeoutError, EndpointConnec
 from botocore.stub import ANY, Stubber
 
 from log_archival import hook as hook_module
+from log_archival.direct import SEND_AT_ONCE
 from log_archival.errors import (
     ArchiveRequestError,
     ConflictError,
@@ -32,7 +33,7 @@ from log_archival.errors import (
     RefusedError,
     SettingsError,
 )
-from log_archival.hook import SEND_AT_ONCE, CrossAccountS3Hook
+from log_archival.hook import CrossAccountS3Hook
 from tests.operating import connect
 
 if TYPE_CHECKING:
@@ -80,6 +81,8 @@ def stub(client: Any) -> Iterator[Stubber]:
 def stubbed(client: Any, monkeypatch: pytest.MonkeyPatch, **arguments: Any) -> CrossAccountS3Hook:
     """A hook whose role is assumed, with a client that answers what the stub says."""
     connect(monkeypatch, connection())
+    # What the short way of small bodies sends is test_direct's matter; here it is the client that is stubbed.
+    arguments = {"direct": False} | arguments
     hook = CrossAccountS3Hook(bucket="acme-log-archive", prefix=PREFIX, session_name=SESSION_NAME, **arguments)
     monkeypatch.setattr(hook, "get_conn", lambda: client)
     return hook

@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from log_archival import archiving, codecs
+from log_archival.direct import SEND_AT_ONCE
 from log_archival.errors import ArchiveRequestError, RefusedError
-from log_archival.hook import SEND_AT_ONCE, CrossAccountS3Hook
+from log_archival.hook import CrossAccountS3Hook
 from log_archival.keys import KeyTemplate
 from log_archival.model import Archive, LogFile, Receipt
 from log_archival.partition import Partition

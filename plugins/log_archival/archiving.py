@@ -11,16 +11,20 @@ from dataclasses import dataclass
 from typing import IO, Any
 
 from log_archival import codecs
+from log_archival.direct import SEND_AT_ONCE
 from log_archival.errors import SourceError
-from log_archival.hook import SEND_AT_ONCE, CrossAccountS3Hook
+from log_archival.hook import CrossAccountS3Hook
 from log_archival.keys import KeyTemplate
 from log_archival.model import Archive, LogFile, Receipt, Record
 from log_archival.partition import Partition
 from log_archival.sources import open_log_file
 from log_archival.staging import PackWriter, StagingPath, staged_bytes
-from log_archival.work import Progress, concurrently, cores
+from log_archival.work import Budget, Progress, concurrently, cores
 
 log = logging.getLogger(__name__)
+
+#: Archives of raw files up to this size wait in memory for their put, together no more than this.
+IN_MEMORY = 64 << 20
 
 #: A sink, where it lies, and from which byte on.
 Place = tuple[IO[bytes], str, int]
@@ -172,41 +176,68 @@ def archive_files(
     :raises LogArchivalError: at the first put that fails
     """
     hook.assume()
-    workers = min(cores(), max(1, len(files)))
     progress = Progress(log, "archived", sum(file.size for file in files))
     failures: list[Failure] = []
+    held = Budget(IN_MEMORY)
 
-    def compressed(file: LogFile) -> list[tuple[Archive, IO[bytes]]]:
+    def compressed(file: LogFile, threads: int) -> list[tuple[Archive, IO[bytes]]]:
         bodies: list[IO[bytes]] = []
 
         @contextmanager
         def place(_: int) -> Iterator[Place]:
             # Closed by whoever puts it.
-            body: Any = tempfile.TemporaryFile(dir=temporary) if file.size > SEND_AT_ONCE else io.BytesIO()  # noqa: SIM115
+            body: Any = io.BytesIO() if file.size <= IN_MEMORY else tempfile.TemporaryFile(dir=temporary)  # noqa: SIM115
             bodies.append(body)
             yield body, "", 0
 
         try:
-            archives = recipe.archive(file, place, threads=cores() // workers)
+            archives = recipe.archive(file, place, threads=threads)
         except SourceError as error:
             log.error("%s", error)
             failures.append(Failure(file.source, file.name, str(error)))
             return []
         return list(zip(archives, bodies, strict=True))
 
-    def put(job: tuple[Archive, IO[bytes]]) -> tuple[Archive, Receipt]:
-        archive, body = job
+    def put(archive: Archive, body: IO[bytes]) -> tuple[Archive, Receipt]:
         with body:
             body.seek(0)
-            receipt = put_archive(hook, archive, body, content_addressed=recipe.keys.content_addressed)
+            receipt = put_archive(
+                hook,
+                archive,
+                body.getvalue() if isinstance(body, io.BytesIO) else body,
+                content_addressed=recipe.keys.content_addressed,
+            )
         progress.add(archive.part == 1, archive.raw_size, archive.stored_size)
         return archive, receipt
 
+    # Small files: each is compressed and put by one thread, and threads wait for S3 side by side.
+    small = [file for file in files if file.size <= SEND_AT_ONCE]
+    both = concurrently(lambda file: [put(*job) for job in compressed(file, 1)], small, hook.connections)
+    done = [result for _, results in both for result in results]
+
+    # Large ones: compressed by as many threads as there are cores, put by others.
+    large = _largest_first(file for file in files if file.size > SEND_AT_ONCE)
+    workers = min(cores(), max(1, len(large)))
+
+    def compressed_within_budget(file: LogFile) -> list[tuple[Archive, IO[bytes]]]:
+        jobs = compressed(file, cores() // workers)
+        for archive, body in jobs:
+            if isinstance(body, io.BytesIO):
+                held.take(archive.stored_size)
+        return jobs
+
+    def put_and_give_back(job: tuple[Archive, IO[bytes]]) -> tuple[Archive, Receipt]:
+        try:
+            return put(*job)
+        finally:
+            if isinstance(job[1], io.BytesIO):
+                held.give_back(job[0].stored_size)
+
     def jobs() -> Iterator[tuple[Archive, IO[bytes]]]:
-        for _, made in concurrently(compressed, _largest_first(files), workers):
+        for _, made in concurrently(compressed_within_budget, large, workers):
             yield from made
 
-    done = [result for _, result in concurrently(put, jobs(), hook.connections)]
+    done += [result for _, result in concurrently(put_and_give_back, jobs(), hook.connections)]
     progress.done()
     return [archive for archive, _ in done], [receipt for _, receipt in done], failures
 

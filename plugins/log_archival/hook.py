@@ -4,25 +4,24 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import os
 import secrets
 from collections.abc import Callable, Mapping
 from functools import cached_property
-from typing import IO, Any
+from typing import IO, Any, cast
 
 import tenacity
 from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 from airflow.providers.amazon.aws.utils.connection_wrapper import AwsConnectionWrapper
-from airflow.sdk.log import mask_secret
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, ConnectionError, HTTPClientError
 
 from log_archival import connection
+from log_archival.assuming import DEFAULT_CONN_ID, checked_connection, whose
 from log_archival.codecs import CHUNK, MAX_PUT
+from log_archival.direct import DIGEST_CODES, SEND_AT_ONCE, UNDECIDED, DigestError, DirectPut, sha256_argument
 from log_archival.errors import (
     ArchiveRequestError,
     ConflictError,
-    ConnectionSettingsError,
     RefusedError,
     SettingsError,
 )
@@ -30,12 +29,6 @@ from log_archival.model import Receipt
 from log_archival.refusals import Attempt, refusal
 
 DEFAULT_ACL = "bucket-owner-full-control"
-DEFAULT_CONN_ID = "log_archive"
-#: Bodies up to this size are sent as bytes, with no "Expect: 100-continue" and so without a round trip of its own.
-#: Larger ones ask first, and are not sent at all when the key is taken.
-SEND_AT_ONCE = 4 * CHUNK
-#: How many objects tier `read` looks at at once.
-READERS = 16
 
 
 class CrossAccountS3Hook(S3Hook):
@@ -51,6 +44,7 @@ class CrossAccountS3Hook(S3Hook):
     :param acl: the canned ACL to send; None sends none
     :param kms_key_arn: the archive account's KMS key, when its bucket is encrypted with one
     :param connections: how many requests may be under way at once
+    :param direct: send small bodies by the short way of `log_archival.direct`
     """
 
     hook_name = "Cross-account log archive"
@@ -65,6 +59,7 @@ class CrossAccountS3Hook(S3Hook):
         acl: str | None = DEFAULT_ACL,
         kms_key_arn: str | None = None,
         connections: int = 10,
+        direct: bool = True,
         **kwargs: Any,
     ) -> None:
         super().__init__(aws_conn_id=aws_conn_id, **kwargs)
@@ -74,6 +69,7 @@ class CrossAccountS3Hook(S3Hook):
         self.acl = acl
         self.kms_key_arn = kms_key_arn
         self.connections = connections
+        self.direct = direct
 
     @cached_property
     def role(self) -> connection.RoleSettings:
@@ -90,7 +86,7 @@ class CrossAccountS3Hook(S3Hook):
 
     @cached_property
     def _checked(self) -> tuple[connection.RoleSettings, AwsConnectionWrapper]:
-        role, wrapper = _checked_connection(self, self.bucket)
+        role, wrapper = checked_connection(self, self.bucket)
         wrapper.assume_role_kwargs = {
             "RoleSessionName": self.session_name or connection.session_name("-", "-", secrets.token_hex(8), 1),
             **role.assume_role_kwargs,
@@ -202,7 +198,7 @@ class CrossAccountS3Hook(S3Hook):
         :raises RefusedError: when STS refuses, with the likely cause
         """
         self._explained(
-            Attempt("AssumeRole", _whose(self), self.role.role_arn),
+            Attempt("AssumeRole", whose(self), self.role.role_arn),
             self.get_conn,
         )
 
@@ -213,6 +209,14 @@ class CrossAccountS3Hook(S3Hook):
         except Exception as error:
             return False, str(error)
         return True, f"assumed {self.role.role_arn}"
+
+    @cached_property
+    def _direct(self) -> DirectPut | None:
+        try:
+            return DirectPut(self.get_conn(), self.bucket) if self.direct else None
+        except AttributeError:
+            self.log.info("This version of botocore has no short way for small objects; they take the client's.")
+            return None
 
     def _put(self, key: str, sha256: str, arguments: dict[str, Any]) -> dict[str, Any] | None:
         """One PutObject; None when the key is taken."""
@@ -228,37 +232,33 @@ class CrossAccountS3Hook(S3Hook):
             has_acl=self.acl is not None,
             prefix=self.prefix,
         )
-        body = arguments["Body"]
+        body = arguments.pop("Body")
+        arguments |= {
+            "IfNoneMatch": "*",
+            "ChecksumSHA256": sha256_argument(sha256),
+            "ExpectedBucketOwner": self.role.account,
+        }
         client: Any = self.get_conn()
         start = None if isinstance(body, bytes) else body.tell()
 
         def send() -> dict[str, Any] | None:
-            if start is not None:
-                body.seek(start)
             try:
-                answer: dict[str, Any] = client.put_object(
-                    Bucket=self.bucket,
-                    Key=key,
-                    IfNoneMatch="*",
-                    ChecksumSHA256=base64.b64encode(bytes.fromhex(sha256)).decode(),
-                    ExpectedBucketOwner=self.role.account,
-                    **arguments,
-                )
+                if start is not None:
+                    body.seek(start)
+                elif self._direct and (quick := self._direct(key, body, arguments)) is not UNDECIDED:
+                    return cast("dict[str, Any] | None", quick)
+                return cast("dict[str, Any]", client.put_object(Bucket=self.bucket, Key=key, Body=body, **arguments))
+            except DigestError as error:
+                raise _BadDigest(f"{attempt.where}: S3 got other bytes than the checksum says ({error})") from error
             except ClientError as error:
                 code = error.response["Error"].get("Code")
                 if code == "PreconditionFailed":
                     return None
                 if code == "ConditionalRequestConflict":
                     raise _Raced(f"{attempt.where}: another put of this key is under way") from error
-                if code in (
-                    "BadDigest",
-                    "InvalidDigest",
-                    "XAmzContentChecksumMismatch",
-                    "XAmzContentSHA256Mismatch",
-                ):
+                if code in DIGEST_CODES:
                     raise _BadDigest(f"{attempt.where}: S3 got other bytes than the checksum says ({code})") from error
                 raise
-            return answer
 
         answer: dict[str, Any] | None = self._explained(attempt, lambda: _unless_raced(send))
         return answer
@@ -269,7 +269,7 @@ class CrossAccountS3Hook(S3Hook):
             return call()
         except ClientError as error:
             if error.operation_name == "AssumeRole" and attempt.operation != "AssumeRole":
-                attempt = Attempt("AssumeRole", _whose(self), self.role.role_arn)
+                attempt = Attempt("AssumeRole", whose(self), self.role.role_arn)
             raise refusal(attempt, error.response) from error
         except (HTTPClientError, ConnectionError) as error:
             raise ArchiveRequestError(f"{attempt.operation} {attempt.where}: {error}") from error
@@ -280,71 +280,6 @@ class CrossAccountS3Hook(S3Hook):
                 code=type(error).__name__,
                 hint=f"Check connection {self.aws_conn_id!r}: its credentials, profile and region.",
             ) from error
-
-
-class ArchiveReaderHook(S3Hook):
-    """For tier `read`: assumes the archive account's reader role, from a connection of the same form.
-
-    :param aws_conn_id: a connection of type `aws` whose extra has ``role_arn`` and ``external_id``
-    :param bucket: the archive bucket
-    """
-
-    hook_name = "Cross-account log archive, reading"
-
-    def __init__(self, aws_conn_id: str, *, bucket: str, **kwargs: Any) -> None:
-        super().__init__(aws_conn_id=aws_conn_id, **kwargs)
-        self.bucket = bucket
-
-    @cached_property
-    def conn_config(self) -> AwsConnectionWrapper:
-        """The provider's view of the connection, with what it ignores put where it looks."""
-        role, wrapper = _checked_connection(self, self.bucket)
-        wrapper.assume_role_kwargs = {
-            "RoleSessionName": connection.session_name("verify", "-", secrets.token_hex(8), 1),
-            **role.assume_role_kwargs,
-            "ExternalId": role.external_id,
-        }
-        # Verification hashes what it reads by itself.
-        defaults = Config(max_pool_connections=READERS, response_checksum_validation="when_required")
-        wrapper.botocore_config = defaults.merge(wrapper.botocore_config) if wrapper.botocore_config else defaults
-        return wrapper
-
-    def client(self) -> Any:
-        """An S3 client that may read.
-
-        :raises RefusedError: when the role can't be assumed
-        """
-        try:
-            return self.get_conn()
-        except ClientError as error:
-            role = str(self.conn_config.role_arn)
-            raise refusal(Attempt("AssumeRole", _whose(self), role), error.response) from error
-
-
-def _whose(hook: S3Hook) -> str:
-    return f"the credentials of connection {hook.aws_conn_id!r}"
-
-
-def _checked_connection(hook: S3Hook, bucket: str) -> tuple[connection.RoleSettings, AwsConnectionWrapper]:
-    conn_id = hook.aws_conn_id or DEFAULT_CONN_ID
-    airflow_connection = hook.get_connection(conn_id)
-    if airflow_connection.conn_type != "aws":
-        raise ConnectionSettingsError(
-            f"connection {conn_id!r} is of type {airflow_connection.conn_type!r}; it has to be `aws`"
-        )
-    wrapper = AwsConnectionWrapper(
-        airflow_connection, region_name=hook._region_name, botocore_config=hook._config, verify=hook._verify
-    )
-    role = connection.role_settings(
-        conn_id,
-        wrapper.extra_config,
-        region=wrapper.region_name or os.environ.get("AWS_DEFAULT_REGION"),
-        bucket=bucket,
-        long_term_key=bool(wrapper.aws_access_key_id and not wrapper.aws_session_token),
-    )
-    # The external id is a shared secret of a kind: no log may have it.
-    mask_secret(role.external_id)
-    return role, wrapper
 
 
 class _Raced(ArchiveRequestError):

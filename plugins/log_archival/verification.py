@@ -11,8 +11,9 @@ from typing import IO, Any, Protocol
 
 from log_archival import codecs
 from log_archival.archiving import Failure, put_archive
+from log_archival.direct import SEND_AT_ONCE
 from log_archival.errors import StagingError
-from log_archival.hook import SEND_AT_ONCE, CrossAccountS3Hook
+from log_archival.hook import CrossAccountS3Hook
 from log_archival.keys import KeyTemplate
 from log_archival.model import Archive, LogFile, Receipt
 from log_archival.partition import Partition

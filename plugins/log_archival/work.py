@@ -7,7 +7,8 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor
+from queue import SimpleQueue
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -25,6 +26,8 @@ def concurrently(job: Callable[[T], R], items: Iterable[T], workers: int) -> Ite
     Items are taken as workers become free, so that a long or lazy iterable is never held in memory. At the first
     error no more are begun, and it is raised when those under way have ended.
     """
+    # Done futures come by a queue: looking at all that are pending for each would cost more than a small job.
+    done: SimpleQueue[Future[R]] = SimpleQueue()
     with ThreadPoolExecutor(workers) as pool:
         pending: dict[Future[R], T] = {}
         iterator = iter(items)
@@ -37,17 +40,41 @@ def concurrently(job: Callable[[T], R], items: Iterable[T], workers: int) -> Ite
                     except StopIteration:
                         more = False
                     else:
-                        pending[pool.submit(job, item)] = item
+                        future = pool.submit(job, item)
+                        pending[future] = item
+                        future.add_done_callback(done.put)
                 if not pending:
                     return
-                done, _ = wait(pending, return_when=FIRST_COMPLETED)
-                for future in done:
-                    result = future.result()
-                    yield pending.pop(future), result
+                future = done.get()
+                result = future.result()
+                yield pending.pop(future), result
         finally:
             # A job or the iterable failed, or nobody wants the rest.
             for future in pending:
                 future.cancel()
+
+
+class Budget:
+    """How many bytes may be held in memory at a time, over all threads.
+
+    :param size: in bytes; something larger is let in when nothing else is held
+    """
+
+    def __init__(self, size: int) -> None:
+        self.size, self.held = size, 0
+        self._changed = threading.Condition()
+
+    def take(self, count: int) -> None:
+        """Wait until there is room for so many bytes, and hold them."""
+        with self._changed:
+            self._changed.wait_for(lambda: not self.held or self.held + count <= self.size)
+            self.held += count
+
+    def give_back(self, count: int) -> None:
+        """They are not held any more."""
+        with self._changed:
+            self.held -= count
+            self._changed.notify_all()
 
 
 class Progress:

@@ -14,8 +14,9 @@ from airflow.sdk import BaseOperator, Context
 from airflow.sdk.exceptions import AirflowFailException
 
 from log_archival import connection, verification
+from log_archival.assuming import DEFAULT_CONN_ID
 from log_archival.errors import LogArchivalError
-from log_archival.hook import DEFAULT_ACL, DEFAULT_CONN_ID, CrossAccountS3Hook
+from log_archival.hook import DEFAULT_ACL, CrossAccountS3Hook
 from log_archival.keys import DEFAULT_KEY, KeyTemplate
 from log_archival.model import Archive, Receipt, manifest_body
 from log_archival.partition import Partition, choose_partition

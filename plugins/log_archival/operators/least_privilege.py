@@ -16,8 +16,9 @@ from botocore import UNSIGNED
 from botocore.config import Config
 
 from log_archival import connection, privileges, probing
+from log_archival.assuming import DEFAULT_CONN_ID
 from log_archival.errors import SettingsError
-from log_archival.hook import DEFAULT_ACL, DEFAULT_CONN_ID, CrossAccountS3Hook
+from log_archival.hook import DEFAULT_ACL, CrossAccountS3Hook
 from log_archival.operators.base import failing_at_once
 from log_archival.privilege_checks import CHECKS, applicable
 

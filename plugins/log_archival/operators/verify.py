@@ -13,11 +13,11 @@ from log_archival import archiving, staging, verification
 from log_archival.after import clear_sources
 from log_archival.collecting import COLLECTED
 from log_archival.errors import SettingsError, StagingError, VerificationError
-from log_archival.hook import ArchiveReaderHook
 from log_archival.manifest import Entry
 from log_archival.model import Archive, LogFile, Receipt, read_jsonl
 from log_archival.operators.base import ArchiveOperator, failing_at_once, listed, put_manifest
 from log_archival.reader import ArchiveReader, Depth
+from log_archival.reader_hook import ArchiveReaderHook
 from log_archival.staging import StagingPath
 
 log = logging.getLogger(__name__)
