@@ -144,7 +144,9 @@ def archive_logs() -> None:
 
     @task_group
     def archive(batch: dict[str, Any]) -> None:
-        CrossAccountPutOperator(task_id="upload", staged=compress(batch), **ARCHIVE)  # type: ignore[arg-type]
+        compressed = compress(batch)
+        # Before other batches are compressed, so that one batch uploads while another compresses.
+        CrossAccountPutOperator(task_id="upload", staged=compressed, priority_weight=100, **ARCHIVE)  # type: ignore[arg-type]
 
     batches = collect()
     verify = VerifyArchiveOperator(

@@ -6,6 +6,7 @@ import io
 import logging
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import IO, Any
@@ -175,7 +176,6 @@ def archive_files(
     :param temporary: the folder for archives too large to hold in memory; the system's by default
     :raises LogArchivalError: at the first put that fails
     """
-    hook.assume()
     progress = Progress(log, "archived", sum(file.size for file in files))
     failures: list[Failure] = []
     held = Budget(IN_MEMORY)
@@ -198,8 +198,14 @@ def archive_files(
             return []
         return list(zip(archives, bodies, strict=True))
 
+    # To assume the role and build a client takes a core some tenths of a second, in which others can compress.
+    assumed = ThreadPoolExecutor(1)
+    ready = assumed.submit(hook.assume)
+    assumed.shutdown(wait=False)
+
     def put(archive: Archive, body: IO[bytes]) -> tuple[Archive, Receipt]:
         with body:
+            ready.result()
             body.seek(0)
             receipt = put_archive(
                 hook,
@@ -238,6 +244,7 @@ def archive_files(
             yield from made
 
     done += [result for _, result in concurrently(put_and_give_back, jobs(), hook.connections)]
+    ready.result()  # without files, too: a role that can't be assumed is an error on any day
     progress.done()
     return [archive for archive, _ in done], [receipt for _, receipt in done], failures
 
