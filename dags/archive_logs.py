@@ -15,7 +15,7 @@ nothing is ever replaced.
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,13 @@ from log_archival.codecs import codec_named
 from log_archival.collecting import chosen_sources, find_all, print_plan, stage_batches
 from log_archival.errors import SourceError
 from log_archival.model import LogFile, read_jsonl, write_jsonl
-from log_archival.operators import CrossAccountPutOperator, VerifyArchiveOperator, failing_at_once, run_partition
+from log_archival.operators import (
+    DEFAULT_ARGS,
+    CrossAccountPutOperator,
+    VerifyArchiveOperator,
+    failing_at_once,
+    run_partition,
+)
 from log_archival.partition import require_over
 from log_archival.settings import load_settings, settings_file
 from log_archival.staging import StagingPath, run_folder
@@ -101,13 +107,7 @@ def compress(batch: dict[str, Any]) -> dict[str, Any]:
     start_date=datetime(2024, 1, 1, tzinfo=UTC),
     catchup=False,
     max_active_runs=4,
-    default_args={
-        "owner": "data-platform",
-        "retries": 3,
-        "retry_delay": timedelta(seconds=30),
-        "retry_exponential_backoff": True,
-        "max_retry_delay": timedelta(minutes=15),
-    },
+    default_args=DEFAULT_ARGS,
     tags=["logs", "archive"],
     doc_md=__doc__,
     params={

@@ -14,14 +14,13 @@ also checks that the role can't reach that one.
 
 from __future__ import annotations
 
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 from airflow.sdk import CronTriggerTimetable, Param, dag, get_current_context, task
 
 from log_archival.errors import SettingsError
-from log_archival.operators import LeastPrivilegeCheckOperator, failing_at_once, least_privilege
+from log_archival.operators import DEFAULT_ARGS, LeastPrivilegeCheckOperator, failing_at_once, least_privilege
 from log_archival.privilege_checks import CHECKS
 from log_archival.privileges import require_known
 from log_archival.settings import load_settings, settings_file
@@ -72,13 +71,7 @@ def report() -> dict[str, Any]:
     schedule=CronTriggerTimetable("0 6 * * 1", timezone=SETTINGS.schedule.timezone),
     catchup=False,
     max_active_runs=1,
-    default_args={
-        "owner": "data-platform",
-        "retries": 3,
-        "retry_delay": timedelta(seconds=30),
-        "retry_exponential_backoff": True,
-        "max_retry_delay": timedelta(minutes=15),
-    },
+    default_args=DEFAULT_ARGS,
     tags=["logs", "archive", "security"],
     doc_md=__doc__,
     params={

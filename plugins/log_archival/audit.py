@@ -11,7 +11,7 @@ from itertools import groupby
 from typing import Any
 
 from log_archival.manifest import Entry, Manifest, is_manifest, merged
-from log_archival.reader import ArchiveReader, Depth, Finding, StoredObject
+from log_archival.reader import ArchiveReader, Depth, Finding, Findings, StoredObject
 
 # The folders that name the day, whatever stands around the numbers: 2026/11/22/, dt=2026-11-22/, year=2026/month=11/…
 _DAY = re.compile(r"(?<!\d)(?=(\d{4})[^/\d]*/?[^/\d]*(\d{2})[^/\d]*/?[^/\d]*(\d{2})(?!\d)([^/]*/))")
@@ -23,7 +23,7 @@ _CANARY_SIZE = 256
 
 
 @dataclass
-class Report:
+class Report(Findings):
     """What verification found. Sizes in bytes."""
 
     depth: Depth
@@ -34,16 +34,6 @@ class Report:
     raw_size: int = 0
     stored_size: int = 0
     findings: list[Finding] = field(default_factory=list)
-
-    @property
-    def problems(self) -> list[Finding]:
-        """What is wrong."""
-        return [finding for finding in self.findings if not finding.note]
-
-    @property
-    def ok(self) -> bool:
-        """Whether nothing is wrong."""
-        return not self.problems
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""

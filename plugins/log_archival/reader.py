@@ -65,6 +65,22 @@ class Finding:
         return f"{where}{': ' if where else ''}{message}{'; ' if sums else ''}{sums}"
 
 
+class Findings:
+    """What a verification or a restore found."""
+
+    findings: list[Finding]
+
+    @property
+    def problems(self) -> list[Finding]:
+        """What is wrong."""
+        return [finding for finding in self.findings if not finding.note]
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing is wrong."""
+        return not self.problems
+
+
 @dataclass(frozen=True, slots=True)
 class StoredObject:
     """An object as the bucket's listing has it."""

@@ -14,7 +14,7 @@ from log_archival.audit import days
 from log_archival.codecs import codec_named, decompress
 from log_archival.errors import ArchiveRequestError, LogArchivalError, SettingsError, VerificationError
 from log_archival.manifest import Entry, Manifest, by_file, is_manifest, shown
-from log_archival.reader import GIVE_UP_AFTER, ArchiveReader, Finding, raise_if_set
+from log_archival.reader import GIVE_UP_AFTER, ArchiveReader, Finding, Findings, raise_if_set
 from log_archival.tree import Tree
 from log_archival.work import concurrently
 
@@ -87,23 +87,13 @@ class Selection:
 
 
 @dataclass
-class Restored:
+class Restored(Findings):
     """What a restore did. Sizes in bytes."""
 
     restored: int = 0
     already: int = 0
     size: int = 0
     findings: list[Finding] = field(default_factory=list)
-
-    @property
-    def problems(self) -> list[Finding]:
-        """What is wrong."""
-        return [finding for finding in self.findings if not finding.note]
-
-    @property
-    def ok(self) -> bool:
-        """Whether every file that was asked for is there."""
-        return not self.problems
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""

@@ -6,7 +6,7 @@ import hashlib
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from typing import Any
 
@@ -22,6 +22,15 @@ from log_archival.model import Archive, Receipt, manifest_body
 from log_archival.partition import Partition, choose_partition
 
 log = logging.getLogger(__name__)
+
+#: For this package's DAGs: what passes is tried again, with growing pauses. What is permanent fails at once.
+DEFAULT_ARGS: dict[str, Any] = {
+    "owner": "data-platform",
+    "retries": 3,
+    "retry_delay": timedelta(seconds=30),
+    "retry_exponential_backoff": True,
+    "max_retry_delay": timedelta(minutes=15),
+}
 
 
 @contextmanager
