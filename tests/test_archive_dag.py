@@ -52,6 +52,7 @@ class Archive:
 
 @pytest.fixture(scope="module")
 def archive(aws: LocalAws, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Archive]:
+    aws = aws.deploy()  # a bucket of its own: other tests put into the shared one, under the same days
     root = tmp_path_factory.mktemp("archive")
     logs = root / "logs"
     for day in DAYS:
