@@ -10,7 +10,7 @@ from typing import Any
 from airflow.sdk import Context
 
 from log_archival import archiving, staging, verification
-from log_archival.after import clear_sources
+from log_archival.after import KEEP, Touched, clear_sources
 from log_archival.collecting import COLLECTED
 from log_archival.errors import SettingsError, StagingError, VerificationError
 from log_archival.manifest import Entry
@@ -84,9 +84,7 @@ class VerifyArchiveOperator(ArchiveOperator):
                 manifest = put_manifest(hook, self.keys, partition, run.archives, context)
             else:
                 log.info("nothing is new, and only some sources were archived: no manifest of its own")
-            touched = clear_sources(
-                run.files, {(a.source, a.name): a.file_sha256 for a in run.archives}, self.after or {}, tier=self.tier
-            )
+            touched = self._clear(run)
             known = verification.KNOWN[f"read {self.depth}" if self.tier == "read" else self.tier]
             log.info("verified %s at tier %s: %s\n%s", partition.key, self.tier, known, verification.table(summary))
             if not self.keep_staging:
@@ -99,6 +97,12 @@ class VerifyArchiveOperator(ArchiveOperator):
                 **summary,
                 **touched.counts(),
             }
+
+    def _clear(self, run: verification.Run) -> Touched:
+        actions = {source: action for source, action in (self.after or {}).items() if action != KEEP}
+        files = [file for file in run.files if file.source in actions]
+        sha256 = {(one.source, one.name): one.file_sha256 for one in run.archives if one.source in actions}
+        return clear_sources(files, sha256, actions, tier=self.tier)
 
     def _reader(self) -> verification.CheckObject | None:
         if self.tier != "read":
@@ -140,9 +144,10 @@ def read_run(folder: StagingPath) -> verification.Run:
     run = verification.Run([], [], [], [], all_sources=collected["all_sources"])
     if len(numbers) != collected["batches"]:
         raise StagingError(f"{folder} has {len(numbers)} batches of {collected['batches']}", hint="Clear `collect`.")
+    shared: dict[str, str] = {}
     for number in numbers:
-        run.files += read_jsonl(folder / f"batch-{number}.jsonl", LogFile)
-        run.archives += read_jsonl(folder / f"plan-{number}.jsonl", Archive)
-        run.failures += read_jsonl(folder / f"failed-{number}.jsonl", archiving.Failure)
-        run.receipts += read_jsonl(folder / f"receipts-{number}.jsonl", Receipt)
+        run.files += read_jsonl(folder / f"batch-{number}.jsonl", LogFile, shared=shared)
+        run.archives += read_jsonl(folder / f"plan-{number}.jsonl", Archive, shared=shared)
+        run.failures += read_jsonl(folder / f"failed-{number}.jsonl", archiving.Failure, shared=shared)
+        run.receipts += read_jsonl(folder / f"receipts-{number}.jsonl", Receipt, shared=shared)
     return run
