@@ -227,9 +227,8 @@ def archive_files(
 
     def compressed_within_budget(file: LogFile) -> list[tuple[Archive, IO[bytes]]]:
         jobs = compressed(file, cores() // workers)
-        for archive, body in jobs:
-            if isinstance(body, io.BytesIO):
-                held.take(archive.stored_size)
+        # At once for all parts: files that hold some and wait for more would wait for each other.
+        held.take(sum(archive.stored_size for archive, body in jobs if isinstance(body, io.BytesIO)))
         return jobs
 
     def put_and_give_back(job: tuple[Archive, IO[bytes]]) -> tuple[Archive, Receipt]:
@@ -243,7 +242,10 @@ def archive_files(
         for _, made in concurrently(compressed_within_budget, large, workers):
             yield from made
 
-    done += [result for _, result in concurrently(put_and_give_back, jobs(), hook.connections)]
+    try:
+        done += [result for _, result in concurrently(put_and_give_back, jobs(), hook.connections)]
+    finally:
+        held.lift()
     ready.result()  # without files, too: a role that can't be assumed is an error on any day
     progress.done()
     return [archive for archive, _ in done], [receipt for _, receipt in done], failures

@@ -61,19 +61,25 @@ class Budget:
     """
 
     def __init__(self, size: int) -> None:
-        self.size, self.held = size, 0
+        self.size, self.held, self.lifted = size, 0, False
         self._changed = threading.Condition()
 
     def take(self, count: int) -> None:
         """Wait until there is room for so many bytes, and hold them."""
         with self._changed:
-            self._changed.wait_for(lambda: not self.held or self.held + count <= self.size)
+            self._changed.wait_for(lambda: self.lifted or not self.held or self.held + count <= self.size)
             self.held += count
 
     def give_back(self, count: int) -> None:
         """They are not held any more."""
         with self._changed:
             self.held -= count
+            self._changed.notify_all()
+
+    def lift(self) -> None:
+        """Let everybody in: after a failure, what was cancelled is never given back."""
+        with self._changed:
+            self.lifted = True
             self._changed.notify_all()
 
 
