@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import tempfile
 from collections.abc import Callable, Iterator
+from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -24,6 +26,15 @@ os.environ.update(
 if TYPE_CHECKING:
     from local_aws import LocalAws
     from tests.seaweed import Seaweed
+
+
+_DAYS = itertools.count()
+
+
+@pytest.fixture
+def day() -> str:
+    """A day of the test's own: the accounts of a process are shared by its tests, and what is put stays."""
+    return str(date(1980, 1, 1) + timedelta(days=next(_DAYS)))
 
 
 @pytest.fixture

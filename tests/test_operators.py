@@ -20,13 +20,6 @@ if TYPE_CHECKING:
     from local_aws import LocalAws
 
 
-@pytest.fixture
-def day() -> str:
-    """A day of the test's own: the accounts are shared, and what is put stays."""
-    seed = uuid.uuid4().int
-    return f"{1970 + seed % 50}-{1 + seed // 100 % 12:02d}-{1 + seed // 10_000 % 28:02d}"
-
-
 @pytest.fixture(autouse=True)
 def connection(aws: LocalAws, monkeypatch: pytest.MonkeyPatch) -> None:
     connect(monkeypatch, aws.connection())

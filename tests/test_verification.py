@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import random
-import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,19 +21,12 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-def day() -> str:
-    """A day of the test's own: the accounts are shared, and what is put stays."""
-    seed = uuid.uuid4().int
-    return f"{1970 + seed % 50}-{1 + seed // 100 % 12:02d}-{1 + seed // 10_000 % 28:02d}"
-
-
-@pytest.fixture
 def run(aws: LocalAws, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, day: str) -> Run:
     """A run that has been uploaded, and not yet verified."""
     connect(monkeypatch, aws.connection())
     run = Run(aws.bucket, tmp_path / "staging", day)
     # Other bytes in each test, so that no key is there already.
-    noise = random.Random(day + tmp_path.name).randbytes(200).hex().encode()
+    noise = random.Random(day).randbytes(200).hex().encode()
     source = write_logs(
         tmp_path / "logs", day, {f"web-1/app-{day}.log": noise * 50, f"web-2/app-{day}.log": noise[:100] + b"\n"}
     )
