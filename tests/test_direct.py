@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import hashlib
+import ipaddress
+import ssl
 import threading
 from collections.abc import Iterator
+from datetime import datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import boto3
 import pytest
 import tenacity
 from botocore.config import Config
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
 
 from log_archival import hook as hooks
 from log_archival.direct import SEND_AT_ONCE, UNDECIDED, DigestError, DirectPut
@@ -34,10 +43,15 @@ class Server:
     def __init__(self) -> None:
         self.answers: list[tuple[int, str]] = []
         self.asked: list[tuple[str, dict[str, str], bytes]] = []
+        self.connections = 0
         server = self
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
+
+            def setup(self) -> None:
+                super().setup()
+                server.connections += 1
 
             def do_PUT(self) -> None:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
@@ -99,9 +113,12 @@ def test_both_ways_send_the_same(hook: CrossAccountS3Hook, server: Server, size:
     # The client asks whether to send, whatever the size; the short way saves small bodies that round trip.
     assert wanted.pop("expect") == "100-continue"
     assert found.pop("expect", None) == ("100-continue" if size > SEND_AT_ONCE else None)
+    # The client leaves the body to the checksum; the short way signs it as well.
+    assert wanted.pop("x-amz-content-sha256") == "UNSIGNED-PAYLOAD"
+    assert found.pop("x-amz-content-sha256") == hashlib.sha256(body).hexdigest()
     assert found == wanted
     signed = headers["authorization"].partition("SignedHeaders=")[2].partition(",")[0].split(";")
-    assert {name for name in found if name.startswith("x-amz-")} | {"if-none-match"} <= {*signed, "if-none-match"}
+    assert {name for name in headers if name.startswith("x-amz-")} | {"if-none-match", "host"} <= set(signed)
 
 
 def test_what_is_sent_is_one_request_with_a_signature(hook: CrossAccountS3Hook, server: Server) -> None:
@@ -143,14 +160,7 @@ def test_what_is_plain_is_settled_and_the_rest_asked_again(
 
 
 def test_a_server_that_is_gone_is_left_to_the_client(server: Server) -> None:
-    client = boto3.session.Session().client(
-        "s3",
-        region_name="eu-west-1",
-        endpoint_url="http://127.0.0.1:9",
-        aws_access_key_id="a",
-        aws_secret_access_key="b",
-    )
-    assert DirectPut(client, BUCKET)(KEY, BODY, {}) is UNDECIDED
+    assert DirectPut(client("http://127.0.0.1:9"), BUCKET)(KEY, BODY, {}) is UNDECIDED
 
 
 def test_wrong_sums_are_told_apart(hook: CrossAccountS3Hook, server: Server) -> None:
@@ -175,6 +185,90 @@ def test_where_a_bucket_lies_is_botocores_to_say(bucket: str, endpoint: str | No
         aws_secret_access_key="b",
     )  # fmt: skip
     assert DirectPut(client, bucket)._base == url
+
+
+def client(endpoint: str, **arguments: Any) -> Any:
+    return boto3.session.Session().client(
+        "s3", region_name="eu-west-1", endpoint_url=endpoint, aws_access_key_id="a", aws_secret_access_key="b",
+        **arguments,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"config": Config(proxies={"http": "http://127.0.0.1:9"})},
+        {"config": Config(client_cert="/client.pem")},
+        {"config": Config(signature_version="s3")},
+        {"verify": False},
+    ],
+    ids=["proxy", "client certificate", "another signature", "unverified"],
+)
+def test_what_only_the_client_knows_has_no_short_way(arguments: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="the client"):
+        DirectPut(client("http://127.0.0.1:9", **arguments), BUCKET)
+
+
+def test_the_environments_proxy_is_the_clients(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+    with pytest.raises(ValueError, match="proxy"):
+        DirectPut(client("http://store.example"), BUCKET)
+
+
+def test_a_key_is_no_path(server: Server) -> None:
+    put = DirectPut(client(server.url), BUCKET)
+    assert put("logs/2026/11/22/../21/a.log", BODY, {}) is UNDECIDED
+    assert put("logs/./a.log", BODY, {}) is UNDECIDED
+    assert not server.asked
+    assert put("logs/..a/b.../%2e%2e/c.log", BODY, {}) is not UNDECIDED
+    assert server.asked[0][0] == f"/{BUCKET}/logs/..a/b.../%252e%252e/c.log"
+
+
+@pytest.fixture
+def authority(server: Server, tmp_path: Path) -> Path:
+    """The certificate of a server that speaks TLS from now on."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
+    names = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
+    builder = x509.CertificateBuilder(name, name, key.public_key(), 1, datetime(2020, 1, 1), datetime(2120, 1, 1))  # noqa: DTZ001
+    basic = x509.BasicConstraints(ca=True, path_length=None)
+    certificate = builder.add_extension(names, False).add_extension(basic, True).sign(key, hashes.SHA256())
+    path = tmp_path / "server.pem"
+    pem = certificate.public_bytes(Encoding.PEM)
+    path.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()) + pem)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(path)
+    server.http.socket = context.wrap_socket(server.http.socket, server_side=True)
+    server.url = server.url.replace("http:", "https:")
+    authority = tmp_path / "authority.pem"
+    authority.write_bytes(pem)
+    return authority
+
+
+def test_over_tls_with_the_clients_certificates(server: Server, authority: Path) -> None:
+    put = DirectPut(client(server.url, verify=str(authority)), BUCKET)
+    assert put(KEY, BODY, {}) == {"ETag": '"e"', "VersionId": "v1"}
+    assert [body for _, _, body in server.asked] == [BODY]
+
+
+def test_a_server_that_nobody_vouches_for_gets_nothing(server: Server, authority: Path) -> None:
+    assert DirectPut(client(server.url), BUCKET)(KEY, BODY, {}) is UNDECIDED
+    assert not server.asked
+
+
+def test_a_thread_keeps_its_connection(server: Server) -> None:
+    put = DirectPut(client(server.url), BUCKET)
+    for number in range(5):
+        put(f"{KEY}{number}", BODY, {})
+    assert server.connections == 1
+
+
+def test_without_pycurl_the_client_puts(
+    hook: CrossAccountS3Hook, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("log_archival.direct.pycurl", None)
+    assert put(hook).outcome == "new"
+    assert hook._direct is None
 
 
 def test_a_botocore_that_keeps_things_elsewhere_has_no_short_way(

@@ -1,9 +1,9 @@
-"""PutObject of a small body with less than half of the work that botocore's client does for one.
+"""PutObject with a quarter of the work that botocore's client does for one: libcurl signs it and sends it.
 
-A day of many small files is bound by Python's work per request, nearly all of it in building, validating and parsing.
-This sends the same signed request over the client's own connections, and settles only what is plain: stored, or the
-key is taken, or the checksum doesn't fit. For anything else it answers UNDECIDED, and the caller asks the client, which
-retries, follows regions and explains errors as ever. `make bench` shows what it gains.
+A day of many small files is bound by Python's work per request, nearly all of it in building, validating, signing and
+parsing. This has libcurl send the same request, and settles only what is plain: stored, or the key is taken, or the
+checksum doesn't fit. For anything else it answers UNDECIDED, and the caller asks the client, which retries, follows
+regions and explains errors as ever. `make bench` shows what it gains.
 """
 
 from __future__ import annotations
@@ -11,14 +11,19 @@ from __future__ import annotations
 import base64
 import re
 import secrets
+import threading
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 from urllib.parse import quote
 
-from botocore.auth import S3SigV4Auth
-from botocore.awsrequest import AWSRequest, AWSResponse
+from botocore.awsrequest import AWSResponse
 from botocore.compat import HTTPHeaders
-from botocore.exceptions import BotoCoreError
+from botocore.httpsession import get_cert_path
+
+try:
+    import pycurl
+except ImportError:  # built from source against another libcurl than is there: everything works without it
+    pycurl = None
 
 #: Bodies up to this size are sent with the request. Larger ones wait for S3's word, which costs a round trip, and are
 #: not sent at all where the key is taken.
@@ -28,9 +33,9 @@ _CODE = re.compile(rb"<Code>(\w+)</Code>")
 #: What S3 and its like answer when the body is not what the checksum says.
 DIGEST_CODES = frozenset({"BadDigest", "InvalidDigest", "XAmzContentChecksumMismatch", "XAmzContentSHA256Mismatch"})
 _ANSWERED = {
-    "ETag": "ETag",
-    "ChecksumSHA256": "x-amz-checksum-sha256",
-    "VersionId": "x-amz-version-id",
+    "etag": "ETag",
+    "x-amz-checksum-sha256": "ChecksumSHA256",
+    "x-amz-version-id": "VersionId",
 }
 _HEADERS = {
     "ACL": "x-amz-acl",
@@ -40,6 +45,7 @@ _HEADERS = {
     "ChecksumSHA256": "x-amz-checksum-sha256",
     "ExpectedBucketOwner": "x-amz-expected-bucket-owner",
 }
+_EMPTY_SHA256 = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
 
 
 class DigestError(Exception):
@@ -47,20 +53,30 @@ class DigestError(Exception):
 
 
 class DirectPut:
-    """Sends PutObject requests to one bucket.
+    """Sends PutObject requests to one bucket; each thread has a connection of its own.
 
-    :param client: a botocore S3 client; its credentials, endpoint, connections and configuration are used
+    :param client: a botocore S3 client, whose credentials, endpoint, time limits and certificates are used
     :param bucket: the bucket
-    :raises AttributeError: when this version of botocore keeps them elsewhere; use the client then
+    :raises ValueError: when something is set that only the client knows how to do: a proxy, a client certificate,
+        another signature, no verification of the server's certificate
+    :raises AttributeError: when this version of botocore keeps its settings elsewhere
     """
 
     def __init__(self, client: Any, bucket: str) -> None:
+        if pycurl is None:
+            raise ValueError("pycurl can't be imported")
+        config, session = client.meta.config, client._endpoint.http_session
         self._base = _address(client, bucket)
-        self._http = client._endpoint.http_session
+        if config.signature_version not in ("s3v4", "v4") or config.client_cert or session._verify is False:
+            raise ValueError("the client is set up in a way of its own")
+        if session._proxy_config.proxy_url_for(self._base):
+            raise ValueError("the client uses a proxy")
+        self._certificates = get_cert_path(session._verify)
         self._credentials = client._request_signer._credentials
-        self._config = client.meta.config
         self._region = client.meta.region_name
-        self._user_agent = {"User-Agent": self._config.user_agent} if self._config.user_agent else {}
+        self._timeouts = (config.connect_timeout, config.read_timeout)
+        self._user_agent = config.user_agent or "log-archival"
+        self._per_thread = threading.local()
 
     def __call__(self, key: str, body: bytes, arguments: Mapping[str, Any]) -> Any:
         """Put one object.
@@ -69,25 +85,77 @@ class DirectPut:
         :returns: what the client would answer; None when the key is taken; or UNDECIDED
         :raises DigestError: when S3 says that the body doesn't fit its sums
         """
+        if {".", ".."} & set(key.split("/")):
+            # To libcurl a key is a path, in which dots lead elsewhere.
+            return UNDECIDED
         headers = {header: arguments[name] for name, header in _HEADERS.items() if name in arguments}
         headers |= {f"x-amz-meta-{name}": value for name, value in arguments.get("Metadata", {}).items()}
-        if len(body) > SEND_AT_ONCE:
-            headers["Expect"] = "100-continue"
-        request = AWSRequest("PUT", self._base + quote(key, safe="/~"), headers | self._user_agent, body)
-        request.context["client_config"] = self._config
+        # The signature holds the body's SHA-256, which was taken already.
+        checksum = headers.get("x-amz-checksum-sha256", "")
+        headers["x-amz-content-sha256"] = base64.b64decode(checksum).hex() if body and checksum else _EMPTY_SHA256
+        credentials = self._credentials.get_frozen_credentials()
+        if credentials.token:
+            headers["x-amz-security-token"] = credentials.token
+        lines = [f"{name}: {value}" for name, value in headers.items()]
+        # Left out, libcurl would add headers of its own.
+        lines += ["Accept:"] if "Content-Type" in headers else ["Accept:", "Content-Type:"]
+        lines.append("Expect: 100-continue" if len(body) > SEND_AT_ONCE else "Expect:")
+
+        curl = self._curl()
+        answered: dict[str, str] = {}
+        said: list[bytes] = []
+
+        def on_header(line: bytes) -> None:
+            name, _, value = line.decode("latin-1").partition(":")
+            if found := _ANSWERED.get(name.lower()):
+                answered[found] = value.strip()
+
+        curl.setopt(pycurl.URL, self._base + quote(key, safe="/~"))
+        curl.setopt(pycurl.USERNAME, credentials.access_key)
+        curl.setopt(pycurl.PASSWORD, credentials.secret_key)
+        curl.setopt(pycurl.HTTPHEADER, lines)
+        curl.setopt(pycurl.POSTFIELDS, body)
+        curl.setopt(pycurl.HEADERFUNCTION, on_header)
+        curl.setopt(pycurl.WRITEFUNCTION, said.append)
         try:
-            S3SigV4Auth(self._credentials.get_frozen_credentials(), "s3", self._region).add_auth(request)
-            answer = self._http.send(request.prepare())
-        except BotoCoreError:
+            curl.perform()
+        except pycurl.error:
             return UNDECIDED
-        if answer.status_code == 200:
-            return {name: answer.headers[header] for name, header in _ANSWERED.items() if header in answer.headers}
-        if answer.status_code == 412:
+        status = curl.getinfo(pycurl.RESPONSE_CODE)
+        if status == 200:
+            return answered
+        if status == 412:
             return None
-        code = _CODE.search(answer.content)
-        if answer.status_code == 400 and code and code[1].decode() in DIGEST_CODES:
+        code = _CODE.search(b"".join(said))
+        if status == 400 and code and code[1].decode() in DIGEST_CODES:
             raise DigestError(code[1].decode())
         return UNDECIDED
+
+    def _curl(self) -> Any:
+        """This thread's handle, which keeps its connection open."""
+        try:
+            return self._per_thread.curl
+        except AttributeError:
+            pass
+        curl = self._per_thread.curl = pycurl.Curl()
+        connect_timeout, read_timeout = self._timeouts
+        for option, value in (
+            (pycurl.CUSTOMREQUEST, "PUT"),
+            (pycurl.AWS_SIGV4, f"aws:amz:{self._region}:s3"),
+            (pycurl.USERAGENT, self._user_agent),
+            (pycurl.CAINFO, self._certificates),
+            # The environment's proxies were asked for above.
+            (pycurl.PROXY, ""),
+            (pycurl.HTTP_VERSION, pycurl.CURL_HTTP_VERSION_1_1),
+            (pycurl.CONNECTTIMEOUT_MS, int(connect_timeout * 1000)),
+            # Nothing moves for so long.
+            (pycurl.LOW_SPEED_LIMIT, 1),
+            (pycurl.LOW_SPEED_TIME, int(read_timeout) or 1),
+            # Signals are the main thread's.
+            (pycurl.NOSIGNAL, 1),
+        ):
+            curl.setopt(option, value)
+        return curl
 
 
 class _Nothing:

@@ -44,7 +44,7 @@ class CrossAccountS3Hook(S3Hook):
     :param acl: the canned ACL to send; None sends none
     :param kms_key_arn: the archive account's KMS key, when its bucket is encrypted with one
     :param connections: how many requests may be under way at once
-    :param direct: send small bodies by the short way of `log_archival.direct`
+    :param direct: send bodies that are in memory by the short way of `log_archival.direct`
     """
 
     hook_name = "Cross-account log archive"
@@ -214,8 +214,8 @@ class CrossAccountS3Hook(S3Hook):
     def _direct(self) -> DirectPut | None:
         try:
             return DirectPut(self.get_conn(), self.bucket) if self.direct else None
-        except AttributeError:
-            self.log.info("This version of botocore has no short way for small objects; they take the client's.")
+        except (AttributeError, ValueError) as error:
+            self.log.info("Small objects take the client's slower way: %s", error)
             return None
 
     def _put(self, key: str, sha256: str, arguments: dict[str, Any]) -> dict[str, Any] | None:
