@@ -26,6 +26,7 @@ from log_archival import archiving
 from log_archival.codecs import codec_named
 from log_archival.collecting import chosen_sources, find_all, print_plan, stage_batches
 from log_archival.errors import SourceError
+from log_archival.ledger import Ledger
 from log_archival.model import LogFile, read_jsonl, write_jsonl
 from log_archival.operators import (
     DEFAULT_ARGS,
@@ -48,6 +49,8 @@ ARCHIVE: dict[str, Any] = {
     "kms_key_arn": SETTINGS.archive.kms_key_arn,
     "timezone": SETTINGS.schedule.timezone,
 }
+
+LEDGER = Ledger(SETTINGS.staging_root, SETTINGS.archive.bucket)
 
 
 def _folder(context: Any) -> StagingPath:
@@ -80,13 +83,16 @@ def collect() -> list[dict[str, Any]]:
 
 @task
 def compress(batch: dict[str, Any]) -> dict[str, Any]:
-    """Compress a batch's files into staging."""
+    """Compress a batch's files into staging; not those that an earlier run has verified, if they are the same."""
     context = get_current_context()
     ti = context["ti"]
     with failing_at_once():
         folder, number = _folder(context), batch["number"]
         files = list(read_jsonl(StagingPath(batch["batch"]), LogFile))
-        archives, failures = archiving.compress_batch(_recipe(context), files, folder, number)
+        recipe = _recipe(context)
+        # Only verification at tier probe asks the archive itself for what was not compressed again.
+        known = LEDGER.archives_of(recipe.partition, files) if context["params"]["verify"] == "probe" else {}
+        archives, failures = archiving.compress_batch(recipe, files, folder, number, known)
         if failures and ti.try_number <= (ti.max_tries or 0):
             raise SourceError(
                 f"{len(failures)} of {len(files)} files could not be read:\n"

@@ -12,6 +12,7 @@ import pytest
 from log_archival import archiving, codecs
 from log_archival.collecting import stage_batches
 from log_archival.keys import KeyTemplate
+from log_archival.ledger import Ledger
 from log_archival.model import Archive, LogFile, read_jsonl, write_jsonl
 from log_archival.operators import CrossAccountPutOperator, VerifyArchiveOperator
 from log_archival.partition import Partition
@@ -56,7 +57,8 @@ class Run:
     def compress(self) -> None:
         for batch in self.batches:
             files = list(read_jsonl(StagingPath(batch["batch"]), LogFile))
-            archives, failures = archiving.compress_batch(self.recipe, files, self.folder, batch["number"])
+            known = Ledger(self.staging, self.bucket).archives_of(self.partition, files)
+            archives, failures = archiving.compress_batch(self.recipe, files, self.folder, batch["number"], known)
             write_jsonl(self.folder / f"plan-{batch['number']:04d}.jsonl", archives)
             write_jsonl(self.folder / f"failed-{batch['number']:04d}.jsonl", failures)
 

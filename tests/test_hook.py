@@ -141,17 +141,17 @@ def test_every_argument_is_one_of_botocores(client: Any) -> None:
     assert {"RoleArn", "RoleSessionName", "ExternalId", "Policy"} <= set(assume)
 
 
-def test_a_probe_sends_no_body_under_the_archives_sums(
+def test_a_probe_sends_no_body_under_sums_of_something_else(
     client: Any, stub: Stubber, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    md5 = hashlib.md5(BODY, usedforsecurity=False)
-    sent = expected(Body=b"", ContentType=None, ContentMD5=base64.b64encode(md5.digest()).decode())
+    other = hashlib.md5(bytes.fromhex(SHA256), usedforsecurity=False)  # which no empty body has either
+    sent = expected(Body=b"", ContentType=None, ContentMD5=base64.b64encode(other.digest()).decode())
     hook = stubbed(client, monkeypatch)
     for code, status, answer in [("PreconditionFailed", 412, True), ("BadDigest", 400, None)]:
         stub.add_client_error("put_object", code, http_status_code=status, expected_params=sent)
-        assert hook.probe(KEY, sha256=SHA256, md5=md5.hexdigest()) is answer
+        assert hook.probe(KEY, sha256=SHA256) is answer
     stub.add_response("put_object", {}, expected_params=sent)
-    assert hook.probe(KEY, sha256=SHA256, md5=md5.hexdigest()) is False
+    assert hook.probe(KEY, sha256=SHA256) is False
 
 
 @pytest.mark.parametrize(("refused", "safe"), [(True, True), (False, False)], ids=["refuses", "stores"])
@@ -559,12 +559,11 @@ def test_damage_on_the_way_is_refused(aws: LocalAws, monkeypatch: pytest.MonkeyP
 
 def test_probes_leave_nothing(aws: LocalAws, monkeypatch: pytest.MonkeyPatch) -> None:
     hook, key = own(aws, monkeypatch), fresh("probed")
-    md5 = hashlib.md5(BODY, usedforsecurity=False).hexdigest()
     assert hook.probes_are_safe
-    assert hook.probe(key, sha256=SHA256, md5=md5) is None
+    assert hook.probe(key, sha256=SHA256) is None
     put(hook, key=key)
     # This server looks at Content-MD5 before the key, so nothing is known; the store's tests see the other answer.
-    assert hook.probe(key, sha256=SHA256, md5=md5) is None
+    assert hook.probe(key, sha256=SHA256) is None
     assert put(hook, key=key).outcome == "already"
     found = aws.archive_client("s3").list_objects_v2(Bucket=aws.bucket, Prefix=f"{PREFIX}_probe")
     assert found["KeyCount"] == 0

@@ -52,7 +52,6 @@ def hook(store: Seaweed, bucket: str, monkeypatch: pytest.MonkeyPatch) -> CrossA
 def sums(data: bytes) -> dict[str, str]:
     return {
         "sha256": hashlib.sha256(data).hexdigest(),
-        "md5": hashlib.md5(data, usedforsecurity=False).hexdigest(),
     }
 
 

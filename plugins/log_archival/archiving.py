@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import logging
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import IO, Any
 
 from log_archival import codecs
@@ -16,6 +17,7 @@ from log_archival.direct import SEND_AT_ONCE
 from log_archival.errors import SourceError
 from log_archival.hook import CrossAccountS3Hook
 from log_archival.keys import KeyTemplate
+from log_archival.ledger import Known
 from log_archival.model import Archive, LogFile, Receipt, Record
 from log_archival.partition import Partition
 from log_archival.sources import open_log_file
@@ -57,20 +59,16 @@ class Recipe:
                 yield place[0]
 
         with open_log_file(file) as stream:
-            codec = codecs.codec_for(self.codec, stream.peek(8) if isinstance(stream, io.BufferedReader) else b"")
+            codec = self.codec_of(stream)
             result = codecs.compress(
                 stream, codec, sink, size_hint=file.size, part_size=self.part_size, threads=threads
             )
-        whole = len(result.parts) == 1
         return [
             Archive(
                 source=file.source, root=file.root, name=file.name,
                 file_size=result.size, file_mtime_ns=file.mtime_ns, file_sha256=result.sha256,
                 part=number, parts=len(result.parts),
-                key=self.keys.archive_key(
-                    self.partition, source=file.source, name=file.name, digest=part.raw_sha256,
-                    codec_suffix=codec.suffix, part=None if whole else number,
-                ),
+                key=self.key(file, part.raw_sha256, codec, part=number, parts=len(result.parts)),
                 codec=codec.name, content_type=codec.content_type,
                 raw_size=part.raw_size, raw_sha256=part.raw_sha256,
                 stored_size=part.stored_size, stored_sha256=part.stored_sha256,
@@ -78,6 +76,42 @@ class Recipe:
             )
             for number, (part, place) in enumerate(zip(result.parts, places, strict=True), 1)
         ]  # fmt: skip
+
+    def codec_of(self, stream: IO[bytes]) -> codecs.Codec:
+        """The codec for a file that has just been opened: what is compressed already stays as it is."""
+        return codecs.codec_for(self.codec, stream.peek(8) if isinstance(stream, io.BufferedReader) else b"")
+
+    def key(self, file: LogFile | Archive, digest: str, codec: codecs.Codec, *, part: int = 1, parts: int = 1) -> str:
+        """The key of a file's archive, or of one of its parts; `digest` is the raw SHA-256, in hex."""
+        return self.keys.archive_key(
+            self.partition, source=file.source, name=file.name, digest=digest, codec_suffix=codec.suffix,
+            part=part if parts > 1 else None,
+        )  # fmt: skip
+
+    def still(self, file: LogFile, known: list[Archive]) -> list[Archive] | None:
+        """A file's archives as an earlier run made them, if it would get the same keys: its content is hashed again.
+
+        :raises SourceError: when the file can't be read, or changes while it is read
+        """
+        if sum(archive.raw_size for archive in known) != file.size:
+            return None
+        with open_log_file(file) as stream:
+            codec = self.codec_of(stream)
+            for number, archive in enumerate(known, 1):
+                digest = hash_of(stream, archive.raw_size)
+                key = self.key(file, digest, codec, part=number, parts=len(known))
+                if (digest, key, codec.name) != (archive.raw_sha256, archive.key, archive.codec):
+                    return None
+        return [replace(archive, root=file.root, file_mtime_ns=file.mtime_ns, staged="", offset=0) for archive in known]
+
+
+def hash_of(stream: IO[bytes], size: int) -> str:
+    """The SHA-256 of a stream's next `size` bytes, in hex."""
+    sha256, buffer = hashlib.sha256(), memoryview(bytearray(min(size, codecs.CHUNK)))
+    while size > 0 and (count := stream.readinto(buffer[: min(size, len(buffer))])):  # type: ignore[attr-defined]
+        sha256.update(buffer[:count])
+        size -= count
+    return sha256.hexdigest()
 
 
 @dataclass(frozen=True)
@@ -90,7 +124,7 @@ class Failure(Record):
 
 
 def compress_batch(
-    recipe: Recipe, files: list[LogFile], folder: StagingPath, number: int
+    recipe: Recipe, files: list[LogFile], folder: StagingPath, number: int, known: Known | None = None
 ) -> tuple[list[Archive], list[Failure]]:
     """Compress a batch into staging, several files at a time.
 
@@ -98,7 +132,9 @@ def compress_batch(
 
     :param folder: the run's staging folder
     :param number: the batch's number; what an earlier try of it staged is overwritten
+    :param known: what the ledger has of these files; those whose content is the same are not compressed, nor staged
     """
+    known = known or {}
     workers = min(cores(), max(1, len(files)))
     writers = [PackWriter(folder, f"data-{number:04d}-{worker}") for worker in range(workers)]
     progress = Progress(log, "compressed", sum(file.size for file in files))
@@ -106,8 +142,9 @@ def compress_batch(
 
     def one(file: LogFile) -> list[Archive] | Failure:
         writer = free.pop()
+        earlier = known.get((file.source, file.name))
         try:
-            archives = recipe.archive(
+            archives = (earlier and recipe.still(file, earlier)) or recipe.archive(
                 file, lambda _: writer.part(large=file.size > SEND_AT_ONCE), threads=cores() // workers
             )
         except SourceError as error:
@@ -130,15 +167,24 @@ def compress_batch(
         for writer in writers:
             writer.close()
     progress.done()
+    if found := sum(not archive.staged for archive in archives):
+        log.info("%s of them were archived and verified by an earlier run, and are the same", f"{found:,}")
     return sorted(archives, key=lambda archive: (archive.staged, archive.offset)), failures
 
 
 def put_staged(hook: CrossAccountS3Hook, archives: list[Archive], *, content_addressed: bool) -> list[Receipt]:
-    """Put staged archives, many at once; answer their receipts.
+    """Put staged archives, many at once; answer their receipts. What the ledger knew is for verification to ask for.
 
     :raises LogArchivalError: at the first put that fails; the others under way are waited for
     """
-    hook.assume()
+    receipts = [
+        Receipt(archive.key, "known", archive.stored_size, archive.stored_sha256)
+        for archive in archives
+        if not archive.staged
+    ]
+    archives = [archive for archive in archives if archive.staged]
+    if archives:
+        hook.assume()
     progress = Progress(log, "put", sum(archive.raw_size for archive in archives))
 
     def one(archive: Archive) -> Receipt:
@@ -148,9 +194,47 @@ def put_staged(hook: CrossAccountS3Hook, archives: list[Archive], *, content_add
         progress.add(archive.part == 1, archive.raw_size, archive.stored_size)
         return receipt
 
-    receipts = [receipt for _, receipt in concurrently(one, archives, hook.connections)]
+    receipts += [receipt for _, receipt in concurrently(one, archives, hook.connections)]
     progress.done()
     return receipts
+
+
+def made_again(archive: Archive, file: LogFile, begin: int) -> tuple[Archive, IO[bytes]]:
+    """Compress a file, or the part of it, whose archive is known but not staged.
+
+    :param begin: the part's first byte in the file
+    :returns: the archive as it is now (another version of a codec may make other bytes of the same content), and its
+        bytes in a temporary file that the caller closes
+    :raises SourceError: when the file is not any more what was archived
+    """
+    body: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115
+    try:
+        with open_log_file(file) as stream:
+            stream.seek(begin)
+            part: Any = _Part(stream, archive.raw_size)
+            made = codecs.compress(
+                part, codecs.codec_named(archive.codec), lambda _: nullcontext(body),
+                size_hint=archive.raw_size, part_size=codecs.MAX_PUT, threads=cores(),
+            ).parts[0]  # fmt: skip
+        if made.raw_sha256 != archive.raw_sha256:
+            raise SourceError(f"{file.path}: its content is not what was archived")
+    except BaseException:
+        body.close()
+        raise
+    body.seek(0)
+    return replace(archive, stored_size=made.stored_size, stored_sha256=made.stored_sha256), body
+
+
+class _Part(io.RawIOBase):
+    """So many bytes of a stream, from where it is."""
+
+    def __init__(self, stream: IO[bytes], size: int) -> None:
+        self.stream, self.left = stream, size
+
+    def readinto(self, buffer: Any, /) -> int:
+        count: int = self.stream.readinto(memoryview(buffer)[: self.left])  # type: ignore[attr-defined]
+        self.left -= count
+        return count
 
 
 def put_archive(

@@ -262,13 +262,11 @@ class Measured:
     raw_size: int
     raw_sha256: str
     error: str | None = None
-    stored_md5: str | None = None
 
 
 class _HashingReader(io.RawIOBase):
-    def __init__(self, file: IO[bytes], md5: bool) -> None:
+    def __init__(self, file: IO[bytes]) -> None:
         self.file, self.size, self.sha256 = file, 0, hashlib.sha256()
-        self.md5 = hashlib.md5(usedforsecurity=False) if md5 else None
 
     def readable(self) -> bool:
         return True
@@ -278,17 +276,12 @@ class _HashingReader(io.RawIOBase):
         buffer[: len(data)] = data
         self.size += len(data)
         self.sha256.update(data)
-        if self.md5:
-            self.md5.update(data)
         return len(data)
 
 
-def measure(stored: IO[bytes], codec: Codec, *, md5: bool = False) -> Measured:
-    """Read an archive once: hash what is stored, decompress it, hash what comes out.
-
-    :param md5: take the stored bytes' MD5, too
-    """
-    reader: Any = _HashingReader(stored, md5)
+def measure(stored: IO[bytes], codec: Codec) -> Measured:
+    """Read an archive once: hash what is stored, decompress it, hash what comes out."""
+    reader: Any = _HashingReader(stored)
     raw_size, raw_sha256, error = 0, hashlib.sha256(), None
     try:
         for data in decompress(reader, codec):
@@ -298,11 +291,4 @@ def measure(stored: IO[bytes], codec: Codec, *, md5: bool = False) -> Measured:
         error = str(failure)
     while reader.read(CHUNK):  # what follows the compressed frame belongs to the stored bytes, too
         pass
-    return Measured(
-        reader.size,
-        reader.sha256.hexdigest(),
-        raw_size,
-        raw_sha256.hexdigest(),
-        error,
-        reader.md5.hexdigest() if reader.md5 else None,
-    )
+    return Measured(reader.size, reader.sha256.hexdigest(), raw_size, raw_sha256.hexdigest(), error)

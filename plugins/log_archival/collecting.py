@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
-import io
 import json
 import logging
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from log_archival import codecs
-from log_archival.archiving import Recipe
+from log_archival.archiving import Recipe, hash_of
 from log_archival.errors import SettingsError, SourceError
 from log_archival.model import LogFile, write_jsonl
 from log_archival.partition import Partition
@@ -83,15 +80,9 @@ def print_plan(files: list[LogFile], recipe: Recipe, sources: Iterable[Source]) 
     """Say what would be archived: each file, its bytes, its key. Reads the files, since keys hold their digests."""
     after = {source.name: source.after for source in sources}
     for file in files:
-        sha256 = hashlib.sha256()
         with open_log_file(file) as stream:
-            head = stream.peek(8) if isinstance(stream, io.BufferedReader) else b""
-            suffix = codecs.codec_for(recipe.codec, head).suffix
-            while data := stream.read(codecs.CHUNK):
-                sha256.update(data)
-        key = recipe.keys.archive_key(
-            recipe.partition, source=file.source, name=file.name, digest=sha256.hexdigest(), codec_suffix=suffix
-        )
+            codec = recipe.codec_of(stream)
+            key = recipe.key(file, hash_of(stream, file.size), codec)
         then = "" if after[file.source] == "keep" else f", then {after[file.source]}"
         log.info("%s (%s) -> %s%s", file.path, human(file.size), key, then)
     log.info(

@@ -161,15 +161,17 @@ class CrossAccountS3Hook(S3Hook):
             )
         return Receipt(key, "new", size, sha256, echoed_hex, answer.get("ETag"), answer.get("VersionId"))
 
-    def probe(self, key: str, *, sha256: str, md5: str) -> bool | None:
-        """Ask with nothing but PutObject whether a key is taken: a put of no body with the archive's own sums.
+    def probe(self, key: str, *, sha256: str) -> bool | None:
+        """Ask with nothing but PutObject whether a key is taken: a put of no body under sums of something else.
 
-        No sum of an archive fits an empty body, so nothing can be created.
+        They don't fit an empty body, so nothing can be created. The MD5 is for servers that know no SHA-256.
 
+        :param sha256: of what should lie there, in hex; not that of an empty body
         :returns: True when the key is taken; None when S3 looked at the sums first, so that nothing is known;
             False when the server created an empty object, since it doesn't check sums
         """
-        arguments = {"Body": b"", "ContentMD5": base64.b64encode(bytes.fromhex(md5)).decode()}
+        no_ones = hashlib.md5(bytes.fromhex(sha256), usedforsecurity=False).digest()
+        arguments = {"Body": b"", "ContentMD5": base64.b64encode(no_ones).decode()}
         try:
             return self._put(key, sha256, arguments) is None
         except _BadDigest:
@@ -180,9 +182,7 @@ class CrossAccountS3Hook(S3Hook):
         """Whether this server refuses a body that doesn't fit its sums, tried on a key of our own."""
         token = secrets.token_bytes(16)
         key = f"{self.prefix}_probe-{token.hex()}"
-        # No bytes have these sums, as far as anyone knows.
-        sha256, md5 = hashlib.sha256(token).hexdigest(), hashlib.md5(token, usedforsecurity=False).hexdigest()
-        safe = self.probe(key, sha256=sha256, md5=md5) is None
+        safe = self.probe(key, sha256=hashlib.sha256(token).hexdigest()) is None
         if not safe:
             self.log.warning(
                 "This server stored a body under a wrong checksum (s3://%s/%s, empty), so keys are not asked"

@@ -14,8 +14,9 @@ from log_archival.errors import StagingError
 from log_archival.partition import Partition
 
 MANIFEST_FORMAT = 1
-#: How a key came to hold an archive: this run put it, an earlier one had, or verification put it again.
-Outcome = Literal["new", "already", "restored"]
+#: How a key came to hold an archive: this run put it, an earlier one had, or verification put it again. `known`: an
+#: earlier run had, says the ledger, and this run has yet to ask.
+Outcome = Literal["new", "already", "restored", "known"]
 
 
 class Openable(Protocol):
@@ -102,7 +103,7 @@ class Archive(Record):
     raw_sha256: str
     stored_size: int
     stored_sha256: str
-    staged: str = ""  # the staged file that has its bytes, and from which byte on
+    staged: str = ""  # the staged file that has its bytes, and from which byte on; none for what the ledger knew
     offset: int = 0
 
     @property

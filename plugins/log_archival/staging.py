@@ -4,7 +4,7 @@
     plan-0001.jsonl        its archives                                   written by compress
     failed-0001.jsonl      its files that could not be read, and why      written by compress
     receipts-0001.jsonl    what S3 answered                               written by upload
-    data-0001-….bin        the archives themselves
+    data-0001-….bin        the archives themselves; those that the ledger knew were not compressed, and are not there
 
 Small archives share a file, one after the other: a hundred thousand of them are not a hundred thousand files.
 """
@@ -60,6 +60,10 @@ class StagingPath:
     def make(self) -> None:
         """Make it an empty folder, whatever was there: a run that starts again stages all anew."""
         self.remove()
+        self.make_if_missing()
+
+    def make_if_missing(self) -> None:
+        """Make it a folder, unless it is one."""
         # Logs can hold what is nobody else's business.
         self.path.mkdir(parents=True, exist_ok=True, **({"mode": 0o700} if self.local else {}))
 
@@ -79,10 +83,11 @@ class StagingPath:
 
 def run_folder(staging: str, dag_id: str, run_id: str) -> StagingPath:
     """A run's own folder below the staging root; the ids come from outside and become plain names."""
-    return StagingPath(staging) / _plain(dag_id) / _plain(run_id)
+    return StagingPath(staging) / plain_name(dag_id) / plain_name(run_id)
 
 
-def _plain(name: str) -> str:
+def plain_name(name: str) -> str:
+    """A name from outside as the name of one file: no two become the same, and none leads elsewhere."""
     # Each byte, and not each character: the codes are all two digits long, so that no two names become one.
     plain = re.sub(
         rb"[^A-Za-z0-9_+=@-]", lambda match: b".%02x" % match[0][0], name.encode(errors="surrogatepass")

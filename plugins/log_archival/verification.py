@@ -10,9 +10,9 @@ from dataclasses import dataclass, field, replace
 from typing import IO, Any, Protocol
 
 from log_archival import codecs
-from log_archival.archiving import Failure, put_archive
+from log_archival.archiving import Failure, made_again, put_archive
 from log_archival.direct import SEND_AT_ONCE
-from log_archival.errors import StagingError
+from log_archival.errors import SourceError, StagingError
 from log_archival.hook import CrossAccountS3Hook
 from log_archival.keys import KeyTemplate
 from log_archival.model import Archive, LogFile, Receipt
@@ -114,14 +114,12 @@ def check_records(run: Run, partition: Partition, keys: KeyTemplate) -> list[Pro
     return problems
 
 
-def check_staged(archive: Archive, stream: IO[bytes], *, md5: bool = False) -> tuple[list[str], str | None]:
+def check_staged(archive: Archive, stream: IO[bytes]) -> list[str]:
     """Read an archive's staged bytes once: are they what S3 acknowledged, do they hold what was collected?
 
-    :param stream: the staged bytes
-    :param md5: whether the stored bytes' MD5 is wanted
-    :returns: what is wrong, and the MD5
+    :returns: what is wrong
     """
-    found = codecs.measure(stream, codecs.codec_named(archive.codec), md5=md5)
+    found = codecs.measure(stream, codecs.codec_named(archive.codec))
     wrong = []
     if found.stored_sha256 != archive.stored_sha256:
         wrong.append(f"expected staged SHA-256 {archive.stored_sha256}, found {found.stored_sha256}")
@@ -129,7 +127,16 @@ def check_staged(archive: Archive, stream: IO[bytes], *, md5: bool = False) -> t
         wrong.append(f"the staged archive {found.error}")
     elif found.raw_sha256 != archive.raw_sha256:
         wrong.append(f"expected raw SHA-256 {archive.raw_sha256}, found {found.raw_sha256}")
-    return wrong, found.stored_md5
+    return wrong
+
+
+@dataclass
+class Checked:
+    """What `check_objects` found."""
+
+    problems: list[Problem] = field(default_factory=list)
+    restored: list[Archive] = field(default_factory=list)  # what was missing, and has been put again
+    answered: bool = False  # whether a probe was answered: there are servers that look at the sums first
 
 
 def check_objects(
@@ -138,59 +145,95 @@ def check_objects(
     *,
     tier: str,
     check_object: CheckObject | None = None,
-) -> tuple[list[Problem], list[Archive]]:
+) -> Checked:
     """Check every archive's staged bytes and, from tier `probe` on, the object itself.
 
+    What the ledger knew has no staged bytes, and is asked for at any tier. Where it has to be put again and another
+    version of the codec makes other bytes of it, the run's archive becomes what is stored now.
+
     :param check_object: for tier `read`
-    :returns: the problems, and the archives that were missing and have been put again
     """
-    if tier == "probe":
+    known = [archive for archive in run.archives if not archive.staged]
+    if tier == "probe" or known:
         hook.assume()
         _ = hook.probes_are_safe
     receipts = {receipt.key: receipt for receipt in run.receipts}
+    source_of = _sources(run.files, known)
     progress = Progress(log, "verified", sum(archive.raw_size for archive in run.archives))
+    checked = Checked()
 
-    def one(archive: Archive) -> tuple[list[str], bool]:
-        restored = False
+    def is_there(archive: Archive) -> bool:
+        # An empty archive's sums fit an empty body: there the probe would be the put.
+        can_ask = hook.probes_are_safe and archive.stored_size > 0
+        if can_ask and hook.probe(archive.key, sha256=archive.stored_sha256):
+            checked.answered = True
+            return True
+        return False  # it is missing, or S3 looked at the sums first: a full put settles it
+
+    def put_again(archive: Archive, body: IO[bytes]) -> Archive | None:
+        # Refused where the archive is there.
+        return archive if put_archive(hook, archive, body, content_addressed=True).outcome == "new" else None
+
+    def one(archive: Archive) -> tuple[list[str], Archive | None]:
+        wrong, restored = [], None
+        receipt = receipts.get(archive.key)
         try:
-            with opened(staged_bytes(archive, SEND_AT_ONCE)) as stream:
-                wrong, md5 = check_staged(archive, stream, md5=tier == "probe")
-                if tier == "probe" and not wrong and archive.key in receipts:
-                    restored = _restore_if_missing(hook, archive, stream, str(md5))
-        except StagingError as error:
-            wrong = [str(error)]
+            if not archive.staged:
+                if receipt and receipt.outcome != "known":
+                    wrong.append("it is not staged, though it was put by this run")
+                elif not is_there(archive):
+                    made, body = made_again(archive, *source_of[archive.key])
+                    with body:
+                        restored = put_again(made, body)
+            else:
+                with opened(staged_bytes(archive, SEND_AT_ONCE)) as stream:
+                    wrong = check_staged(archive, stream)
+                    if tier == "probe" and not wrong and receipt and not is_there(archive):
+                        stream.seek(0)
+                        restored = put_again(archive, stream)
+        except (StagingError, SourceError) as error:
+            wrong.append(str(error))
         if tier == "read" and check_object is not None:
             found = check_object(archive)
             wrong += [found] if found else []
         progress.add(archive.part == 1, archive.raw_size, archive.stored_size)
         return wrong, restored
 
-    problems: list[Problem] = []
-    restored: list[Archive] = []
-    workers = hook.connections if tier != "receipts" else cores()
+    workers = cores() if tier == "receipts" and not known else hook.connections
     for archive, (wrong, again) in concurrently(one, run.archives, workers):
-        problems += [Problem(archive.source, archive.path, archive.key, what) for what in wrong]
+        checked.problems += [Problem(archive.source, archive.path, archive.key, what) for what in wrong]
         if again:
             log.warning("%s was missing from the archive, and has been put again", archive.key)
-            restored.append(archive)
+            checked.restored.append(again)
     progress.done()
-    return problems, restored
+    changed = {archive.key: archive for archive in checked.restored}
+    run.archives = [changed.get(archive.key, archive) for archive in run.archives]
+    return checked
 
 
-def _restore_if_missing(hook: CrossAccountS3Hook, archive: Archive, stream: IO[bytes], md5: str) -> bool:
-    # An empty archive's sums fit an empty body: there the probe would be the put.
-    can_ask = hook.probes_are_safe and archive.stored_size > 0
-    if can_ask and hook.probe(archive.key, sha256=archive.stored_sha256, md5=md5):
-        return False
-    # Missing, or S3 looked at the sums first. The full put settles it: refused where the archive is there.
-    stream.seek(0)
-    return put_archive(hook, archive, stream, content_addressed=True).outcome == "new"
+def _sources(files: Iterable[LogFile], known: Iterable[Archive]) -> dict[str, tuple[LogFile, int]]:
+    """By key, from which file, and from which byte on, an archive can be made again."""
+    by_name = {(file.source, file.name): file for file in files} if known else {}
+    sources: dict[str, tuple[LogFile, int]] = {}
+    begin: Counter[tuple[str, str]] = Counter()
+    for archive in sorted(known, key=lambda archive: archive.part):
+        file = archive.source, archive.name
+        sources[archive.key] = by_name[file], begin[file]
+        begin[file] += archive.raw_size
+    return sources
 
 
 def outcomes(run: Run, restored: Iterable[Archive]) -> list[Receipt]:
-    """The receipts, with those marked whose archive verification has put again."""
+    """The receipts, with what verification has found out: what it has put again, and that the rest was there."""
     again = {archive.key for archive in restored}
-    return [replace(receipt, outcome="restored") if receipt.key in again else receipt for receipt in run.receipts]
+    return [
+        replace(receipt, outcome="restored")
+        if receipt.key in again
+        else replace(receipt, outcome="already")
+        if receipt.outcome == "known"
+        else receipt
+        for receipt in run.receipts
+    ]
 
 
 def summarize(run: Run, receipts: Sequence[Receipt], tier: str) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from airflow.providers.amazon.aws.transfers.local_to_s3 import LocalFilesystemTo
 from botocore.config import Config
 
 from log_archival import archiving
+from log_archival.ledger import Ledger
 from log_archival.model import LogFile, read_jsonl, write_jsonl
 from log_archival.operators import CrossAccountPutOperator
 from log_archival.sources import FileSource
@@ -97,7 +98,8 @@ def compress(bucket: str, staging: str, day: str, batch: dict[str, Any], run_id:
     """The DAG's second task, for one batch; the plan's path."""
     run = _run(bucket, staging, day, run_id)
     files = list(read_jsonl(StagingPath(batch["batch"]), LogFile))
-    archives, failures = archiving.compress_batch(run.recipe, files, run.folder, batch["number"])
+    known = Ledger(staging, bucket).archives_of(run.partition, files)
+    archives, failures = archiving.compress_batch(run.recipe, files, run.folder, batch["number"], known)
     write_jsonl(run.folder / f"failed-{batch['number']:04d}.jsonl", failures)
     plan = run.folder / f"plan-{batch['number']:04d}.jsonl"
     write_jsonl(plan, archives)

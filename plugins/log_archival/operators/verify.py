@@ -13,6 +13,7 @@ from log_archival import archiving, staging, verification
 from log_archival.after import KEEP, Touched, clear_sources
 from log_archival.collecting import COLLECTED
 from log_archival.errors import SettingsError, StagingError, VerificationError
+from log_archival.ledger import Ledger
 from log_archival.manifest import Entry
 from log_archival.model import Archive, LogFile, Receipt, read_jsonl
 from log_archival.operators.base import ArchiveOperator, failing_at_once, listed, put_manifest
@@ -71,19 +72,24 @@ class VerifyArchiveOperator(ArchiveOperator):
             folder = staging.run_folder(self.staging, context["ti"].dag_id, context["ti"].run_id)
             run = read_run(folder)
             problems = verification.check_records(run, partition, self.keys)
-            found, restored = verification.check_objects(hook, run, tier=self.tier, check_object=self._reader())
-            problems += found
+            ledger = Ledger(self.staging, self.bucket)
+            checked = verification.check_objects(hook, run, tier=self.tier, check_object=self._reader())
+            problems += checked.problems
             if problems:
+                ledger.forget(partition)
                 raise VerificationError(
                     listed(problems, f"{partition.key}: {len(problems)} problems with {len(run.archives)} archives"),
                     hint=f"The staged data are kept in {folder}; no manifest was put.",
                 )
-            summary = verification.summarize(run, verification.outcomes(run, restored), self.tier)
+            summary = verification.summarize(run, verification.outcomes(run, checked.restored), self.tier)
             manifest = None
             if run.all_sources or summary["new"] or summary["restored"]:
                 manifest = put_manifest(hook, self.keys, partition, run.archives, context)
             else:
                 log.info("nothing is new, and only some sources were archived: no manifest of its own")
+            if checked.answered:
+                # Where probes are never answered, what is known would have to be put in full all the same.
+                ledger.add(partition, run.archives)
             touched = self._clear(run)
             known = verification.KNOWN[f"read {self.depth}" if self.tier == "read" else self.tier]
             log.info("verified %s at tier %s: %s\n%s", partition.key, self.tier, known, verification.table(summary))
