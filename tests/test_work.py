@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from queue import SimpleQueue
 from typing import Any
 
 import pytest
@@ -88,21 +88,24 @@ def test_the_first_error_is_raised_and_no_more_is_begun() -> None:
 
 def test_an_error_of_the_iterable_is_raised_and_no_more_is_begun(monkeypatch: pytest.MonkeyPatch) -> None:
     begun: list[int] = []
-    release = threading.Event()
+    running, release = threading.Semaphore(0), threading.Event()
 
-    class Pool(ThreadPoolExecutor):
-        def __exit__(self, *error: Any) -> Any:
-            release.set()  # only now, when it is decided what is still to run
-            return super().__exit__(*error)
+    class Queue(SimpleQueue[Any]):
+        def put(self, item: Any, *more: Any) -> None:
+            if item is None:
+                release.set()  # only now, when it is decided what is still to run
+            super().put(item, *more)
 
-    monkeypatch.setattr(work, "ThreadPoolExecutor", Pool)
+    monkeypatch.setattr(work, "SimpleQueue", Queue)
 
     def job(item: int) -> None:
         begun.append(item)
+        running.release()
         assert release.wait(30)
 
     def items() -> Iterator[int]:
         yield from range(4)
+        assert all(running.acquire(timeout=30) for _ in range(3))
         raise OSError("the list ends in the middle")
 
     with pytest.raises(OSError, match="the list ends in the middle"):

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import IO, Any
 
 from log_archival import codecs
@@ -22,7 +23,7 @@ from log_archival.model import Archive, LogFile, Receipt, Record
 from log_archival.partition import Partition
 from log_archival.sources import open_log_file
 from log_archival.staging import PackWriter, StagingPath, staged_bytes
-from log_archival.work import Budget, Progress, concurrently, cores
+from log_archival.work import SMALL, Budget, Progress, concurrently, cores
 
 log = logging.getLogger(__name__)
 
@@ -158,7 +159,9 @@ def compress_batch(
     archives: list[Archive] = []
     failures: list[Failure] = []
     try:
-        for _, result in concurrently(one, _largest_first(files), workers):
+        small, large = by_size(files)
+        results = chain((result for _, result in concurrently(one, large, workers)), map(one, small))
+        for result in results:
             if isinstance(result, Failure):
                 failures.append(result)
             else:
@@ -177,26 +180,29 @@ def put_staged(hook: CrossAccountS3Hook, archives: list[Archive], *, content_add
 
     :raises LogArchivalError: at the first put that fails; the others under way are waited for
     """
-    receipts = [
-        Receipt(archive.key, "known", archive.stored_size, archive.stored_sha256)
-        for archive in archives
-        if not archive.staged
-    ]
     archives = [archive for archive in archives if archive.staged]
     if archives:
         hook.assume()
     progress = Progress(log, "put", sum(archive.raw_size for archive in archives))
 
-    def one(archive: Archive) -> Receipt:
-        body = staged_bytes(archive, SEND_AT_ONCE)
+    def one(job: tuple[Archive, bytes | None]) -> Receipt:
+        archive, read = job
+        body = staged_bytes(archive, SEND_AT_ONCE) if read is None else read
         with nullcontext() if isinstance(body, bytes) else body:
             receipt = put_archive(hook, archive, body, content_addressed=content_addressed)
         progress.add(archive.part == 1, archive.raw_size, archive.stored_size)
         return receipt
 
-    receipts += [receipt for _, receipt in concurrently(one, archives, hook.connections)]
+    jobs = ((archive, read_if_small(archive)) for archive in archives)
+    receipts = [receipt for _, receipt in concurrently(one, jobs, hook.connections)]
     progress.done()
     return receipts
+
+
+def read_if_small(archive: Archive) -> bytes | None:
+    """A small archive's staged bytes; None for one that its thread had better read."""
+    read = staged_bytes(archive, SEND_AT_ONCE) if archive.stored_size <= SMALL else None
+    return read if isinstance(read, bytes) else None
 
 
 def made_again(archive: Archive, file: LogFile, begin: int) -> tuple[Archive, IO[bytes]]:
@@ -300,17 +306,11 @@ def archive_files(
         progress.add(archive.part == 1, archive.raw_size, archive.stored_size)
         return archive, receipt
 
-    # Small files: each is compressed and put by one thread, and threads wait for S3 side by side.
-    small = [file for file in files if file.size <= SEND_AT_ONCE]
-    both = concurrently(lambda file: [put(*job) for job in compressed(file, 1)], small, hook.connections)
-    done = [result for _, results in both for result in results]
-
-    # Large ones: compressed by as many threads as there are cores, put by others.
-    large = _largest_first(file for file in files if file.size > SEND_AT_ONCE)
+    small, large = by_size(files)
     workers = min(cores(), max(1, len(large)))
 
-    def compressed_within_budget(file: LogFile) -> list[tuple[Archive, IO[bytes]]]:
-        jobs = compressed(file, cores() // workers)
+    def compressed_within_budget(file: LogFile, threads: int) -> list[tuple[Archive, IO[bytes]]]:
+        jobs = compressed(file, threads)
         # At once for all parts: files that hold some and wait for more would wait for each other.
         held.take(sum(archive.stored_size for archive, body in jobs if isinstance(body, io.BytesIO)))
         return jobs
@@ -323,11 +323,13 @@ def archive_files(
                 held.give_back(job[0].stored_size)
 
     def jobs() -> Iterator[tuple[Archive, IO[bytes]]]:
-        for _, made in concurrently(compressed_within_budget, large, workers):
+        for _, made in concurrently(lambda file: compressed_within_budget(file, cores() // workers), large, workers):
             yield from made
+        for file in small:
+            yield from compressed_within_budget(file, 1)
 
     try:
-        done += [result for _, result in concurrently(put_and_give_back, jobs(), hook.connections)]
+        done = [result for _, result in concurrently(put_and_give_back, jobs(), hook.connections)]
     finally:
         held.lift()
     ready.result()  # without files, too: a role that can't be assumed is an error on any day
@@ -335,6 +337,10 @@ def archive_files(
     return [archive for archive, _ in done], [receipt for _, receipt in done], failures
 
 
-def _largest_first(files: Iterable[LogFile]) -> list[LogFile]:
-    # A large file that comes last would leave all cores but one idle.
-    return sorted(files, key=lambda file: -file.size)
+def by_size(files: Iterable[LogFile]) -> tuple[list[LogFile], list[LogFile]]:
+    """The small files, and the others, largest first: one that comes last would leave all cores but one idle."""
+    small: list[LogFile] = []
+    large: list[LogFile] = []
+    for file in files:
+        (small if file.size <= SMALL else large).append(file)
+    return small, sorted(large, key=lambda file: -file.size)

@@ -241,15 +241,22 @@ class CrossAccountS3Hook(S3Hook):
         client: Any = self.get_conn()
         start = None if isinstance(body, bytes) else body.tell()
 
+        def damaged(said: object) -> _BadDigest:
+            return _BadDigest(f"{attempt.where}: S3 got other bytes than the checksum says ({said})")
+
+        if start is None and (direct := self._direct):
+            try:
+                answer: Any = self._explained(attempt, lambda: direct(key, body, arguments))
+            except DigestError as error:
+                raise damaged(error) from error
+            if answer is not UNDECIDED:
+                return cast("dict[str, Any] | None", answer)
+
         def send() -> dict[str, Any] | None:
             try:
                 if start is not None:
                     body.seek(start)
-                elif self._direct and (quick := self._direct(key, body, arguments)) is not UNDECIDED:
-                    return cast("dict[str, Any] | None", quick)
                 return cast("dict[str, Any]", client.put_object(Bucket=self.bucket, Key=key, Body=body, **arguments))
-            except DigestError as error:
-                raise _BadDigest(f"{attempt.where}: S3 got other bytes than the checksum says ({error})") from error
             except ClientError as error:
                 code = error.response["Error"].get("Code")
                 if code == "PreconditionFailed":
@@ -257,11 +264,10 @@ class CrossAccountS3Hook(S3Hook):
                 if code == "ConditionalRequestConflict":
                     raise _Raced(f"{attempt.where}: another put of this key is under way") from error
                 if code in DIGEST_CODES:
-                    raise _BadDigest(f"{attempt.where}: S3 got other bytes than the checksum says ({code})") from error
+                    raise damaged(code) from error
                 raise
 
-        answer: dict[str, Any] | None = self._explained(attempt, lambda: _unless_raced(send))
-        return answer
+        return cast("dict[str, Any] | None", self._explained(attempt, lambda: _unless_raced(send)))
 
     def _explained(self, attempt: Attempt, call: Callable[[], Any]) -> Any:
         """Permanent and passing errors part here, in one place."""

@@ -10,6 +10,8 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+from datetime import date
+from functools import lru_cache
 from string import Formatter
 from urllib.parse import quote
 
@@ -138,12 +140,20 @@ class KeyTemplate:
         return f"{self.day_prefix(partition)}_manifest-{digest[:DIGEST_CHARS]}.json"
 
     def _render(self, partition: Partition, fields: dict[str, str]) -> str:
-        # Each literal is formatted by itself: a path that holds %Y is a path, not a directive.
+        literals = _on_day(partition.day, tuple(literal for literal, _ in self._segments))
         return "".join(
-            partition.day.strftime(literal) + (fields[name] if name else "") for literal, name in self._segments
+            literal + (fields[name] if name else "")
+            for literal, (_, name) in zip(literals, self._segments, strict=True)
         )
 
 
+@lru_cache(maxsize=64)
+def _on_day(day: date, literals: tuple[str, ...]) -> list[str]:
+    # Each literal is formatted by itself: a path that holds %Y is a path, not a directive.
+    return [day.strftime(literal) for literal in literals]
+
+
+@lru_cache(maxsize=4096)
 def _encode(component: str) -> str:
     # A component of dots alone would be a relative path to whoever restores with another tool.
     if component.strip(".") == "":

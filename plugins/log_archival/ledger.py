@@ -10,7 +10,7 @@ from __future__ import annotations
 import io
 import json
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import chain
 from typing import Any
@@ -55,7 +55,7 @@ class Ledger:
             return {}
         return known
 
-    def add(self, partition: Partition, archives: Iterable[Archive]) -> None:
+    def add(self, partition: Partition, archives: Sequence[Archive]) -> None:
         """Note verified archives, in place of what was known of their files. Failing to is no error, only said."""
         added = {(archive.source, archive.name) for archive in archives}
         path = self._path(partition)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cache
 from types import UnionType
 from typing import IO, Any, Literal, Protocol, Self, TypeVar, get_args, get_origin, get_type_hints
@@ -14,9 +14,8 @@ from log_archival.errors import StagingError
 from log_archival.partition import Partition
 
 MANIFEST_FORMAT = 1
-#: How a key came to hold an archive: this run put it, an earlier one had, or verification put it again. `known`: an
-#: earlier run had, says the ledger, and this run has yet to ask.
-Outcome = Literal["new", "already", "restored", "known"]
+#: How a key came to hold an archive: this run put it, an earlier one had, or verification put it again.
+Outcome = Literal["new", "already", "restored"]
 
 
 class Openable(Protocol):
@@ -30,7 +29,9 @@ class Record:
 
     def to_dict(self) -> dict[str, Any]:
         """All fields, by name."""
-        return asdict(self)  # type: ignore[call-overload, no-any-return]
+        # They are all plain values, which dataclasses.asdict would copy one by one: a hundred thousand records take
+        # ten times as long so.
+        return {name: getattr(self, name) for name, _, _ in _expected(type(self))}  # type: ignore[arg-type]
 
     @classmethod
     def from_dict(cls, fields: dict[str, Any]) -> Self:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import json
 import logging
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cache
 from typing import IO, Any, Protocol
 
 from log_archival import codecs
@@ -15,10 +17,10 @@ from log_archival.direct import SEND_AT_ONCE
 from log_archival.errors import SourceError, StagingError
 from log_archival.hook import CrossAccountS3Hook
 from log_archival.keys import KeyTemplate
-from log_archival.model import Archive, LogFile, Receipt
+from log_archival.model import Archive, LogFile, Outcome, Receipt
 from log_archival.partition import Partition
 from log_archival.staging import opened, staged_bytes
-from log_archival.work import Progress, concurrently, cores, human
+from log_archival.work import SMALL, Progress, concurrently, cores, human
 
 log = logging.getLogger(__name__)
 
@@ -38,6 +40,7 @@ class Run:
     receipts: list[Receipt]
     failures: list[Failure] = field(default_factory=list)
     all_sources: bool = True  # whether the run was of every source
+    known: frozenset[str] = frozenset()  # the keys that the ledger knew: this run neither staged nor put them
 
 
 @dataclass(frozen=True)
@@ -95,7 +98,7 @@ def check_records(run: Run, partition: Partition, keys: KeyTemplate) -> list[Pro
 
     receipts = Counter(receipt.key for receipt in run.receipts)
     acknowledged = {receipt.key: receipt for receipt in run.receipts}
-    planned = Counter(archive.key for archive in run.archives)
+    planned = Counter(archive.key for archive in run.archives if archive.key not in run.known)
     for archive in run.archives:
 
         def bad(what: str, archive: Archive = archive) -> None:
@@ -103,6 +106,8 @@ def check_records(run: Run, partition: Partition, keys: KeyTemplate) -> list[Pro
 
         if receipts[archive.key] != planned[archive.key]:
             bad(f"expected {planned[archive.key]} receipt, there are {receipts[archive.key]}")
+        elif archive.key in run.known:
+            continue
         elif (receipt := acknowledged[archive.key]).stored_sha256 != archive.stored_sha256:
             bad(f"expected SHA-256 {archive.stored_sha256}, S3 acknowledged {receipt.stored_sha256}")
         elif receipt.echoed_sha256 not in (None, archive.stored_sha256):
@@ -153,12 +158,11 @@ def check_objects(
 
     :param check_object: for tier `read`
     """
-    known = [archive for archive in run.archives if not archive.staged]
-    if tier == "probe" or known:
+    if tier == "probe" or run.known:
         hook.assume()
         _ = hook.probes_are_safe
     receipts = {receipt.key: receipt for receipt in run.receipts}
-    source_of = _sources(run.files, known)
+    sources = cache(lambda: _sources(run))  # which nobody needs as long as everything is there
     progress = Progress(log, "verified", sum(archive.raw_size for archive in run.archives))
     checked = Checked()
 
@@ -174,33 +178,50 @@ def check_objects(
         # Refused where the archive is there.
         return archive if put_archive(hook, archive, body, content_addressed=True).outcome == "new" else None
 
-    def one(archive: Archive) -> tuple[list[str], Archive | None]:
-        wrong, restored = [], None
-        receipt = receipts.get(archive.key)
+    def staged(archive: Archive) -> tuple[list[str], bytes | IO[bytes]]:
+        """What is wrong with an archive's staged bytes, and the bytes, which the caller closes."""
         try:
-            if not archive.staged:
-                if receipt and receipt.outcome != "known":
-                    wrong.append("it is not staged, though it was put by this run")
-                elif not is_there(archive):
-                    made, body = made_again(archive, *source_of[archive.key])
-                    with body:
-                        restored = put_again(made, body)
-            else:
-                with opened(staged_bytes(archive, SEND_AT_ONCE)) as stream:
-                    wrong = check_staged(archive, stream)
-                    if tier == "probe" and not wrong and receipt and not is_there(archive):
-                        stream.seek(0)
-                        restored = put_again(archive, stream)
-        except (StagingError, SourceError) as error:
-            wrong.append(str(error))
+            body = staged_bytes(archive, SEND_AT_ONCE)
+        except StagingError as error:
+            return [str(error)], b""
+        return check_staged(archive, io.BytesIO(body) if isinstance(body, bytes) else body), body
+
+    def one(job: tuple[Archive, tuple[list[str], bytes | IO[bytes]] | None]) -> tuple[list[str], Archive | None]:
+        archive, done = job
+        receipt = receipts.get(archive.key)
+        restored = None
+        if archive.staged:
+            wrong, body = done or staged(archive)
+            with opened(body) as stream:
+                if tier == "probe" and not wrong and receipt and not is_there(archive):
+                    stream.seek(0)
+                    restored = put_again(archive, stream)
+        else:
+            wrong, restored = ask_for_known(archive)
         if tier == "read" and check_object is not None:
             found = check_object(archive)
             wrong += [found] if found else []
         progress.add(archive.part == 1, archive.raw_size, archive.stored_size)
         return wrong, restored
 
-    workers = cores() if tier == "receipts" and not known else hook.connections
-    for archive, (wrong, again) in concurrently(one, run.archives, workers):
+    def ask_for_known(archive: Archive) -> tuple[list[str], Archive | None]:
+        if is_there(archive):
+            return [], None
+        if archive.key not in sources():
+            return [], None  # it was never collected, which `check_records` says
+        try:
+            made, body = made_again(archive, *sources()[archive.key])
+        except SourceError as error:
+            return [f"it is missing from the archive, and can't be put again: {error}"], None
+        with body:
+            return [], put_again(made, body)
+
+    workers = cores() if tier == "receipts" and not run.known else hook.connections
+    # Small ones are read here, and only asked for in the threads.
+    jobs = (
+        (archive, staged(archive) if archive.staged and archive.raw_size <= SMALL else None) for archive in run.archives
+    )
+    for (archive, _), (wrong, again) in concurrently(one, jobs, workers):
         checked.problems += [Problem(archive.source, archive.path, archive.key, what) for what in wrong]
         if again:
             log.warning("%s was missing from the archive, and has been put again", archive.key)
@@ -211,9 +232,12 @@ def check_objects(
     return checked
 
 
-def _sources(files: Iterable[LogFile], known: Iterable[Archive]) -> dict[str, tuple[LogFile, int]]:
-    """By key, from which file, and from which byte on, an archive can be made again."""
-    by_name = {(file.source, file.name): file for file in files} if known else {}
+def _sources(run: Run) -> dict[str, tuple[LogFile, int]]:
+    """Of each known archive, by key, from which file, and from which byte on, it can be made again."""
+    by_name = {(file.source, file.name): file for file in run.files}
+    known = [
+        archive for archive in run.archives if archive.key in run.known and (archive.source, archive.name) in by_name
+    ]
     sources: dict[str, tuple[LogFile, int]] = {}
     begin: Counter[tuple[str, str]] = Counter()
     for archive in sorted(known, key=lambda archive: archive.part):
@@ -223,22 +247,15 @@ def _sources(files: Iterable[LogFile], known: Iterable[Archive]) -> dict[str, tu
     return sources
 
 
-def outcomes(run: Run, restored: Iterable[Archive]) -> list[Receipt]:
-    """The receipts, with what verification has found out: what it has put again, and that the rest was there."""
-    again = {archive.key for archive in restored}
-    return [
-        replace(receipt, outcome="restored")
-        if receipt.key in again
-        else replace(receipt, outcome="already")
-        if receipt.outcome == "known"
-        else receipt
-        for receipt in run.receipts
-    ]
+def outcomes(run: Run, restored: Iterable[Archive]) -> dict[str, Outcome]:
+    """How each key came to hold its archive, once the run is verified."""
+    found: dict[str, Outcome] = dict.fromkeys(run.known, "already")
+    found |= {receipt.key: receipt.outcome for receipt in run.receipts}
+    return found | dict.fromkeys((archive.key for archive in restored), "restored")
 
 
-def summarize(run: Run, receipts: Sequence[Receipt], tier: str) -> dict[str, Any]:
+def summarize(run: Run, outcome: Mapping[str, Outcome], tier: str) -> dict[str, Any]:
     """The figures of a run, by source and in all: small enough for XCom."""
-    outcome = {receipt.key: receipt.outcome for receipt in receipts}
     by_source: dict[str, Counter[str]] = defaultdict(Counter)
     for file in run.files:
         by_source[file.source]["files"] += 1

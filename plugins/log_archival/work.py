@@ -7,12 +7,17 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from queue import SimpleQueue
-from typing import TypeVar
+from contextlib import suppress
+from queue import Empty, SimpleQueue
+from typing import TypeVar, cast
 
 T = TypeVar("T")
 R = TypeVar("R")
+
+#: Raw bytes of a file that is too small to be worth a thread. Threads pass the interpreter's lock to each other at
+#: every system call: two of them took 0.21 ms for a file of 8 KiB that one compresses in 0.10 ms; from 32 KiB on, two
+#: are faster.
+SMALL = 32 << 10
 
 
 def cores() -> int:
@@ -23,35 +28,49 @@ def cores() -> int:
 def concurrently(job: Callable[[T], R], items: Iterable[T], workers: int) -> Iterator[tuple[T, R]]:
     """Run a job for each item in threads; give the results as they come.
 
-    Items are taken as workers become free, so that a long or lazy iterable is never held in memory. At the first
-    error no more are begun, and it is raised when those under way have ended.
+    Items are taken as workers become free, in the caller's thread, so that a long or lazy iterable is never held in
+    memory. At the first error no more are begun, and it is raised when those under way have ended.
     """
-    # Done futures come by a queue: looking at all that are pending for each would cost more than a small job.
-    done: SimpleQueue[Future[R]] = SimpleQueue()
-    with ThreadPoolExecutor(workers) as pool:
-        pending: dict[Future[R], T] = {}
-        iterator = iter(items)
-        more = True
-        try:
+    # Queues and not futures: a small job may take less time than a future's bookkeeping.
+    todo: SimpleQueue[tuple[T] | None] = SimpleQueue()
+    done: SimpleQueue[tuple[T, R | None, BaseException | None]] = SimpleQueue()
+
+    def work() -> None:
+        while given := todo.get():
+            try:
+                done.put((given[0], job(given[0]), None))
+            except BaseException as error:
+                done.put((given[0], None, error))
+
+    threads = [threading.Thread(target=work) for _ in range(workers)]
+    for thread in threads:
+        thread.start()
+    iterator, under_way, more = iter(items), 0, True
+    try:
+        while True:
+            while more and under_way < 2 * workers:
+                try:
+                    todo.put((next(iterator),))
+                except StopIteration:
+                    more = False
+                else:
+                    under_way += 1
+            if not under_way:
+                return
+            item, result, error = done.get()
+            under_way -= 1
+            if error:
+                raise error
+            yield item, cast("R", result)
+    finally:
+        # A job or the iterable failed, or nobody wants the rest.
+        with suppress(Empty):
             while True:
-                while more and len(pending) < 2 * workers:
-                    try:
-                        item = next(iterator)
-                    except StopIteration:
-                        more = False
-                    else:
-                        future = pool.submit(job, item)
-                        pending[future] = item
-                        future.add_done_callback(done.put)
-                if not pending:
-                    return
-                future = done.get()
-                result = future.result()
-                yield pending.pop(future), result
-        finally:
-            # A job or the iterable failed, or nobody wants the rest.
-            for future in pending:
-                future.cancel()
+                todo.get_nowait()
+        for _ in threads:
+            todo.put(None)
+        for thread in threads:
+            thread.join()
 
 
 class Budget:

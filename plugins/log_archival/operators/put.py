@@ -94,7 +94,7 @@ class CrossAccountPutOperator(ArchiveOperator):
         if problems := verification.check_records(run, partition, self.keys):
             raise SourceError(listed(problems, f"{len(problems)} of {len(files)} files were not archived"))
         put_manifest(hook, self.keys, partition, archives, context)
-        summary = verification.summarize(run, receipts, "receipts")
+        summary = verification.summarize(run, verification.outcomes(run, ()), "receipts")
         log.info("archived %s\n%s", partition.key, verification.table(summary))
         return {"partition": partition.key, **summary}
 

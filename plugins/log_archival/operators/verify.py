@@ -87,7 +87,7 @@ class VerifyArchiveOperator(ArchiveOperator):
                 manifest = put_manifest(hook, self.keys, partition, run.archives, context)
             else:
                 log.info("nothing is new, and only some sources were archived: no manifest of its own")
-            if checked.answered:
+            if checked.answered and (checked.restored or any(archive.staged for archive in run.archives)):
                 # Where probes are never answered, what is known would have to be put in full all the same.
                 ledger.add(partition, run.archives)
             touched = self._clear(run)
@@ -156,4 +156,5 @@ def read_run(folder: StagingPath) -> verification.Run:
         run.archives += read_jsonl(folder / f"plan-{number}.jsonl", Archive, shared=shared)
         run.failures += read_jsonl(folder / f"failed-{number}.jsonl", archiving.Failure, shared=shared)
         run.receipts += read_jsonl(folder / f"receipts-{number}.jsonl", Receipt, shared=shared)
+    run.known = frozenset(archive.key for archive in run.archives if not archive.staged)
     return run
