@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import itertools
+import json
 import os
+import secrets
 import tempfile
 from collections.abc import Callable, Iterator
 from datetime import date, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -75,3 +78,22 @@ def store() -> Iterator[Seaweed]:
 
     with Seaweed.start() as server:
         yield server
+
+
+@pytest.fixture
+def root(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A staging root of each kind."""
+    if request.param == "path":
+        return str(tmp_path)
+    if request.param == "url":
+        return f"file://{tmp_path}/with%20space"
+    store: Seaweed = request.getfixturevalue("store")
+    bucket = store.bucket(f"staging-{secrets.token_hex(4)}")
+    connection = {
+        "conn_type": "aws",
+        "login": store.access_key,
+        "password": store.secret_key,
+        "extra": {"region_name": "eu-central-1", "endpoint_url": store.endpoint_url},
+    }
+    monkeypatch.setenv("AIRFLOW_CONN_STAGING", json.dumps(connection))
+    return f"s3://staging@{bucket}/staging"

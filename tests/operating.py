@@ -20,6 +20,10 @@ from log_archival.sources import FileSource
 from log_archival.staging import StagingPath, run_folder
 
 DAG_ID = "archive_logs"
+#: For tests of the fixture `root`: staging of each kind.
+EVERYWHERE = pytest.mark.parametrize(
+    "root", ["path", "url", pytest.param("s3", marks=pytest.mark.store)], indirect=True
+)
 
 
 def context(day: str, run_id: str = "run-1", **params: Any) -> Any:

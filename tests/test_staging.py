@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import os
-import secrets
 import stat
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from hypothesis import example, given, settings
@@ -18,9 +16,7 @@ from hypothesis import strategies as st
 from log_archival.errors import StagingError
 from log_archival.model import Archive, LogFile, read_jsonl, write_jsonl
 from log_archival.staging import PackWriter, StagingPath, opened, run_folder, staged_bytes
-
-if TYPE_CHECKING:
-    from tests.seaweed import Seaweed
+from tests.operating import EVERYWHERE
 
 # The machine may be busy, and nothing is to be left in the checkout.
 settings.register_profile("log-archival", deadline=None, database=None)
@@ -28,30 +24,6 @@ settings.load_profile("log-archival")
 
 AT_ONCE = 100
 Places = Callable[[], str]
-
-
-@pytest.fixture
-def root(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """A staging root of each kind."""
-    if request.param == "path":
-        return str(tmp_path)
-    if request.param == "url":
-        return f"file://{tmp_path}/with%20space"
-    store: Seaweed = request.getfixturevalue("store")
-    bucket = store.bucket(f"staging-{secrets.token_hex(4)}")
-    connection = {
-        "conn_type": "aws",
-        "login": store.access_key,
-        "password": store.secret_key,
-        "extra": {"region_name": "eu-central-1", "endpoint_url": store.endpoint_url},
-    }
-    monkeypatch.setenv("AIRFLOW_CONN_STAGING", json.dumps(connection))
-    return f"s3://staging@{bucket}/staging"
-
-
-EVERYWHERE = pytest.mark.parametrize(
-    "root", ["path", "url", pytest.param("s3", marks=pytest.mark.store)], indirect=True
-)
 
 
 def archive(staged: str, offset: int, size: int) -> Archive:

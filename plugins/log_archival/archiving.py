@@ -94,6 +94,9 @@ class Recipe:
 
         :raises SourceError: when the file can't be read, or changes while it is read
         """
+        numbers = [(archive.part, archive.parts) for archive in known]
+        if numbers != [(number, len(known)) for number in range(1, len(known) + 1)]:
+            return None
         if sum(archive.raw_size for archive in known) != file.size:
             return None
         with open_log_file(file) as stream:
@@ -108,7 +111,7 @@ class Recipe:
 
 def hash_of(stream: IO[bytes], size: int) -> str:
     """The SHA-256 of a stream's next `size` bytes, in hex."""
-    sha256, buffer = hashlib.sha256(), memoryview(bytearray(min(size, codecs.CHUNK)))
+    sha256, buffer = hashlib.sha256(), memoryview(bytearray(max(0, min(size, codecs.CHUNK))))
     while size > 0 and (count := stream.readinto(buffer[: min(size, len(buffer))])):  # type: ignore[attr-defined]
         sha256.update(buffer[:count])
         size -= count
@@ -181,8 +184,9 @@ def put_staged(hook: CrossAccountS3Hook, archives: list[Archive], *, content_add
     :raises LogArchivalError: at the first put that fails; the others under way are waited for
     """
     archives = [archive for archive in archives if archive.staged]
-    if archives:
-        hook.assume()
+    if not archives:
+        return []
+    hook.assume()
     progress = Progress(log, "put", sum(archive.raw_size for archive in archives))
 
     def one(job: tuple[Archive, bytes | None]) -> Receipt:

@@ -60,13 +60,18 @@ class Ledger:
         added = {(archive.source, archive.name) for archive in archives}
         path = self._path(partition)
         try:
-            kept = [fields for fields in self._read(partition) if (fields["source"], fields["name"]) not in added]
+            kept = [
+                Archive.from_dict(fields)
+                for fields in self._read(partition)
+                if (fields["source"], fields["name"]) not in added
+            ]
         except _DAMAGED:
             kept = []
         try:
             self.folder.make_if_missing()
             with path.open("wb") as stream, zstandard.ZstdCompressor().stream_writer(stream, closefd=False) as writer:
-                for fields in chain(kept, (replace(archive, staged="", offset=0).to_dict() for archive in archives)):
+                for archive in chain(kept, archives):
+                    fields = replace(archive, staged="", offset=0).to_dict()
                     writer.write(json.dumps(fields, separators=(",", ":")).encode() + b"\n")
             for name in self.folder.names("")[:-DAYS]:
                 (self.folder / name).path.unlink()
