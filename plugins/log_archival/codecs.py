@@ -99,14 +99,22 @@ def _frame(codec: Codec, block: Any) -> Any:
     return block
 
 
-def _blocks(source: IO[bytes], size: int) -> Iterator[Any]:
-    """Cut a stream of about `size` bytes into blocks of whole lines; a line longer than a block is cut."""
+def _blocks(source: IO[bytes], size: int, held: int) -> Iterator[Any]:
+    """Cut a stream of about `size` bytes into blocks of whole lines; a line longer than a block is cut.
+
+    :param held: how many blocks are in use at a time: later ones have their memory again
+    """
     rest: Any = b""
+    # Fresh memory costs as much as reading into it: the system clears it first.
+    ring = deque(bytearray() for _ in range(held + 1))
     while True:
         room = min(BLOCK, len(rest) + max(size, 0) + 1) if size >= 0 else BLOCK
-        buffer = bytearray(room)
+        if len(ring[0]) < room:
+            ring[0] = bytearray(room)
+        buffer = ring[0]
+        ring.rotate(-1)
         buffer[: len(rest)] = rest
-        view = memoryview(buffer)
+        view = memoryview(buffer)[:room]
         count = source.readinto(view[len(rest) :])  # type: ignore[attr-defined]
         size -= count
         end = len(rest) + count
@@ -114,15 +122,16 @@ def _blocks(source: IO[bytes], size: int) -> Iterator[Any]:
             if rest:
                 yield view[:end]
             return
-        cut = end if end < room else buffer.rfind(b"\n") + 1 or end
+        cut = end if end < room else buffer.rfind(b"\n", 0, end) + 1 or end
         yield view[:cut]
         rest = view[cut:end]
 
 
 def _stored(source: IO[bytes], codec: Codec, size: int, threads: int) -> Iterator[tuple[Any, Any]]:
     """Each block with its frame, in order."""
-    blocks = _blocks(source, size)
-    if threads < 2 or size < PARALLEL_FROM or codec is NONE:
+    parallel = threads > 1 and size >= PARALLEL_FROM and codec is not NONE
+    blocks = _blocks(source, size, threads + 2 if parallel else 1)
+    if not parallel:
         for block in blocks:
             yield block, _frame(codec, block)
         return
