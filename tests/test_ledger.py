@@ -30,12 +30,13 @@ if TYPE_CHECKING:
     from tests.seaweed import Seaweed
 
 DAY = "2026-11-22"
-PART = codecs.MIN_PART_SIZE
+PART = 128 << 10
 
 
 @pytest.fixture
-def source(tmp_path: Path) -> FileSource:
+def source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FileSource:
     """A small file, one that the caller's thread leaves to others, an empty one, and one of several parts."""
+    monkeypatch.setattr(codecs, "BLOCK", PART // 2)  # a part ends with a block
     noise = random.Random(1).randbytes(2 * PART + 1000)
     contents = {
         "small": b"one line\n",
