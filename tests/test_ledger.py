@@ -19,7 +19,7 @@ from airflow.sdk.exceptions import AirflowFailException
 
 from log_archival import codecs, ledger
 from log_archival.hook import CrossAccountS3Hook
-from log_archival.ledger import Ledger
+from log_archival.ledger import Known, Ledger
 from log_archival.model import Archive, LogFile, write_jsonl
 from log_archival.partition import Partition
 from log_archival.sources import FileSource
@@ -29,12 +29,11 @@ if TYPE_CHECKING:
     from local_aws import LocalAws
     from tests.seaweed import Seaweed
 
-DAY = "2026-11-22"
 PART = 128 << 10
 
 
 @pytest.fixture
-def source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FileSource:
+def source(tmp_path: Path, day: str, monkeypatch: pytest.MonkeyPatch) -> FileSource:
     """A small file, one that the caller's thread leaves to others, an empty one, and one of several parts."""
     monkeypatch.setattr(codecs, "BLOCK", PART // 2)  # a part ends with a block
     noise = random.Random(1).randbytes(2 * PART + 1000)
@@ -44,27 +43,28 @@ def source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FileSource:
         "empty": b"",
         "parts": noise.replace(b"\r", b"\n"),
     }
-    (tmp_path / "logs").mkdir()
+    folder = tmp_path / "logs" / day
+    folder.mkdir(parents=True)
     for name, content in contents.items():
-        (tmp_path / "logs" / f"{name}-{DAY}.log").write_bytes(content)
-    return FileSource("app", str(tmp_path / "logs"), "*-%Y-%m-%d.log")
+        (folder / f"{name}.log").write_bytes(content)
+    return FileSource("app", str(tmp_path / "logs"), "%Y-%m-%d/*.log")
 
 
 class Archiver:
     """Archives the same source again and again into one bucket of a real store."""
 
-    def __init__(self, store: Seaweed, source: FileSource, staging: Path) -> None:
-        self.client, self.source, self.staging = store.client(), source, staging
-        self.bucket = store.bucket(f"archive-{secrets.token_hex(4)}")
+    def __init__(self, store: Seaweed, bucket: str, source: FileSource, staging: Path, day: str) -> None:
+        self.client, self.bucket, self.source, self.staging, self.day = store.client(), bucket, source, staging, day
+        self.folder = Path(source.root) / day
         self.runs = 0
 
-    @property
-    def ledger(self) -> Ledger:
-        return Ledger(str(self.staging), self.bucket)
+    def known(self) -> Known:
+        partition = Partition.parse(self.day)
+        return Ledger(str(self.staging), self.bucket).archives_of(partition, self.source.find(partition))
 
     def begin(self, **arguments: Any) -> Run:
         self.runs += 1
-        run = Run(self.bucket, self.staging, DAY, run_id=f"run-{self.runs}", part_size=PART, **arguments)
+        run = Run(self.bucket, self.staging, self.day, run_id=f"run-{self.runs}", part_size=PART, **arguments)
         run.collect(self.source)
         return run
 
@@ -75,7 +75,9 @@ class Archiver:
         return run.verify(**arguments)
 
     def objects(self) -> dict[str, str]:
-        listed = self.client.list_objects_v2(Bucket=self.bucket, Prefix="logs/").get("Contents", [])
+        listed = self.client.list_objects_v2(Bucket=self.bucket, Prefix=f"logs/{self.day.replace('-', '/')}/").get(
+            "Contents", []
+        )
         return {item["Key"]: item["LastModified"] for item in listed}
 
     def content(self, key: str) -> bytes:
@@ -83,14 +85,21 @@ class Archiver:
         return body
 
 
+@pytest.fixture(scope="module")
+def bucket(store: Seaweed) -> str:
+    return store.bucket(f"archive-{secrets.token_hex(4)}")
+
+
 @pytest.fixture
-def archiver(store: Seaweed, source: FileSource, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Archiver:
+def archiver(
+    store: Seaweed, bucket: str, source: FileSource, tmp_path: Path, day: str, monkeypatch: pytest.MonkeyPatch
+) -> Archiver:
     connect(monkeypatch, store.connection())
-    return Archiver(store, source, tmp_path / "staging")
+    return Archiver(store, bucket, source, tmp_path / "staging", day)
 
 
 def staged(run: Run) -> set[str]:
-    return {archive.name for archive in run.plan() if archive.staged}
+    return {Path(archive.name).name for archive in run.plan() if archive.staged}
 
 
 @pytest.mark.store
@@ -127,11 +136,11 @@ def test_a_second_run_stages_and_puts_nothing_and_asks_for_everything(
 @pytest.mark.store
 def test_a_file_that_changed_is_compressed_and_known_from_then_on(archiver: Archiver) -> None:
     archiver.run()
-    path = Path(archiver.source.root) / f"small-{DAY}.log"
+    path = archiver.folder / "small.log"
     path.write_bytes(b"two lines"[:8] + b"\n")  # as long as before
     run = archiver.begin()
     run.compress()
-    assert staged(run) == {f"small-{DAY}.log"}
+    assert staged(run) == {"small.log"}
     run.upload()
     summary = run.verify()
     assert (summary["new"], summary["already"], summary["manifest_outcome"]) == (1, 5, "new")
@@ -165,8 +174,8 @@ def test_what_is_put_again_by_another_version_of_the_codec_is_listed_as_it_is_no
     listed = json.loads(archiver.content(summary["manifest"]))["archives"]
     [size] = [entry["stored_size"] for entry in listed if entry["key"] == key]
     assert size == len(archiver.content(key))
-    known = archiver.ledger.archives_of(Partition.parse(DAY), archiver.source.find(Partition.parse(DAY)))
-    assert known["app", f"large-{DAY}.log"][0].stored_size == size
+    known = archiver.known()
+    assert known["app", f"{archiver.day}/large.log"][0].stored_size == size
 
 
 @pytest.mark.store
@@ -177,10 +186,10 @@ def test_what_is_missing_and_has_changed_since_is_named_and_the_day_forgotten(ar
     run.upload()
     key = next(key for key in archiver.objects() if "small" in key)
     archiver.client.delete_object(Bucket=archiver.bucket, Key=key)
-    (Path(archiver.source.root) / f"small-{DAY}.log").write_bytes(b"another\n")
-    with pytest.raises(AirflowFailException, match=r"small-.* missing from the archive, and can't be put again: "):
+    (archiver.folder / "small.log").write_bytes(b"another\n")
+    with pytest.raises(AirflowFailException, match=r"small.log .* missing from the archive, and can't be put again: "):
         run.verify()
-    assert archiver.ledger.archives_of(run.partition, archiver.source.find(run.partition)) == {}
+    assert archiver.known() == {}
 
 
 @pytest.mark.store
@@ -201,7 +210,7 @@ def test_another_codec_compresses_again(archiver: Archiver) -> None:
     run = archiver.begin()
     run.recipe = replace(run.recipe, codec=codecs.GZIP)
     run.compress()
-    assert staged(run) == {f"small-{DAY}.log", f"large-{DAY}.log", f"empty-{DAY}.log", f"parts-{DAY}.log"}
+    assert staged(run) == {"small.log", "large.log", "empty.log", "parts.log"}
 
 
 @pytest.mark.store
@@ -232,14 +241,14 @@ def test_sources_are_cleared_after_a_second_run_too(archiver: Archiver, after: s
     archiver.run()
     summary = archiver.run(after={"app": after})
     assert summary["deleted"] == (4 if after == "delete" else 0)
-    assert len(list(Path(archiver.source.root).iterdir())) == (0 if after == "delete" else 4)
+    assert len(list(archiver.folder.iterdir())) == (0 if after == "delete" else 4)
 
 
 def test_where_probes_are_not_answered_nothing_is_noted(
-    aws: LocalAws, source: FileSource, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    aws: LocalAws, source: FileSource, tmp_path: Path, day: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     connect(monkeypatch, aws.connection())
-    run = Run(aws.bucket, tmp_path / "staging", DAY)
+    run = Run(aws.bucket, tmp_path / "staging", day)
     run.collect(source)
     run.compress()
     run.upload()
@@ -341,13 +350,13 @@ def test_a_ledger_that_cannot_be_written_is_only_said(tmp_path: Path, caplog: py
     ],
     ids=["sum", "key", "size", "part", "codec", "negative"],
 )  # fmt: skip
-def test_a_ledger_that_lies_is_not_believed(source: FileSource, tmp_path: Path, lie: dict[str, Any]) -> None:
-    run = Run("bucket", tmp_path / "staging", DAY)
+def test_a_ledger_that_lies_is_not_believed(source: FileSource, tmp_path: Path, day: str, lie: dict[str, Any]) -> None:
+    run = Run("bucket", tmp_path / "staging", day)
     run.collect(source)
     run.compress()
-    true = {(one.source, one.name): [one] for one in run.plan() if one.name == f"small-{DAY}.log"}
-    [small] = [found for found in source.find(run.partition) if found.name == f"small-{DAY}.log"]
-    [honest] = true["app", f"small-{DAY}.log"]
+    true = {(one.source, one.name): [one] for one in run.plan() if one.name.endswith("small.log")}
+    [small] = [found for found in source.find(run.partition) if found.name.endswith("small.log")]
+    [honest] = true["app", f"{day}/small.log"]
     assert run.recipe.still(small, [honest]) == [replace(honest, staged="", offset=0)]
     assert run.recipe.still(small, [replace(honest, **lie)]) is None
     assert run.recipe.still(small, [honest, honest]) is None
