@@ -36,6 +36,7 @@ from log_archival.operators import (
     run_partition,
 )
 from log_archival.partition import require_over
+from log_archival.recipe import Recipe
 from log_archival.settings import load_settings, settings_file
 from log_archival.staging import StagingPath, run_folder
 
@@ -58,9 +59,9 @@ def _folder(context: Any) -> StagingPath:
     return run_folder(SETTINGS.staging_root, ti.dag_id, ti.run_id)
 
 
-def _recipe(context: Any) -> archiving.Recipe:
+def _recipe(context: Any) -> Recipe:
     partition = run_partition(context, SETTINGS.schedule.timezone)
-    return archiving.Recipe(partition, SETTINGS.keys, codec_named(context["params"]["codec"]), SETTINGS.part_size)
+    return Recipe(partition, SETTINGS.keys, codec_named(context["params"]["codec"]), SETTINGS.part_size)
 
 
 @task

@@ -94,10 +94,11 @@ def main(work: str, file: str, staging: str, bucket: str, part_size: str) -> Non
     from log_archival.keys import KeyTemplate
     from log_archival.model import Archive, LogFile, read_jsonl, write_jsonl
     from log_archival.partition import Partition
+    from log_archival.recipe import Recipe
     from log_archival.staging import StagingPath
 
     path, folder = Path(file), StagingPath(staging)
-    recipe = archiving.Recipe(Partition.parse(DAY), KeyTemplate(), part_size=int(part_size))
+    recipe = Recipe(Partition.parse(DAY), KeyTemplate(), part_size=int(part_size))
     hook = CrossAccountS3Hook(bucket=bucket, prefix=recipe.keys.day_prefix(recipe.partition))
     # What an idle task has in memory already: the libraries, and a client.
     hook.assume()

@@ -16,6 +16,7 @@ from log_archival.ledger import Ledger
 from log_archival.model import Archive, LogFile, read_jsonl, write_jsonl
 from log_archival.operators import CrossAccountPutOperator, VerifyArchiveOperator
 from log_archival.partition import Partition
+from log_archival.recipe import Recipe
 from log_archival.sources import FileSource
 from log_archival.staging import StagingPath, run_folder
 
@@ -50,7 +51,7 @@ class Run:
     ) -> None:
         self.bucket, self.staging, self.context = bucket, str(staging), context(day, run_id)
         self.partition = Partition.parse(day)
-        self.recipe = archiving.Recipe(self.partition, KeyTemplate(), part_size=part_size)
+        self.recipe = Recipe(self.partition, KeyTemplate(), part_size=part_size)
         self.folder = run_folder(self.staging, DAG_ID, run_id)
         self.batches: list[dict[str, Any]] = []
 

@@ -16,6 +16,7 @@ from log_archival.keys import KeyTemplate
 from log_archival.model import Archive, Receipt
 from log_archival.operators.put import find_files
 from log_archival.partition import Partition
+from log_archival.recipe import Recipe
 
 MIB = 1 << 20
 #: Seconds within which work of a second ends, on a busy machine too.
@@ -28,7 +29,7 @@ def archived(tmp_path: Path, sizes: list[int], **recipe: Any) -> Any:
         (tmp_path / f"{number}.log").write_bytes(random.Random(number).randbytes(size))
     files = find_files(f"{tmp_path}/*.log", source="app")
     hook: Any = SimpleNamespace(assume=lambda: None, connections=2)
-    how = archiving.Recipe(Partition.parse("2026-11-22"), KeyTemplate(), **recipe)
+    how = Recipe(Partition.parse("2026-11-22"), KeyTemplate(), **recipe)
     outcome: list[Any] = []
 
     def run() -> None:

@@ -23,6 +23,7 @@ from log_archival.hook import CrossAccountS3Hook
 from log_archival.keys import KeyTemplate
 from log_archival.model import Archive, LogFile, Receipt
 from log_archival.partition import Partition
+from log_archival.recipe import Recipe
 from log_archival.sources import FileSource
 from log_archival.staging import run_folder
 from sample_logs import write_log
@@ -157,7 +158,7 @@ def check_receipts(archives: list[Archive], receipts: list[Receipt], outcome: st
 def test_one_gib_in_one_task(
     hook: CrossAccountS3Hook, store: Seaweed, bucket: str, one_gib: LogFile, tmp_path: Path
 ) -> None:
-    recipe = archiving.Recipe(DAY, KeyTemplate())
+    recipe = Recipe(DAY, KeyTemplate())
     archives, receipts, failures = archiving.archive_files(hook, recipe, [one_gib], temporary=str(tmp_path))
     assert failures == []
     assert [archive.raw_size for archive in archives] == [one_gib.size]
@@ -171,7 +172,7 @@ def test_one_gib_through_staging_in_parts(
 ) -> None:
     folder = run_folder(str(tmp_path), "archive_logs", "run")
     folder.make()
-    recipe = archiving.Recipe(DAY, KeyTemplate(), part_size=64 << 20)
+    recipe = Recipe(DAY, KeyTemplate(), part_size=64 << 20)
     archives, failures = archiving.compress_batch(recipe, [one_gib], folder, 1)
     assert failures == []
     assert len(archives) > 2
@@ -193,7 +194,7 @@ def test_bytes_that_grow_when_compressed_go_through_staging(
     files = FileSource("app", str(root), "*-%Y-%m-%d.log").find(DAY)
     folder = run_folder(str(tmp_path / "staging"), "archive_logs", "run")
     folder.make()
-    archives, failures = archiving.compress_batch(archiving.Recipe(DAY, KeyTemplate()), files, folder, 1)
+    archives, failures = archiving.compress_batch(Recipe(DAY, KeyTemplate()), files, folder, 1)
     assert failures == []
     assert max(archive.stored_size for archive in archives if archive.name != "d-2026-11-22.log") > SEND_AT_ONCE
     check_receipts(archives, archiving.put_staged(hook, archives, content_addressed=True), "new")
@@ -208,7 +209,7 @@ def test_a_file_that_fails_does_not_stop_the_others(
         (tmp_path / f"{name}-2026-11-22.log").write_text(f"{name}\n")
     files = FileSource("app", str(tmp_path), "*-%Y-%m-%d.log").find(DAY)
     (tmp_path / "b-2026-11-22.log").unlink()
-    archives, receipts, failures = archiving.archive_files(hook, archiving.Recipe(DAY, KeyTemplate()), files)
+    archives, receipts, failures = archiving.archive_files(hook, Recipe(DAY, KeyTemplate()), files)
     assert sorted(archive.name[0] for archive in archives) == ["a", "c"]
     check_receipts(archives, receipts, "new")
     [failure] = failures

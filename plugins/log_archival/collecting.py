@@ -7,10 +7,10 @@ import logging
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from log_archival.archiving import Recipe, hash_of
 from log_archival.errors import SettingsError, SourceError
 from log_archival.model import LogFile, write_jsonl
 from log_archival.partition import Partition
+from log_archival.recipe import Recipe, hash_of
 from log_archival.settings import Settings, Source
 from log_archival.sources import cut_batches, open_log_file
 from log_archival.staging import StagingPath

@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 import io
-import json
 import logging
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
-from typing import IO, Any, Protocol
+from typing import IO, Protocol
 
 from log_archival import codecs
-from log_archival.archiving import Failure, made_again, put_archive
+from log_archival.archiving import Failure, put_archive
 from log_archival.direct import SEND_AT_ONCE
 from log_archival.errors import SourceError, StagingError
 from log_archival.hook import CrossAccountS3Hook
 from log_archival.keys import KeyTemplate
-from log_archival.model import Archive, LogFile, Outcome, Receipt
+from log_archival.model import Archive, LogFile, Receipt
 from log_archival.partition import Partition
+from log_archival.recipe import made_again
 from log_archival.staging import opened, staged_bytes
-from log_archival.work import SMALL, Progress, concurrently, cores, human
+from log_archival.work import SMALL, Progress, concurrently, cores
 
 log = logging.getLogger(__name__)
 
@@ -245,75 +244,3 @@ def _sources(run: Run) -> dict[str, tuple[LogFile, int]]:
         sources[archive.key] = by_name[file], begin[file]
         begin[file] += archive.raw_size
     return sources
-
-
-def outcomes(run: Run, restored: Iterable[Archive]) -> dict[str, Outcome]:
-    """How each key came to hold its archive, once the run is verified."""
-    found: dict[str, Outcome] = dict.fromkeys(run.known, "already")
-    found |= {receipt.key: receipt.outcome for receipt in run.receipts}
-    return found | dict.fromkeys((archive.key for archive in restored), "restored")
-
-
-def summarize(run: Run, outcome: Mapping[str, Outcome], tier: str) -> dict[str, Any]:
-    """The figures of a run, by source and in all: small enough for XCom."""
-    by_source: dict[str, Counter[str]] = defaultdict(Counter)
-    for file in run.files:
-        by_source[file.source]["files"] += 1
-    for archive in run.archives:
-        counts = by_source[archive.source]
-        counts["objects"] += 1
-        counts["raw_bytes"] += archive.raw_size
-        counts["stored_bytes"] += archive.stored_size
-        counts[outcome.get(archive.key, "missing")] += 1
-    sources = {
-        source: {
-            **{
-                name: counts[name]
-                for name in ("files", "objects", "raw_bytes", "stored_bytes", "new", "already", "restored")
-            },
-            "ratio": round(counts["raw_bytes"] / counts["stored_bytes"], 2) if counts["stored_bytes"] else None,
-        }
-        for source, counts in sorted(by_source.items())
-    }
-    total: Counter[str] = Counter()
-    for counts in by_source.values():
-        total.update(counts)
-    return {
-        "tier": tier,
-        **{
-            name: total[name]
-            for name in ("files", "objects", "raw_bytes", "stored_bytes", "new", "already", "restored")
-        },
-        "sources": sources,
-    }
-
-
-def table(summary: dict[str, Any]) -> str:
-    """The summary for people."""
-    head = (
-        f"{'source':<20} {'files':>8} {'raw':>10} {'stored':>10} {'ratio':>6} {'new':>8} {'already':>8} {'restored':>8}"
-    )
-    rows = [
-        f"{name:<20} {c['files']:>8,} {human(c['raw_bytes']):>10} {human(c['stored_bytes']):>10} "
-        f"{c['ratio'] or '-':>6} {c['new']:>8,} {c['already']:>8,} {c['restored']:>8,}"
-        for name, c in summary["sources"].items()
-    ]
-    return "\n".join([head, *rows])
-
-
-#: What each tier knows, in words that promise no more.
-KNOWN = {
-    "receipts": "S3 acknowledged every archive under its checksum; nobody looked whether it is still there",
-    "probe": "every key is taken, as only its own archive could have taken it; nobody has read the objects",
-    "read checksums": "every object is there with the size and the SHA-256 that it was sent with",
-    "read bytes": "every object was downloaded, decompressed and hashed",
-}
-
-
-def manifest_metadata(dag_id: str, run_id: str, created_at: str) -> dict[str, str]:
-    """When, and by which DAG and run: metadata of the manifest, so that the same content keeps the same key."""
-    # User metadata travels as HTTP headers: ASCII, without line ends.
-    return {
-        name: json.dumps(value)[1:-1][:512]
-        for name, value in (("dag-id", dag_id), ("run-id", run_id), ("created-at", created_at))
-    }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -13,7 +14,7 @@ from typing import Any
 from airflow.sdk import BaseOperator, Context
 from airflow.sdk.exceptions import AirflowFailException
 
-from log_archival import connection, verification
+from log_archival import connection
 from log_archival.assuming import DEFAULT_CONN_ID
 from log_archival.errors import LogArchivalError
 from log_archival.hook import DEFAULT_ACL, CrossAccountS3Hook
@@ -139,8 +140,17 @@ def put_manifest(
         content_type="application/json",
         sha256=digest,
         size=len(body),
-        metadata=verification.manifest_metadata(ti.dag_id, ti.run_id, datetime.now(UTC).isoformat(timespec="seconds")),
+        metadata=_metadata(ti.dag_id, ti.run_id, datetime.now(UTC).isoformat(timespec="seconds")),
     )
+
+
+def _metadata(dag_id: str, run_id: str, created_at: str) -> dict[str, str]:
+    """When, and by which DAG and run: metadata of the manifest, so that the same content keeps the same key."""
+    # User metadata travels as HTTP headers: ASCII, without line ends.
+    return {
+        name: json.dumps(value)[1:-1][:512]
+        for name, value in (("dag-id", dag_id), ("run-id", run_id), ("created-at", created_at))
+    }
 
 
 def listed(problems: Sequence[object], headline: str, most: int = 50) -> str:

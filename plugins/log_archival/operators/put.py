@@ -17,8 +17,10 @@ from log_archival.hook import CrossAccountS3Hook
 from log_archival.model import Archive, LogFile, read_jsonl, write_jsonl
 from log_archival.operators.base import ArchiveOperator, failing_at_once, listed, put_manifest
 from log_archival.partition import Partition
+from log_archival.recipe import Recipe
 from log_archival.sources import FileSource
 from log_archival.staging import StagingPath
+from log_archival.summary import outcomes, summarize, table
 
 log = logging.getLogger(__name__)
 
@@ -88,14 +90,14 @@ class CrossAccountPutOperator(ArchiveOperator):
 
     def _put_files(self, hook: CrossAccountS3Hook, partition: Partition, context: Context) -> dict[str, Any]:
         files = find_files(self.paths or (), source=self.source, root=self.root, min_files=self.min_files)
-        recipe = archiving.Recipe(partition, self.keys, codecs.codec_named(self.codec), self.part_size)
+        recipe = Recipe(partition, self.keys, codecs.codec_named(self.codec), self.part_size)
         archives, receipts, failures = archiving.archive_files(hook, recipe, files, temporary=self.temporary)
         run = verification.Run(files, archives, receipts, failures)
         if problems := verification.check_records(run, partition, self.keys):
             raise SourceError(listed(problems, f"{len(problems)} of {len(files)} files were not archived"))
         put_manifest(hook, self.keys, partition, archives, context)
-        summary = verification.summarize(run, verification.outcomes(run, ()), "receipts")
-        log.info("archived %s\n%s", partition.key, verification.table(summary))
+        summary = summarize(run, outcomes(run, ()), "receipts")
+        log.info("archived %s\n%s", partition.key, table(summary))
         return {"partition": partition.key, **summary}
 
 

@@ -20,6 +20,7 @@ from log_archival.operators.base import ArchiveOperator, failing_at_once, listed
 from log_archival.reader import ArchiveReader, Depth
 from log_archival.reader_hook import ArchiveReaderHook
 from log_archival.staging import StagingPath
+from log_archival.summary import KNOWN, outcomes, summarize, table
 
 log = logging.getLogger(__name__)
 
@@ -81,7 +82,7 @@ class VerifyArchiveOperator(ArchiveOperator):
                     listed(problems, f"{partition.key}: {len(problems)} problems with {len(run.archives)} archives"),
                     hint=f"The staged data are kept in {folder}; no manifest was put.",
                 )
-            summary = verification.summarize(run, verification.outcomes(run, checked.restored), self.tier)
+            summary = summarize(run, outcomes(run, checked.restored), self.tier)
             manifest = None
             if run.all_sources or summary["new"] or summary["restored"]:
                 manifest = put_manifest(hook, self.keys, partition, run.archives, context)
@@ -91,8 +92,8 @@ class VerifyArchiveOperator(ArchiveOperator):
                 # Where probes are never answered, what is known would have to be put in full all the same.
                 ledger.add(partition, run.archives)
             touched = self._clear(run)
-            known = verification.KNOWN[f"read {self.depth}" if self.tier == "read" else self.tier]
-            log.info("verified %s at tier %s: %s\n%s", partition.key, self.tier, known, verification.table(summary))
+            known = KNOWN[f"read {self.depth}" if self.tier == "read" else self.tier]
+            log.info("verified %s at tier %s: %s\n%s", partition.key, self.tier, known, table(summary))
             if not self.keep_staging:
                 folder.remove()
             return {
