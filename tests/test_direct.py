@@ -224,6 +224,14 @@ def test_a_key_is_no_path(server: Server) -> None:
     assert server.asked[0][0] == f"/{BUCKET}/logs/..a/b.../%252e%252e/c.log"
 
 
+@pytest.mark.parametrize("value", ["a\r\nx-amz-acl: public-read", "a\nb", "a\0b", "é", ""], ids=ascii)
+def test_a_value_is_no_header(server: Server, value: str) -> None:
+    put = DirectPut(client(server.url), BUCKET)
+    assert put(KEY, BODY, {"Metadata": {"note": value}}) is UNDECIDED
+    assert put(KEY, BODY, {"ContentType": value}) is UNDECIDED
+    assert not server.asked
+
+
 @pytest.fixture
 def authority(server: Server, tmp_path: Path) -> Path:
     """The certificate of a server that speaks TLS from now on."""

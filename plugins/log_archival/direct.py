@@ -90,30 +90,33 @@ class DirectPut:
         if {".", ".."} & set(key.split("/")):
             # To libcurl a key is a path, in which dots lead elsewhere.
             return UNDECIDED
-        headers = {header: arguments[name] for name, header in _HEADERS.items() if name in arguments}
-        headers |= {f"x-amz-meta-{name}": value for name, value in arguments.get("Metadata", {}).items()}
-        # The signature holds the body's SHA-256, which was taken already.
-        checksum = headers.get("x-amz-checksum-sha256", "")
-        headers["x-amz-content-sha256"] = base64.b64decode(checksum).hex() if body and checksum else _EMPTY_SHA256
         credentials = self._current_credentials()
-        if credentials.token:
-            headers["x-amz-security-token"] = credentials.token
-        lines = [f"{name}: {value}" for name, value in headers.items()]
-        # Left out, libcurl would add headers of its own.
-        lines += ["Accept:"] if "Content-Type" in headers else ["Accept:", "Content-Type:"]
-        lines.append("Expect: 100-continue" if len(body) > SEND_AT_ONCE else "Expect:")
+        checksum = arguments.get("ChecksumSHA256")
+        headers = [
+            *(f"{header}: {arguments[name]}" for name, header in _HEADERS.items() if name in arguments),
+            *(f"x-amz-meta-{name}: {value}" for name, value in arguments.get("Metadata", {}).items()),
+            # The signature holds the body's SHA-256, which was taken already.
+            f"x-amz-content-sha256: {base64.b64decode(checksum).hex() if body and checksum else _EMPTY_SHA256}",
+            *([f"x-amz-security-token: {credentials.token}"] if credentials.token else []),
+            # Left out, libcurl would add headers of its own.
+            *(["Accept:"] if "ContentType" in arguments else ["Accept:", "Content-Type:"]),
+            "Expect: 100-continue" if len(body) > SEND_AT_ONCE else "Expect:",
+        ]
+        if not all(line.isascii() and line.isprintable() and not line.endswith(": ") for line in headers):
+            # libcurl would take a line's end in a value for another header, and leave an empty one out.
+            return UNDECIDED
 
         curl = self._curl()
-        headers_said: list[bytes] = []
+        answered: list[bytes] = []
         said: list[bytes] = []
         curl.setopt(pycurl.URL, self._base + quote(key, safe="/~"))
         if self._per_thread.credentials is not credentials:
             curl.setopt(pycurl.USERNAME, credentials.access_key)
             curl.setopt(pycurl.PASSWORD, credentials.secret_key)
             self._per_thread.credentials = credentials
-        curl.setopt(pycurl.HTTPHEADER, lines)
+        curl.setopt(pycurl.HTTPHEADER, headers)
         curl.setopt(pycurl.POSTFIELDS, body)
-        curl.setopt(pycurl.HEADERFUNCTION, headers_said.append)
+        curl.setopt(pycurl.HEADERFUNCTION, answered.append)
         curl.setopt(pycurl.WRITEFUNCTION, said.append)
         try:
             curl.perform()
@@ -121,7 +124,7 @@ class DirectPut:
             return UNDECIDED
         status = curl.getinfo(pycurl.RESPONSE_CODE)
         if status == 200:
-            pairs = (line.decode("latin-1").partition(":") for line in headers_said)
+            pairs = (line.decode("latin-1").partition(":") for line in answered)
             return {_ANSWERED[name.lower()]: value.strip() for name, _, value in pairs if name.lower() in _ANSWERED}
         if status == 412:
             return None
