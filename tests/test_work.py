@@ -113,6 +113,29 @@ def test_an_error_of_the_iterable_is_raised_and_no_more_is_begun(monkeypatch: py
     assert sorted(begun) == [0, 1, 2]
 
 
+@pytest.mark.parametrize("at_a_time", [1, 3, 1000])
+def test_groups_are_only_a_way_to_hand_over(at_a_time: int) -> None:
+    results = list(concurrently(lambda item: item * item, range(500), 3, at_a_time=at_a_time))
+    assert sorted(results) == [(item, item * item) for item in range(500)]
+
+
+def test_what_a_group_did_before_an_error_counts_and_the_rest_is_not_begun() -> None:
+    begun: list[int] = []
+
+    def job(item: int) -> int:
+        begun.append(item)
+        if item == 2:
+            raise ValueError("item 2")
+        return item
+
+    results, given = concurrently(job, range(100), 1, at_a_time=5), []
+    with pytest.raises(ValueError, match="item 2"):
+        given.extend(iter(results))
+    assert begun[:3] == [0, 1, 2]
+    assert not {3, 4} & set(begun)
+    assert [item for item, _ in given] == [0, 1]
+
+
 def test_whoever_wants_no_more_ends_it() -> None:
     begun: list[int] = []
     results = concurrently(lambda item: begun.append(item), range(1000), 2)

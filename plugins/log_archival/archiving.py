@@ -19,7 +19,7 @@ from log_archival.ledger import Known
 from log_archival.model import Archive, LogFile, Receipt, Record
 from log_archival.recipe import Place, Recipe
 from log_archival.staging import PackWriter, StagingPath, staged_bytes
-from log_archival.work import SMALL, Budget, Progress, concurrently, cores
+from log_archival.work import GROUP, SMALL, Budget, Progress, concurrently, cores
 
 log = logging.getLogger(__name__)
 
@@ -98,24 +98,21 @@ def put_staged(hook: CrossAccountS3Hook, archives: list[Archive], *, content_add
     hook.assume()
     progress = Progress(log, "put", sum(archive.raw_size for archive in archives))
 
-    def one(job: tuple[Archive, bytes | None]) -> Receipt:
-        archive, read = job
-        body = staged_bytes(archive, SEND_AT_ONCE) if read is None else read
+    def one(job: tuple[Archive, bytes | IO[bytes] | None]) -> Receipt:
+        archive, body = job
+        body = staged_bytes(archive, SEND_AT_ONCE) if body is None else body
         with nullcontext() if isinstance(body, bytes) else body:
             receipt = put_archive(hook, archive, body, content_addressed=content_addressed)
         progress.add(archive.part == 1, archive.raw_size, archive.stored_size)
         return receipt
 
-    jobs = ((archive, read_if_small(archive)) for archive in archives)
-    receipts = [receipt for _, receipt in concurrently(one, jobs, hook.connections)]
+    # Small ones are read here, and only put in the threads.
+    large = ((archive, None) for archive in archives if archive.stored_size > SMALL)
+    small = ((archive, staged_bytes(archive, SEND_AT_ONCE)) for archive in archives if archive.stored_size <= SMALL)
+    receipts = [receipt for _, receipt in concurrently(one, large, hook.connections)]
+    receipts += [receipt for _, receipt in concurrently(one, small, hook.connections, at_a_time=GROUP)]
     progress.done()
     return receipts
-
-
-def read_if_small(archive: Archive) -> bytes | None:
-    """A small archive's staged bytes; None for one that its thread had better read."""
-    read = staged_bytes(archive, SEND_AT_ONCE) if archive.stored_size <= SMALL else None
-    return read if isinstance(read, bytes) else None
 
 
 def put_archive(
@@ -184,8 +181,8 @@ def archive_files(
     small, large = by_size(files)
     workers = min(cores(), max(1, len(large)))
 
-    def compressed_within_budget(file: LogFile, threads: int) -> list[tuple[Archive, IO[bytes]]]:
-        jobs = compressed(file, threads)
+    def compressed_within_budget(file: LogFile) -> list[tuple[Archive, IO[bytes]]]:
+        jobs = compressed(file, cores() // workers)
         # At once for all parts: files that hold some and wait for more would wait for each other.
         held.take(sum(archive.stored_size for archive, body in jobs if isinstance(body, io.BytesIO)))
         return jobs
@@ -198,15 +195,16 @@ def archive_files(
                 held.give_back(job[0].stored_size)
 
     def jobs() -> Iterator[tuple[Archive, IO[bytes]]]:
-        for _, made in concurrently(lambda file: compressed_within_budget(file, cores() // workers), large, workers):
+        for _, made in concurrently(compressed_within_budget, large, workers):
             yield from made
-        for file in small:
-            yield from compressed_within_budget(file, 1)
 
     try:
         done = [result for _, result in concurrently(put_and_give_back, jobs(), hook.connections)]
     finally:
         held.lift()
+    # Small ones are compressed here, and only put in the threads.
+    made = (job for file in small for job in compressed(file, 1))
+    done += [result for _, result in concurrently(lambda job: put(*job), made, hook.connections, at_a_time=GROUP)]
     ready.result()  # without files, too: a role that can't be assumed is an error on any day
     progress.done()
     return [archive for archive, _ in done], [receipt for _, receipt in done], failures

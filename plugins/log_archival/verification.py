@@ -7,6 +7,7 @@ import logging
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from functools import cache
+from itertools import chain
 from typing import IO, Protocol
 
 from log_archival import codecs
@@ -19,7 +20,7 @@ from log_archival.model import Archive, LogFile, Receipt
 from log_archival.partition import Partition
 from log_archival.recipe import made_again
 from log_archival.staging import opened, staged_bytes
-from log_archival.work import SMALL, Progress, concurrently, cores
+from log_archival.work import GROUP, SMALL, Progress, concurrently, cores
 
 log = logging.getLogger(__name__)
 
@@ -215,12 +216,15 @@ def check_objects(
         with body:
             return [], put_again(made, body)
 
-    workers = cores() if tier == "receipts" and not run.known else hook.connections
     # Small ones are read here, and only asked for in the threads.
-    jobs = (
-        (archive, staged(archive) if archive.staged and archive.raw_size <= SMALL else None) for archive in run.archives
+    known = ((archive, None) for archive in run.archives if not archive.staged)
+    small = ((archive, staged(archive)) for archive in run.archives if archive.staged and archive.raw_size <= SMALL)
+    large = ((archive, None) for archive in run.archives if archive.staged and archive.raw_size > SMALL)
+    results = chain(
+        concurrently(one, large, hook.connections if tier != "receipts" else cores()),
+        concurrently(one, chain(known, small), hook.connections, at_a_time=GROUP),
     )
-    for (archive, _), (wrong, again) in concurrently(one, jobs, workers):
+    for (archive, _), (wrong, again) in results:
         checked.problems += [Problem(archive.source, archive.path, archive.key, what) for what in wrong]
         if again:
             log.warning("%s was missing from the archive, and has been put again", archive.key)

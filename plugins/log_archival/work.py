@@ -8,8 +8,9 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
+from itertools import islice
 from queue import Empty, SimpleQueue
-from typing import TypeVar, cast
+from typing import TypeVar
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -18,6 +19,9 @@ R = TypeVar("R")
 #: every system call: two of them took 0.21 ms for a file of 8 KiB that one compresses in 0.10 ms; from 32 KiB on, two
 #: are faster.
 SMALL = 32 << 10
+#: So many small jobs are handed to a thread at once. One by one, 5,000 files of 8 KiB were put at 1,008 to 1,135 a
+#: second on 2 cores, 16 by 16 at 1,384 to 1,439.
+GROUP = 16
 
 
 def cores() -> int:
@@ -25,43 +29,47 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def concurrently(job: Callable[[T], R], items: Iterable[T], workers: int) -> Iterator[tuple[T, R]]:
+def concurrently(
+    job: Callable[[T], R], items: Iterable[T], workers: int, *, at_a_time: int = 1
+) -> Iterator[tuple[T, R]]:
     """Run a job for each item in threads; give the results as they come.
 
     Items are taken as workers become free, in the caller's thread, so that a long or lazy iterable is never held in
     memory. At the first error no more are begun, and it is raised when those under way have ended.
+
+    :param at_a_time: how many items a thread is handed at once: GROUP for jobs that take less than a millisecond
     """
     # Queues and not futures: a small job may take less time than a future's bookkeeping.
-    todo: SimpleQueue[tuple[T] | None] = SimpleQueue()
-    done: SimpleQueue[tuple[T, R | None, BaseException | None]] = SimpleQueue()
+    todo: SimpleQueue[list[T] | None] = SimpleQueue()
+    done: SimpleQueue[tuple[list[tuple[T, R]], BaseException | None]] = SimpleQueue()
 
     def work() -> None:
-        while given := todo.get():
+        while group := todo.get():
+            results: list[tuple[T, R]] = []
             try:
-                done.put((given[0], job(given[0]), None))
+                for item in group:
+                    results.append((item, job(item)))
             except BaseException as error:
-                done.put((given[0], None, error))
+                done.put((results, error))
+            else:
+                done.put((results, None))
 
     threads = [threading.Thread(target=work) for _ in range(workers)]
     for thread in threads:
         thread.start()
-    iterator, under_way, more = iter(items), 0, True
+    iterator, under_way = iter(items), 0
     try:
         while True:
-            while more and under_way < 2 * workers:
-                try:
-                    todo.put((next(iterator),))
-                except StopIteration:
-                    more = False
-                else:
-                    under_way += 1
+            while under_way < 2 * workers and (group := list(islice(iterator, at_a_time))):
+                todo.put(group)
+                under_way += 1
             if not under_way:
                 return
-            item, result, error = done.get()
+            results, error = done.get()
             under_way -= 1
+            yield from results
             if error:
                 raise error
-            yield item, cast("R", result)
     finally:
         # A job or the iterable failed, or nobody wants the rest.
         with suppress(Empty):
