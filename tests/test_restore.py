@@ -180,12 +180,12 @@ def test_continues_where_it_was_interrupted(writer: Writer, to: Path) -> None:
 
 
 def test_bytes_that_stop_coming_are_asked_for_again(writer: Writer, to: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("threading.Event.wait", lambda event, seconds=None: True)
     archives = writer.files(
         {"big.log": lines(3 * codecs.MIN_PART_SIZE)}, part_size=codecs.MIN_PART_SIZE, codec=codecs.NONE
     )
     writer.client.breaks = {archives[1].key: [3 << 20, 0]}
     reader = ArchiveReader(writer.client, "archive")
+    monkeypatch.setattr(reader.stop, "wait", lambda seconds: True)  # the pause before it asks again
     versions, _ = plan(reader, "logs/", Selection())
     done: list[int] = []
     with Tree(str(to)) as tree:
