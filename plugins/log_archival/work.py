@@ -54,11 +54,13 @@ def concurrently(
             else:
                 done.put((results, None))
 
-    threads = [threading.Thread(target=work) for _ in range(workers)]
-    for thread in threads:
-        thread.start()
+    threads: list[threading.Thread] = []
     iterator, under_way = iter(items), 0
     try:
+        for _ in range(workers):
+            thread = threading.Thread(target=work)
+            thread.start()
+            threads.append(thread)
         while True:
             while under_way < 2 * workers and (group := list(islice(iterator, at_a_time))):
                 todo.put(group)
@@ -71,7 +73,7 @@ def concurrently(
             if error:
                 raise error
     finally:
-        # A job or the iterable failed, or nobody wants the rest.
+        # All is done, a job or the iterable failed, or nobody wants the rest.
         with suppress(Empty):
             while True:
                 todo.get_nowait()
