@@ -14,9 +14,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import yaml
 import zstandard
 from airflow.sdk.exceptions import AirflowFailException
 
+from local_airflow import LocalAirflow
 from log_archival import codecs, ledger
 from log_archival.hook import CrossAccountS3Hook
 from log_archival.ledger import Known, Ledger
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     from tests.seaweed import Seaweed
 
 PART = 128 << 10
+ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture
@@ -242,6 +245,44 @@ def test_sources_are_cleared_after_a_second_run_too(archiver: Archiver, after: s
     summary = archiver.run(after={"app": after})
     assert summary["deleted"] == (4 if after == "delete" else 0)
     assert len(list(archiver.folder.iterdir())) == (0 if after == "delete" else 4)
+
+
+@pytest.mark.store
+@pytest.mark.airflow
+def test_under_airflow_a_second_run_of_a_day_compresses_nothing(
+    archiver: Archiver, store: Seaweed, tmp_path: Path
+) -> None:
+    document = yaml.safe_load((ROOT / "include" / "archive.yaml").read_text())
+    document["archive"]["bucket"] = archiver.bucket
+    document["sources"] = [{"name": "app", "path": archiver.source.path, "pattern": archiver.source.pattern}]
+    settings = tmp_path / "archive.yaml"
+    settings.write_text(yaml.safe_dump(document))
+    with LocalAirflow.start(
+        tmp_path / "home",
+        dags=[ROOT / "dags"],
+        plugins=ROOT / "plugins",
+        wanted=["archive_logs"],
+        connections={"log_archive": json.dumps(store.connection())},
+        environment={"LOG_ARCHIVAL_SETTINGS": str(settings)},
+    ) as airflow:
+
+        def run(**conf: Any) -> tuple[str, dict[str, Any], str]:
+            run_id = airflow.trigger("archive_logs", conf={"date": archiver.day, **conf})
+            assert airflow.wait("archive_logs", run_id, timeout=120)[run_id] == "success"
+            summary = airflow.xcom("archive_logs", run_id, "verify")
+            return run_id, summary, airflow.task_log("archive_logs", run_id, "archive.compress", map_index=0)
+
+        _, first, _ = run()
+        before = archiver.objects()
+        _, second, log = run()
+        _, third, log_of_receipts = run(verify="receipts")
+    assert (first["new"], first["already"]) == (4, 0)
+    assert (second["new"], second["already"], second["manifest"]) == (0, 4, first["manifest"])
+    assert "4 of them were archived and verified by an earlier run, and are the same" in log
+    # Only verification at tier probe would ask for them.
+    assert "by an earlier run" not in log_of_receipts
+    assert (third["new"], third["already"]) == (0, 4)
+    assert archiver.objects() == before
 
 
 def test_where_probes_are_not_answered_nothing_is_noted(

@@ -80,8 +80,12 @@ class Ledger:
 
     def forget(self, partition: Partition) -> None:
         """Forget a day, so that the next run compresses all of it."""
-        if (path := self._path(partition).path).exists():
-            path.unlink()
+        path = self._path(partition)
+        try:
+            if path.path.exists():
+                path.path.unlink()
+        except OSError as error:
+            log.warning("%s can't be removed: %s", path, error)
 
     def _read(self, partition: Partition) -> Iterator[dict[str, Any]]:
         path = self._path(partition)

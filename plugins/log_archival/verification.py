@@ -184,7 +184,13 @@ def check_objects(
             body = staged_bytes(archive, SEND_AT_ONCE)
         except StagingError as error:
             return [str(error)], b""
-        return check_staged(archive, io.BytesIO(body) if isinstance(body, bytes) else body), body
+        if isinstance(body, bytes):
+            return check_staged(archive, io.BytesIO(body)), body
+        try:
+            return check_staged(archive, body), body
+        except BaseException:
+            body.close()
+            raise
 
     def one(job: tuple[Archive, tuple[list[str], bytes | IO[bytes]] | None]) -> tuple[list[str], Archive | None]:
         archive, done = job
