@@ -81,6 +81,7 @@ def codec_for(wanted: Codec, head: bytes) -> Codec:
 # Level 3, with the settings for lines that are alike: no match shorter than 7 bytes is looked for, and the search is
 # the fast one with a table twice its usual size. On logs that is both faster and smaller than level 3 as it comes
 # (`make bench` shows both). A checksum, so that `zstd -t` can tell damage.
+_ZSTD_LEVEL = 3
 _ZSTD_SETTINGS = {"strategy": zstandard.STRATEGY_FAST, "min_match": 7, "hash_log": 17, "write_checksum": True}
 _per_thread = threading.local()
 
@@ -91,7 +92,7 @@ def _frame(codec: Codec, block: Any) -> Any:
         try:
             compressor: zstandard.ZstdCompressor = _per_thread.zstd
         except AttributeError:
-            settings = zstandard.ZstdCompressionParameters.from_level(3, **_ZSTD_SETTINGS)
+            settings = zstandard.ZstdCompressionParameters.from_level(_ZSTD_LEVEL, **_ZSTD_SETTINGS)
             compressor = _per_thread.zstd = zstandard.ZstdCompressor(compression_params=settings)
         return compressor.compress(block)
     if codec is GZIP:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import boto3
 import zstandard
@@ -15,7 +16,7 @@ from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 from airflow.providers.amazon.aws.transfers.local_to_s3 import LocalFilesystemToS3Operator
 from botocore.config import Config
 
-from log_archival import archiving
+from log_archival import archiving, codecs
 from log_archival.ledger import Ledger
 from log_archival.model import LogFile, read_jsonl, write_jsonl
 from log_archival.operators import CrossAccountPutOperator
@@ -75,10 +76,18 @@ def plain_boto3(folder: str, bucket: str, store: dict[str, str], threads: int) -
     return time.monotonic() - start
 
 
-def put_files(paths: list[str], bucket: str, day: str, codec: str = "zstd") -> dict[str, Any]:
-    """Ours in one task: compress and put."""
+def put_files(
+    paths: list[str], bucket: str, day: str, codec: str = "zstd", plain_level: int | None = None
+) -> dict[str, Any]:
+    """Ours in one task: compress and put.
+
+    :param plain_level: this level of zstd as it comes, in place of our settings for logs
+    """
     operator = CrossAccountPutOperator(task_id="put", bucket=bucket, paths=paths, codec=codec)
-    return operator.execute(context(day))
+    if plain_level is None:
+        return operator.execute(context(day))
+    with patch.multiple(codecs, _ZSTD_LEVEL=plain_level, _ZSTD_SETTINGS={"write_checksum": True}):
+        return operator.execute(context(day))
 
 
 def _run(bucket: str, staging: str, day: str, run_id: str) -> Run:

@@ -32,8 +32,9 @@ def measure(bench: Bench) -> Section:
     workers = bench.workers(2)
     one = workers[0]
 
-    def ours(codec: str) -> Callable[[str], float]:
-        return lambda bucket: float(one.call("put_files", paths=names, bucket=bucket, day=DAY, codec=codec)["seconds"])
+    def ours(codec: str, plain_level: int | None = None) -> Callable[[str], float]:
+        how = {"codec": codec, "plain_level": plain_level}
+        return lambda bucket: float(one.call("put_files", paths=names, bucket=bucket, day=DAY, **how)["seconds"])
 
     def stock(bucket: str) -> float:
         return float(one.call("stock_hook", files=names, bucket=bucket)["seconds"])
@@ -61,6 +62,8 @@ def measure(bench: Bench) -> Section:
         Variant(S5CMD, with_tools(bench, files, "zstd", "s5cmd"), ("zstd", "s5cmd"), FILES),
         Variant(TWO_TASKS, two_tasks, objects=FILES),
         Variant(OURS, ours("zstd"), objects=FILES),
+        Variant("… zstd 3 as it comes", ours("zstd", 3), objects=FILES),
+        Variant("… zstd 1 as it comes", ours("zstd", 1), objects=FILES),
         Variant("ours, one task, gzip", ours("gzip"), objects=FILES),
         Variant(LIMIT, limit),
     ]
