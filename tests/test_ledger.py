@@ -71,11 +71,14 @@ class Archiver:
         run.collect(self.source)
         return run
 
-    def run(self, **arguments: Any) -> dict[str, Any]:
+    def uploaded(self) -> Run:
         run = self.begin()
         run.compress()
         run.upload()
-        return run.verify(**arguments)
+        return run
+
+    def run(self, **arguments: Any) -> dict[str, Any]:
+        return self.uploaded().verify(**arguments)
 
     def objects(self) -> dict[str, str]:
         listed = self.client.list_objects_v2(Bucket=self.bucket, Prefix=f"logs/{self.day.replace('-', '/')}/").get(
@@ -184,9 +187,7 @@ def test_what_is_put_again_by_another_version_of_the_codec_is_listed_as_it_is_no
 @pytest.mark.store
 def test_what_is_missing_and_has_changed_since_is_named_and_the_day_forgotten(archiver: Archiver) -> None:
     archiver.run()
-    run = archiver.begin()
-    run.compress()
-    run.upload()
+    run = archiver.uploaded()
     key = next(key for key in archiver.objects() if "small" in key)
     archiver.client.delete_object(Bucket=archiver.bucket, Key=key)
     (archiver.folder / "small.log").write_bytes(b"another\n")
@@ -198,9 +199,7 @@ def test_what_is_missing_and_has_changed_since_is_named_and_the_day_forgotten(ar
 @pytest.mark.store
 def test_what_is_known_is_asked_for_at_any_tier(archiver: Archiver) -> None:
     archiver.run()
-    run = archiver.begin()
-    run.compress()
-    run.upload()
+    run = archiver.uploaded()
     key = run.plan()[0].key
     archiver.client.delete_object(Bucket=archiver.bucket, Key=key)
     assert run.verify(tier="receipts")["restored"] == 1
@@ -219,9 +218,7 @@ def test_another_codec_compresses_again(archiver: Archiver) -> None:
 @pytest.mark.store
 def test_a_known_archive_of_a_file_that_was_not_collected_is_named(archiver: Archiver) -> None:
     archiver.run()
-    run = archiver.begin()
-    run.compress()
-    run.upload()
+    run = archiver.uploaded()
     stranger = replace(run.plan()[0], name="stranger.log")
     write_jsonl(run.folder / "plan-0001.jsonl", [*run.plan(), stranger])
     with pytest.raises(AirflowFailException, match=r"stranger.log .*never collected"):
@@ -230,9 +227,7 @@ def test_a_known_archive_of_a_file_that_was_not_collected_is_named(archiver: Arc
 
 @pytest.mark.store
 def test_a_plan_that_lost_where_the_bytes_are_is_named(archiver: Archiver) -> None:
-    run = archiver.begin()
-    run.compress()
-    run.upload()
+    run = archiver.uploaded()
     write_jsonl(run.folder / "plan-0001.jsonl", [replace(archive, staged="") for archive in run.plan()])
     with pytest.raises(AirflowFailException, match="has a receipt, but no archive in the plan"):
         run.verify()

@@ -161,7 +161,7 @@ def check_objects(
     if tier == "probe" or run.known:
         hook.assume()
         _ = hook.probes_are_safe
-    receipts = {receipt.key: receipt for receipt in run.receipts}
+    acknowledged = {receipt.key for receipt in run.receipts}
     sources = cache(lambda: _sources(run))  # which nobody needs as long as everything is there
     progress = Progress(log, "verified", sum(archive.raw_size for archive in run.archives))
     checked = Checked()
@@ -194,12 +194,11 @@ def check_objects(
 
     def one(job: tuple[Archive, tuple[list[str], bytes | IO[bytes]] | None]) -> tuple[list[str], Archive | None]:
         archive, done = job
-        receipt = receipts.get(archive.key)
         restored = None
         if archive.staged:
             wrong, body = done or staged(archive)
             with opened(body) as stream:
-                if tier == "probe" and not wrong and receipt and not is_there(archive):
+                if tier == "probe" and not wrong and archive.key in acknowledged and not is_there(archive):
                     stream.seek(0)
                     restored = put_again(archive, stream)
         else:
