@@ -19,7 +19,7 @@ help:
 	@echo 'make check  lint, types, templates'
 	@echo 'make up     the Airflow UI over the two local accounts'
 	@echo 'make bench  measure, side by side with other tools'
-	@echo 'make lock   regenerate constraints.txt and include/ministack.lock'
+	@echo 'make lock   regenerate constraints.txt and dev/local_aws/ministack.lock'
 	@echo 'make clean  remove everything that make has created'
 
 install: .venv/installed .venv-aws/installed
@@ -33,17 +33,17 @@ install: .venv/installed .venv-aws/installed
 	@$(BIN)/uv pip install --quiet --no-cache --python $(BIN)/python -r requirements-dev.txt -c constraints.txt
 	@touch $@
 
-.venv-aws/installed: include/ministack.lock .venv/installed
+.venv-aws/installed: dev/local_aws/ministack.lock .venv/installed
 	@echo 'installing the local AWS accounts into .venv-aws ...'
 	@$(PYTHON) -m venv --clear .venv-aws
-	@$(BIN)/uv pip install --quiet --no-cache --python .venv-aws/bin/python -r include/ministack.lock
+	@$(BIN)/uv pip install --quiet --no-cache --python .venv-aws/bin/python -r dev/local_aws/ministack.lock
 	@touch $@
 
 demo: install
-	@$(BIN)/python include/demo.py
+	@$(BIN)/python -m dev.demo
 
 up: install
-	@$(BIN)/python include/up.py
+	@$(BIN)/python -m dev.demo.up
 
 test: install
 	@$(BIN)/python -m pytest $(ARGS)
@@ -61,7 +61,7 @@ lock: .venv/installed
 	@$(BIN)/uv pip compile --quiet --no-cache --universal --python-version 3.11 --upgrade --no-annotate --no-header \
 		requirements-dev.txt -o constraints.txt
 	@$(BIN)/uv pip compile --quiet --no-cache --universal --python-version 3.11 --upgrade --no-annotate --no-header \
-		include/ministack.txt -o include/ministack.lock
+		dev/local_aws/ministack.txt -o dev/local_aws/ministack.lock
 
 clean:
 	rm -rf .venv .venv-aws .venv-bench .airflow .demo .pytest_cache .mypy_cache .ruff_cache bench.json

@@ -22,12 +22,12 @@ from typing import Any
 from airflow.sdk import CronPartitionTimetable, Param, dag, get_current_context, task, task_group
 from airflow.sdk.exceptions import AirflowSkipException
 
-from log_archival import archiving
+from log_archival.pipeline import upload as archiving
 from log_archival.codecs import codec_named
-from log_archival.collecting import chosen_sources, find_all, print_plan, stage_batches
-from log_archival.errors import SourceError
+from log_archival.pipeline.collect import chosen_sources, find_all, print_plan, stage_batches
+from log_archival.exceptions import SourceError
 from log_archival.ledger import Ledger
-from log_archival.model import LogFile, read_jsonl, write_jsonl
+from log_archival.records import LogFile, read_jsonl, write_jsonl
 from log_archival.operators import (
     DEFAULT_ARGS,
     CrossAccountPutOperator,
@@ -36,9 +36,9 @@ from log_archival.operators import (
     run_partition,
 )
 from log_archival.partition import require_over
-from log_archival.recipe import Recipe
-from log_archival.settings import load_settings, settings_file
-from log_archival.staging import StagingPath, run_folder
+from log_archival.pipeline.compress import Recipe
+from log_archival.config import load_settings, settings_file
+from log_archival.pipeline.run_dir import StagingPath, run_folder
 
 SETTINGS = load_settings(settings_file(Path(__file__).parent.parent / "include" / "archive.yaml"))
 ARCHIVE: dict[str, Any] = {

@@ -19,11 +19,11 @@ from typing import Any
 
 from airflow.sdk import CronTriggerTimetable, Param, dag, get_current_context, task
 
-from log_archival.errors import SettingsError
+from log_archival.exceptions import SettingsError
 from log_archival.operators import DEFAULT_ARGS, LeastPrivilegeCheckOperator, failing_at_once, least_privilege
-from log_archival.privilege_checks import CHECKS
-from log_archival.privileges import require_known
-from log_archival.settings import load_settings, settings_file
+from log_archival.least_privilege.checks import CHECKS
+from log_archival.least_privilege.judgement import require_known
+from log_archival.config import load_settings, settings_file
 
 SETTINGS = load_settings(settings_file(Path(__file__).parent.parent / "include" / "archive.yaml"))
 ACCEPTED = sorted(require_known(SETTINGS.accepted_risks, CHECKS))

@@ -27,8 +27,8 @@ os.environ.update(
 )
 
 if TYPE_CHECKING:
-    from local_aws import LocalAws
-    from tests.seaweed import Seaweed
+    from dev.local_aws import LocalAws
+    from tests.support.seaweed import Seaweed
 
 
 _DAYS = itertools.count()
@@ -65,7 +65,7 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
 @pytest.fixture(scope="session")
 def aws() -> Iterator[LocalAws]:
     """Two AWS accounts with the shipped templates deployed."""
-    from local_aws import LocalAws
+    from dev.local_aws import LocalAws
 
     with LocalAws.start() as accounts:
         yield accounts
@@ -74,7 +74,7 @@ def aws() -> Iterator[LocalAws]:
 @pytest.fixture(scope="session")
 def store() -> Iterator[Seaweed]:
     """A real object store."""
-    from tests.seaweed import Seaweed
+    from tests.support.seaweed import Seaweed
 
     with Seaweed.start() as server:
         yield server

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from log_archival import after
-from log_archival.after import clear_sources
-from log_archival.model import LogFile
-from log_archival.sources import FileSource
-from tests.operating import write_logs
+from log_archival.sources import cleanup as after
+from log_archival.sources.cleanup import clear_sources
+from log_archival.records import LogFile
+from log_archival.sources.files import FileSource
+from tests.support.operating import write_logs
 
 DAY = "2026-11-22"
 

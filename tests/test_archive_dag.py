@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 
-from local_airflow import LocalAirflow
+from dev.local_airflow import LocalAirflow
 
 if TYPE_CHECKING:
-    from local_aws import LocalAws
+    from dev.local_aws import LocalAws
 
 pytestmark = pytest.mark.airflow
 

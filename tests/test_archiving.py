@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 
-from log_archival import archiving
-from log_archival.errors import RefusedError
+from log_archival.pipeline import upload as archiving
+from log_archival.exceptions import RefusedError
 from log_archival.keys import KeyTemplate
-from log_archival.model import Archive, Receipt
+from log_archival.records import Archive, Receipt
 from log_archival.operators.put import find_files
 from log_archival.partition import Partition
-from log_archival.recipe import Recipe
+from log_archival.pipeline.compress import Recipe
 
 MIB = 1 << 20
 #: Seconds within which work of a second ends, on a busy machine too.

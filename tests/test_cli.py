@@ -17,8 +17,8 @@ from typing import Any
 import pytest
 
 import log_archival
-from tests.archives import KEYS, Writer, day, other_bytes
-from tests.seaweed import REGION, Seaweed
+from tests.support.archives import KEYS, Writer, day, other_bytes
+from tests.support.seaweed import REGION, Seaweed
 
 PACKAGE = Path(log_archival.__file__).parent.parent
 RAW = b"2026-11-22T10:00:00Z GET / 200\n" * 200
@@ -27,7 +27,7 @@ FILES = {"web-1/app.log": RAW, "web-2/app.log": RAW * 2}
 
 _PEAK = """
 import sys
-from log_archival.__main__ import main
+from log_archival.reader.cli import main
 status = main()
 print([line.split()[1] for line in open("/proc/self/status", "rb") if line.startswith(b"VmHWM:")][0].decode())
 sys.exit(status)
@@ -165,7 +165,7 @@ def test_it_starts_at_once(bare: Cli) -> None:
 @pytest.mark.parametrize("module", ["airflow", "boto3", "fsspec", "s3transfer"])
 def test_it_does_not_import_what_is_slow(bare: Cli, module: str) -> None:
     script = (
-        "import sys; from log_archival.__main__ import main\n"
+        "import sys; from log_archival.reader.cli import main\n"
         "assert main(['verify', 's3://b/l/', '--region', 'eu-central-1']) == 2\n"
         f"assert {module!r} not in sys.modules"
     )

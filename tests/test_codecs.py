@@ -21,8 +21,8 @@ from hypothesis import strategies as st
 
 from log_archival import codecs
 from log_archival.codecs import GZIP, NONE, ZSTD, Codec, Compressed, codec_for, codec_named, decompress, measure
-from log_archival.errors import SettingsError, VerificationError
-from sample_logs import log_bytes
+from log_archival.exceptions import SettingsError, VerificationError
+from dev.sample_logs import log_bytes
 
 # The machine may be busy, and nothing is to be left in the checkout.
 settings.register_profile("log-archival", deadline=None, database=None)

@@ -13,14 +13,14 @@ from typing import Any
 import pytest
 
 from log_archival import codecs
-from log_archival.collecting import COLLECTED, chosen_sources, find_all, print_plan, stage_batches
-from log_archival.errors import SettingsError, SourceError
+from log_archival.pipeline.collect import COLLECTED, chosen_sources, find_all, print_plan, stage_batches
+from log_archival.exceptions import SettingsError, SourceError
 from log_archival.keys import KeyTemplate
-from log_archival.model import LogFile, read_jsonl
+from log_archival.records import LogFile, read_jsonl
 from log_archival.partition import Partition
-from log_archival.recipe import Recipe
-from log_archival.settings import Settings, Source
-from log_archival.staging import StagingPath
+from log_archival.pipeline.compress import Recipe
+from log_archival.config import Settings, Source
+from log_archival.pipeline.run_dir import StagingPath
 
 DAY = Partition(date(2026, 11, 22))
 

@@ -11,11 +11,11 @@ from airflow.providers.amazon.aws.hooks import base_aws
 from hypothesis import given
 from hypothesis import strategies as st
 
-from local_aws import LocalAws
-from log_archival import connection
-from log_archival.errors import ConnectionSettingsError, SettingsError
-from log_archival.hook import CrossAccountS3Hook
-from log_archival.session import CrossAccountSessionFactory
+from dev.local_aws import LocalAws
+from log_archival.aws import connection
+from log_archival.exceptions import ConnectionSettingsError, SettingsError
+from log_archival.hooks.archive import CrossAccountS3Hook
+from log_archival.hooks.session import CrossAccountSessionFactory
 
 ARN = "arn:aws:iam::222222222222:role/LogWriterRole"
 EXTERNAL_ID = "the-agreed-external-id"

@@ -18,9 +18,9 @@ from urllib.parse import quote
 import psutil
 import pytest
 
-from demo_settings import DemoError, fresh_folder
-from local_airflow import LocalAirflow
-from local_aws import LocalAws
+from dev.demo.settings import DemoError, fresh_folder
+from dev.local_airflow import LocalAirflow
+from dev.local_aws import LocalAws
 
 pytestmark = pytest.mark.airflow
 

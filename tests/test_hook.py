@@ -23,9 +23,9 @@ from botocore.config import Config
 from botocore.exceptions import ClientError, ConnectTimeoutError, EndpointConnectionError, NoCredentialsError
 from botocore.stub import ANY, Stubber
 
-from log_archival import hook as hook_module
+from log_archival.hooks import archive as hook_module
 from log_archival.direct import SEND_AT_ONCE
-from log_archival.errors import (
+from log_archival.exceptions import (
     ArchiveRequestError,
     ConflictError,
     ConnectionSettingsError,
@@ -33,11 +33,11 @@ from log_archival.errors import (
     RefusedError,
     SettingsError,
 )
-from log_archival.hook import CrossAccountS3Hook
-from tests.operating import connect
+from log_archival.hooks.archive import CrossAccountS3Hook
+from tests.support.operating import connect
 
 if TYPE_CHECKING:
-    from local_aws import LocalAws
+    from dev.local_aws import LocalAws
 
 PREFIX = "logs/2026/11/22/"
 KEY = f"{PREFIX}app/web-1/app-3fa85f64a1b20d7c9e5b8a1f6c3d2e40.log.zst"

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from log_archival.errors import SettingsError
+from log_archival.exceptions import SettingsError
 from log_archival.keys import MAX_KEY_BYTES, KeyTemplate
 from log_archival.partition import Partition
 

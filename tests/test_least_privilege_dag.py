@@ -13,14 +13,14 @@ import pytest
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 from botocore import UNSIGNED
 
-from local_airflow import LocalAirflow
-from local_aws import LocalAws
-from log_archival.errors import PrivilegeError
-from log_archival.hook import CrossAccountS3Hook
+from dev.local_airflow import LocalAirflow
+from dev.local_aws import LocalAws
+from log_archival.exceptions import PrivilegeError
+from log_archival.hooks.archive import CrossAccountS3Hook
 from log_archival.operators import LeastPrivilegeCheckOperator, least_privilege
-from log_archival.privilege_checks import CHECKS
-from log_archival.probing import Credentials
-from tests.privilege_mutations import MUTATIONS
+from log_archival.least_privilege.checks import CHECKS
+from log_archival.least_privilege.requests import Credentials
+from tests.support.privilege_mutations import MUTATIONS
 
 ROOT = Path(__file__).parent.parent
 DAG_ID = "check_least_privilege"
@@ -169,7 +169,7 @@ def airflow(aws: LocalAws, weakened: LocalAws, tmp_path_factory: pytest.TempPath
         plugins=ROOT / "plugins",
         wanted=["healthy", "weakened"],
         connections={"healthy": aws.connection_json(), "weakened": weakened.connection_json()},
-        environment={"AIRFLOW__AWS__SESSION_FACTORY": "log_archival.session.CrossAccountSessionFactory"},
+        environment={"AIRFLOW__AWS__SESSION_FACTORY": "log_archival.hooks.session.CrossAccountSessionFactory"},
     ) as started:
         yield started
 

@@ -16,8 +16,8 @@ import psutil
 import pytest
 
 import local_airflow
-from local_airflow import LocalAirflow, LocalAirflowError, airflow_environment
-from local_airflow_supervisor import COMPONENTS
+from dev.local_airflow import LocalAirflow, LocalAirflowError, airflow_environment
+from dev.local_airflow.supervisor import COMPONENTS
 
 pytestmark = pytest.mark.airflow
 
@@ -177,7 +177,7 @@ def test_airflow_ends_with_the_process_that_started_it(tmp_path: Path) -> None:
     folders = _folders(tmp_path, "idle.py", "from airflow.sdk import DAG\ndag = DAG('idle', schedule=None)")
     script = f"""
 from pathlib import Path
-from local_airflow import LocalAirflow
+from dev.local_airflow import LocalAirflow
 airflow = LocalAirflow.start(
     Path({str(tmp_path / "home")!r}),
     dags=Path({str(folders["dags"])!r}),

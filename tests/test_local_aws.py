@@ -22,10 +22,10 @@ from urllib.parse import urlsplit
 import pytest
 from botocore.exceptions import ClientError
 
-import local_aws
+from dev import local_aws
 import local_aws_clients
 import local_aws_process
-from local_aws import ARCHIVE_ACCOUNT, REGION, SOURCE_ACCOUNT, Credentials, LocalAws, LocalAwsError, Session
+from dev.local_aws import ARCHIVE_ACCOUNT, REGION, SOURCE_ACCOUNT, Credentials, LocalAws, LocalAwsError, Session
 
 SCRIPT = Path(local_aws.__file__)
 PUT = {"Body": b"a log\n", "ACL": "bucket-owner-full-control", "IfNoneMatch": "*"}

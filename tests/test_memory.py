@@ -12,13 +12,13 @@ import pytest
 
 from log_archival import codecs
 from log_archival.keys import KeyTemplate
-from log_archival.model import Archive, manifest_body, read_jsonl
+from log_archival.records import Archive, manifest_body, read_jsonl
 from log_archival.partition import Partition
-from sample_logs import log_bytes
-from tests.memory import DAY, WORKS, Measured, measured, measured_command
+from dev.sample_logs import log_bytes
+from tests.support.memory import DAY, WORKS, Measured, measured, measured_command
 
 if TYPE_CHECKING:
-    from tests.seaweed import Seaweed
+    from tests.support.seaweed import Seaweed
 
 pytestmark = pytest.mark.store
 MIB, GIB = 1 << 20, 1 << 30

@@ -14,8 +14,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from log_archival.errors import StagingError
-from log_archival.model import Archive, LogFile, Receipt, Record, manifest_body, read_jsonl, write_jsonl
+from log_archival.exceptions import StagingError
+from log_archival.records import Archive, LogFile, Receipt, Record, manifest_body, read_jsonl, write_jsonl
 from log_archival.partition import Partition
 
 # The machine may be busy, and nothing is to be left in the checkout.

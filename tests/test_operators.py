@@ -11,13 +11,13 @@ import pytest
 from airflow.sdk.exceptions import AirflowFailException
 
 from log_archival import codecs
-from log_archival.errors import SourceError
+from log_archival.exceptions import SourceError
 from log_archival.operators import CrossAccountPutOperator
 from log_archival.operators.put import find_files
-from tests.operating import Run, connect, context, write_logs
+from tests.support.operating import Run, connect, context, write_logs
 
 if TYPE_CHECKING:
-    from local_aws import LocalAws
+    from dev.local_aws import LocalAws
 
 
 @pytest.fixture(autouse=True)
@@ -160,7 +160,7 @@ def test_a_file_that_vanishes_is_named_and_the_others_are_archived(aws: LocalAws
 def test_a_day_without_files_has_a_manifest_that_says_so(aws: LocalAws, tmp_path: Path, day: str) -> None:
     run = Run(aws.bucket, tmp_path / "staging", day)
     (tmp_path / "logs").mkdir()
-    from log_archival.sources import FileSource
+    from log_archival.sources.files import FileSource
 
     run.collect(FileSource("app", str(tmp_path / "logs"), "*.log", min_files=0))
     summary = run.verify()

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from log_archival.errors import SettingsError
+from log_archival.exceptions import SettingsError
 from log_archival.partition import Partition, choose_partition, require_over
 
 # The machine may be busy, and nothing is to be left in the checkout.

@@ -13,14 +13,16 @@ from botocore import UNSIGNED
 from botocore.config import Config
 from botocore.exceptions import ClientError, EndpointConnectionError, NoCredentialsError
 
-from local_aws import ARCHIVE_ACCOUNT, REGION, Credentials, LocalAws, Session
-from local_aws_clients import _isolated_session
-from log_archival import connection, privileges, probing
-from log_archival.errors import ArchiveRequestError, PrivilegeError, RefusedError, SettingsError
-from log_archival.privilege_checks import CHECKS, applicable
-from log_archival.privileges import Check, Result
-from log_archival.probing import DENIED, Answer, ClientFactory, Identity, NotTried, Probe, Target
-from tests.privilege_mutations import MUTATIONS, parts
+from dev.local_aws import ARCHIVE_ACCOUNT, REGION, Credentials, LocalAws, Session
+from dev.local_aws.clients import _isolated_session
+from log_archival.aws import connection
+from log_archival.least_privilege import judgement as privileges
+from log_archival.least_privilege import requests as probing
+from log_archival.exceptions import ArchiveRequestError, PrivilegeError, RefusedError, SettingsError
+from log_archival.least_privilege.checks import CHECKS, applicable
+from log_archival.least_privilege.judgement import Check, Result
+from log_archival.least_privilege.requests import DENIED, Answer, ClientFactory, Identity, NotTried, Probe, Target
+from tests.support.privilege_mutations import MUTATIONS, parts
 from tests.test_templates import load, sids
 
 AWS = "https://s3.eu-central-1.amazonaws.com"  # only says that the checks for AWS apply; nothing is sent there

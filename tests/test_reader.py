@@ -15,14 +15,14 @@ import pytest
 
 import log_archival
 from log_archival import codecs
-from log_archival.audit import verify
-from log_archival.errors import ArchiveRequestError, RefusedError, VerificationError
+from log_archival.reader.verify import verify
+from log_archival.exceptions import ArchiveRequestError, RefusedError, VerificationError
 from log_archival.keys import KeyTemplate
 from log_archival.manifest import Entry, merged, parse_manifest, shown
-from log_archival.model import Archive, manifest_body
-from log_archival.reader import GIVE_UP_AFTER, TRIES, ArchiveReader, Depth, Finding
-from tests.archives import KEYS, MemoryS3, Writer, compressed, day, other_bytes, relisted, sha256
-from tests.seaweed import Seaweed
+from log_archival.records import Archive, manifest_body
+from log_archival.reader.archive import GIVE_UP_AFTER, TRIES, ArchiveReader, Depth, Finding
+from tests.support.archives import KEYS, MemoryS3, Writer, compressed, day, other_bytes, relisted, sha256
+from tests.support.seaweed import Seaweed
 
 SCHEMA = json.loads(Path(log_archival.__file__).with_name("manifest.schema.json").read_text())
 VALIDATOR = jsonschema.Draft202012Validator(SCHEMA)
@@ -446,7 +446,7 @@ LAYOUTS = [
 def test_any_layout_of_days_can_be_verified(
     reader: ArchiveReader, writer: Writer, layout: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tests.archives.KEYS", KeyTemplate(f"{layout}{{source}}/{{path}}-{{digest}}{{suffix}}"))
+    monkeypatch.setattr("tests.support.archives.KEYS", KeyTemplate(f"{layout}{{source}}/{{path}}-{{digest}}{{suffix}}"))
     for on in ("2026-10-31", "2026-11-01", "2026-11-03"):
         writer.files({"a/2026-11-22/x.log": RAW, "20261122.log": RAW}, on=on)
     stray = writer.file("stray.log", RAW, on="2026-11-03")[0].key

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from local_aws import LocalAws
-from log_archival.errors import ArchiveRequestError, RefusedError
-from log_archival.hook import CrossAccountS3Hook
-from log_archival.refusals import Attempt, refusal
-from tests.privilege_mutations import ENDPOINT, MUTATIONS, Mutation
+from dev.local_aws import LocalAws
+from log_archival.exceptions import ArchiveRequestError, RefusedError
+from log_archival.hooks.archive import CrossAccountS3Hook
+from log_archival.aws.errors import Attempt, refusal
+from tests.support.privilege_mutations import ENDPOINT, MUTATIONS, Mutation
 from tests.test_privileges import fill, fillings
 
 __all__ = ["fillings"]

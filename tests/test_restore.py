@@ -17,12 +17,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from log_archival import codecs
-from log_archival.audit import verify
-from log_archival.errors import ArchiveRequestError, LogArchivalError, RefusedError, SettingsError
-from log_archival.reader import GIVE_UP_AFTER, ArchiveReader
-from log_archival.restore import Restored, Selection, plan, restore
-from log_archival.tree import Tree
-from tests.archives import MemoryS3, Writer, sha256
+from log_archival.reader.verify import verify
+from log_archival.exceptions import ArchiveRequestError, LogArchivalError, RefusedError, SettingsError
+from log_archival.reader.archive import GIVE_UP_AFTER, ArchiveReader
+from log_archival.reader.restore import Restored, Selection, plan, restore
+from log_archival.reader.output_dir import Tree
+from tests.support.archives import MemoryS3, Writer, sha256
 
 RAW = b"2026-11-22T10:00:00Z GET / 200\n" * 200
 FILES = {"web-1/app.log": RAW, "web-1/sub/app.log": RAW * 2, "web-2/app.log": b"", "top.log": b"x"}

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 import zstandard
 
-import sample_logs
-from sample_logs import SERVICES, log_bytes, write_days, write_log
+from dev import sample_logs
+from dev.sample_logs import SERVICES, log_bytes, write_days, write_log
 
 DAY = date(2026, 11, 22)
 DAYS = [date(2026, 11, 22), date(2026, 11, 23), date(2026, 11, 24)]

@@ -18,7 +18,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from tests import seaweed
-from tests.seaweed import Seaweed
+from tests.support.seaweed import Seaweed
 
 pytestmark = pytest.mark.store
 BODY = b"2026-11-22T10:00:00Z INFO started\n"
@@ -132,7 +132,7 @@ def test_leaves_nothing_behind(tmp_path: Path) -> None:
 
 def test_ends_with_the_process_that_started_it(tmp_path: Path) -> None:
     script = (
-        "import os, pathlib, sys; from tests.seaweed import Seaweed\n"
+        "import os, pathlib, sys; from tests.support.seaweed import Seaweed\n"
         "with Seaweed.start(pathlib.Path(sys.argv[1])) as store:\n"
         "    command = pathlib.Path(f'/proc/{store.pid}/cmdline').read_text()\n"
         "    print(store.pid, *command.split(chr(0)), flush=True)\n"

@@ -9,9 +9,9 @@ import pytest
 import yaml
 
 from log_archival.codecs import GZIP, ZSTD
-from log_archival.errors import SettingsError
+from log_archival.exceptions import SettingsError
 from log_archival.keys import DEFAULT_KEY
-from log_archival.settings import SETTINGS_VARIABLE, Settings, load_settings, settings_file
+from log_archival.config import SETTINGS_VARIABLE, Settings, load_settings, settings_file
 
 SHIPPED = Path(__file__).parent.parent / "include" / "archive.yaml"
 LEAST: dict[str, Any] = {

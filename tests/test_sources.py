@@ -19,10 +19,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from log_archival.errors import SettingsError, SourceError
-from log_archival.model import LogFile
+from log_archival.exceptions import SettingsError, SourceError
+from log_archival.records import LogFile
 from log_archival.partition import Partition
-from log_archival.sources import FileSource, cut_batches, open_log_file
+from log_archival.sources.files import FileSource, cut_batches, open_log_file
 
 # The machine may be busy, and nothing is to be left in the checkout.
 settings.register_profile("log-archival", deadline=None, database=None)
@@ -364,9 +364,9 @@ AS_NOBODY = """
 import json, os, sys
 sys.path[:0] = json.loads(sys.argv[1])
 from datetime import date
-from log_archival.errors import SourceError
+from log_archival.exceptions import SourceError
 from log_archival.partition import Partition
-from log_archival.sources import FileSource, open_log_file
+from log_archival.sources.files import FileSource, open_log_file
 source = FileSource("app", sys.argv[2])
 if os.getuid() == 0:
     os.setgroups([]); os.setgid(65534); os.setuid(65534)

@@ -13,10 +13,10 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from log_archival.errors import StagingError
-from log_archival.model import Archive, LogFile, read_jsonl, write_jsonl
-from log_archival.staging import PackWriter, StagingPath, opened, run_folder, staged_bytes
-from tests.operating import EVERYWHERE
+from log_archival.exceptions import StagingError
+from log_archival.records import Archive, LogFile, read_jsonl, write_jsonl
+from log_archival.pipeline.run_dir import PackWriter, StagingPath, opened, run_folder, staged_bytes
+from tests.support.operating import EVERYWHERE
 
 # The machine may be busy, and nothing is to be left in the checkout.
 settings.register_profile("log-archival", deadline=None, database=None)

@@ -16,21 +16,22 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from log_archival import archiving, codecs
+from log_archival import codecs
+from log_archival.pipeline import upload as archiving
 from log_archival.direct import SEND_AT_ONCE
-from log_archival.errors import ArchiveRequestError, RefusedError
-from log_archival.hook import CrossAccountS3Hook
+from log_archival.exceptions import ArchiveRequestError, RefusedError
+from log_archival.hooks.archive import CrossAccountS3Hook
 from log_archival.keys import KeyTemplate
-from log_archival.model import Archive, LogFile, Receipt
+from log_archival.records import Archive, LogFile, Receipt
 from log_archival.partition import Partition
-from log_archival.recipe import Recipe
-from log_archival.sources import FileSource
-from log_archival.staging import run_folder
-from sample_logs import write_log
-from tests.operating import connect
+from log_archival.pipeline.compress import Recipe
+from log_archival.sources.files import FileSource
+from log_archival.pipeline.run_dir import run_folder
+from dev.sample_logs import write_log
+from tests.support.operating import connect
 
 if TYPE_CHECKING:
-    from tests.seaweed import Seaweed
+    from tests.support.seaweed import Seaweed
 
 pytestmark = pytest.mark.store
 DAY = Partition(date(2026, 11, 22))

@@ -12,7 +12,7 @@ import pytest
 import yaml
 from botocore.exceptions import ClientError
 
-from local_aws import ARCHIVE_ACCOUNT, REGION, SOURCE_ACCOUNT, TEMPLATES, LocalAws, LocalAwsError, Session
+from dev.local_aws import ARCHIVE_ACCOUNT, REGION, SOURCE_ACCOUNT, TEMPLATES, LocalAws, LocalAwsError, Session
 
 OWNERS_ACL = "bucket-owner-full-control"
 CUSTOMER_KEY = {"SSECustomerAlgorithm": "AES256", "SSECustomerKey": "k" * 32}

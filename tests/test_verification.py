@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from airflow.sdk.exceptions import AirflowFailException
 
-from log_archival.hook import CrossAccountS3Hook
-from log_archival.model import Archive, Receipt, read_jsonl, write_jsonl
-from tests.operating import Run, connect, write_logs
+from log_archival.hooks.archive import CrossAccountS3Hook
+from log_archival.records import Archive, Receipt, read_jsonl, write_jsonl
+from tests.support.operating import Run, connect, write_logs
 
 if TYPE_CHECKING:
-    from local_aws import LocalAws
+    from dev.local_aws import LocalAws
 
 
 @pytest.fixture
@@ -74,7 +74,7 @@ def test_a_second_run_adds_nothing(aws: LocalAws, run: Run, tmp_path: Path, day:
 
 
 def run_source(tmp_path: Path) -> Any:
-    from log_archival.sources import FileSource
+    from log_archival.sources.files import FileSource
 
     return FileSource("app", str(tmp_path / "logs"), "**/*-%Y-%m-%d.log*")
 

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from log_archival import work
-from log_archival.work import Progress, concurrently, cores, human
+from log_archival import concurrency as work
+from log_archival.concurrency import Progress, concurrently, cores, human
 
 # The machine may be busy, and nothing is to be left in the checkout.
 settings.register_profile("log-archival", deadline=None, database=None)

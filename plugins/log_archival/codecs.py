@@ -23,7 +23,7 @@ from typing import IO, Any
 import zstandard
 from isal import igzip, isal_zlib
 
-from log_archival.errors import SettingsError, VerificationError
+from log_archival.exceptions import SettingsError, VerificationError
 
 CHUNK = 1 << 20
 #: Raw bytes that are compressed at a time. zstd looks back 2 MiB, so a fresh start every 8 MiB costs about 1 %.

@@ -15,7 +15,7 @@ from functools import lru_cache
 from string import Formatter
 from urllib.parse import quote
 
-from log_archival.errors import SettingsError
+from log_archival.exceptions import SettingsError
 from log_archival.partition import Partition
 
 DEFAULT_KEY = "logs/%Y/%m/%d/{source}/{path}-{digest}{suffix}"

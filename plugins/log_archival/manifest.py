@@ -11,9 +11,9 @@ from datetime import datetime
 from typing import Any, Self
 
 from log_archival.codecs import CODECS
-from log_archival.errors import LogArchivalError, VerificationError
+from log_archival.exceptions import LogArchivalError, VerificationError
 from log_archival.keys import DIGEST_CHARS, MAX_KEY_BYTES
-from log_archival.model import MANIFEST_FORMAT, Archive
+from log_archival.records import MANIFEST_FORMAT, Archive
 from log_archival.partition import Partition
 
 _KEY = re.compile(rf"(?P<folder>(?:.*/)?)_manifest-(?P<digest>[0-9a-f]{{{DIGEST_CHARS}}})\.json", re.DOTALL)

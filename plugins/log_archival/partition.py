@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from log_archival.errors import SettingsError
+from log_archival.exceptions import SettingsError
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "include"), str(ROOT / "plugins")]
 from tests.bench import airflow_runs, growth, large, memory, peers, repeat, small  # noqa: E402
 from tests.bench.harness import Bench  # noqa: E402
 from tests.bench.report import Section  # noqa: E402
-from tests.seaweed import Seaweed  # noqa: E402
+from tests.support.seaweed import Seaweed  # noqa: E402
 
 SECTIONS: dict[str, Callable[[Bench], Section]] = {
     "large": large.measure,

@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from local_airflow import LocalAirflow
+from dev.local_airflow import LocalAirflow
 from tests.bench import corpus
 from tests.bench.harness import Bench, BenchError
 from tests.bench.report import Section, Target, ratio

@@ -7,7 +7,7 @@ import shutil
 from datetime import UTC, date, datetime
 from pathlib import Path
 
-import sample_logs
+from dev import sample_logs
 
 DAY = date(2026, 11, 22)
 _NOON = datetime(2026, 11, 22, 12, tzinfo=UTC).timestamp()

@@ -18,7 +18,7 @@ from typing import Any, Self
 
 from tests.bench import peers
 from tests.bench.worker import Worker
-from tests.seaweed import REGION, Seaweed
+from tests.support.seaweed import REGION, Seaweed
 
 #: What is put into a fresh bucket before the clock starts, so that the server has allocated its volumes.
 WARM = "warm-up/"

@@ -16,13 +16,14 @@ from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 from airflow.providers.amazon.aws.transfers.local_to_s3 import LocalFilesystemToS3Operator
 from botocore.config import Config
 
-from log_archival import archiving, codecs
+from log_archival import codecs
+from log_archival.pipeline import upload as archiving
 from log_archival.ledger import Ledger
-from log_archival.model import LogFile, read_jsonl, write_jsonl
+from log_archival.records import LogFile, read_jsonl, write_jsonl
 from log_archival.operators import CrossAccountPutOperator
-from log_archival.sources import FileSource
-from log_archival.staging import StagingPath
-from tests.operating import Run, context
+from log_archival.sources.files import FileSource
+from log_archival.pipeline.run_dir import StagingPath
+from tests.support.operating import Run, context
 
 # A task's log level.
 logging.basicConfig(level=logging.INFO)

@@ -14,12 +14,12 @@ from typing import Any
 from airflow.sdk import BaseOperator, Context
 from airflow.sdk.exceptions import AirflowFailException
 
-from log_archival import connection
-from log_archival.assuming import DEFAULT_CONN_ID
-from log_archival.errors import LogArchivalError
-from log_archival.hook import DEFAULT_ACL, CrossAccountS3Hook
+from log_archival.aws import connection
+from log_archival.hooks.assumed_role import DEFAULT_CONN_ID
+from log_archival.exceptions import LogArchivalError
+from log_archival.hooks.archive import DEFAULT_ACL, CrossAccountS3Hook
 from log_archival.keys import DEFAULT_KEY, KeyTemplate
-from log_archival.model import Archive, Receipt, manifest_body
+from log_archival.records import Archive, Receipt, manifest_body
 from log_archival.partition import Partition, choose_partition
 
 log = logging.getLogger(__name__)

@@ -15,12 +15,14 @@ from airflow.sdk.exceptions import AirflowSkipException
 from botocore import UNSIGNED
 from botocore.config import Config
 
-from log_archival import connection, privileges, probing
-from log_archival.assuming import DEFAULT_CONN_ID
-from log_archival.errors import SettingsError
-from log_archival.hook import DEFAULT_ACL, CrossAccountS3Hook
+from log_archival.aws import connection
+from log_archival.least_privilege import judgement as privileges
+from log_archival.least_privilege import requests as probing
+from log_archival.hooks.assumed_role import DEFAULT_CONN_ID
+from log_archival.exceptions import SettingsError
+from log_archival.hooks.archive import DEFAULT_ACL, CrossAccountS3Hook
 from log_archival.operators.base import failing_at_once
-from log_archival.privilege_checks import CHECKS, applicable
+from log_archival.least_privilege.checks import CHECKS, applicable
 
 log = logging.getLogger(__name__)
 

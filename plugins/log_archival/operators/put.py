@@ -11,16 +11,17 @@ from typing import Any
 
 from airflow.sdk import Context
 
-from log_archival import archiving, codecs, verification
-from log_archival.errors import SettingsError, SourceError
-from log_archival.hook import CrossAccountS3Hook
-from log_archival.model import Archive, LogFile, read_jsonl, write_jsonl
+from log_archival import codecs
+from log_archival.pipeline import upload as archiving, verify as verification
+from log_archival.exceptions import SettingsError, SourceError
+from log_archival.hooks.archive import CrossAccountS3Hook
+from log_archival.records import Archive, LogFile, read_jsonl, write_jsonl
 from log_archival.operators.base import ArchiveOperator, failing_at_once, listed, put_manifest
 from log_archival.partition import Partition
-from log_archival.recipe import Recipe
-from log_archival.sources import FileSource
-from log_archival.staging import StagingPath
-from log_archival.summary import outcomes, summarize, table
+from log_archival.pipeline.compress import Recipe
+from log_archival.sources.files import FileSource
+from log_archival.pipeline.run_dir import StagingPath
+from log_archival.pipeline.summary import outcomes, summarize, table
 
 log = logging.getLogger(__name__)
 

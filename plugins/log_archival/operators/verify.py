@@ -9,18 +9,18 @@ from typing import Any
 
 from airflow.sdk import Context
 
-from log_archival import archiving, staging, verification
-from log_archival.after import KEEP, Touched, clear_sources
-from log_archival.collecting import COLLECTED
-from log_archival.errors import SettingsError, StagingError, VerificationError
+from log_archival.pipeline import run_dir as staging, upload as archiving, verify as verification
+from log_archival.sources.cleanup import KEEP, Touched, clear_sources
+from log_archival.pipeline.collect import COLLECTED
+from log_archival.exceptions import SettingsError, StagingError, VerificationError
 from log_archival.ledger import Ledger
 from log_archival.manifest import Entry
-from log_archival.model import Archive, LogFile, Receipt, read_jsonl
+from log_archival.records import Archive, LogFile, Receipt, read_jsonl
 from log_archival.operators.base import ArchiveOperator, failing_at_once, listed, put_manifest
-from log_archival.reader import ArchiveReader, Depth
-from log_archival.reader_hook import ArchiveReaderHook
-from log_archival.staging import StagingPath
-from log_archival.summary import KNOWN, outcomes, summarize, table
+from log_archival.reader.archive import ArchiveReader, Depth
+from log_archival.hooks.reader import ArchiveReaderHook
+from log_archival.pipeline.run_dir import StagingPath
+from log_archival.pipeline.summary import KNOWN, outcomes, summarize, table
 
 log = logging.getLogger(__name__)
 

@@ -1,0 +1,209 @@
+"""archive.yaml: what is archived, where to, and how. Read by the DAGs when they are parsed, so nothing slow."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+import yaml
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+
+from log_archival.codecs import DEFAULT_PART_SIZE, MAX_PUT, MIN_PART_SIZE, Codec, codec_named
+from log_archival.aws.connection import require_bucket
+from log_archival.exceptions import SettingsError
+from log_archival.keys import DEFAULT_KEY, KeyTemplate
+from log_archival.sources.files import FileSource
+
+#: The environment variable that names another file than include/archive.yaml.
+SETTINGS_VARIABLE = "LOG_ARCHIVAL_SETTINGS"
+
+Tier = Literal["receipts", "probe", "read"]
+CodecName = Literal["zstd", "gzip", "none"]
+_UNITS = {"KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "kB": 1000, "MB": 10**6, "GB": 10**9, "B": 1}
+
+
+def _size(value: Any) -> Any:
+    if isinstance(value, str):
+        number, _, unit = value.strip().partition(" ")
+        if unit not in _UNITS or not number.isdecimal():
+            raise ValueError(f"{value!r} is not a size such as '512 MiB'")
+        return int(number) * _UNITS[unit]
+    return value
+
+
+def _timezone(value: str) -> str:
+    try:
+        ZoneInfo(value)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        raise ValueError(f"{value!r} is not a time zone such as Europe/Paris") from None
+    return value
+
+
+def _bucket(value: str) -> str:
+    try:
+        return require_bucket(value)
+    except SettingsError as error:
+        raise ValueError(str(error)) from None
+
+
+def _after(value: str) -> str:
+    if value in ("keep", "delete") or (value.startswith("move: ") and os.path.isabs(value[6:].strip())):
+        return value
+    raise ValueError("it is one of keep, delete and 'move: /absolute/folder'")
+
+
+Size = Annotated[int, BeforeValidator(_size)]
+Bucket = Annotated[str, AfterValidator(_bucket)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Archive(_Section):
+    """Where the archive is."""
+
+    bucket: Bucket
+    connection: str = "log_archive"
+    prefix: str = "logs/"
+    key: str = DEFAULT_KEY
+    acl: str | None = "bucket-owner-full-control"
+    kms_key_arn: str | None = None
+
+
+class Schedule(_Section):
+    """When a day is archived; the cron expression is read in the time zone, which also bounds the day."""
+
+    cron: str = "30 4 * * *"
+    timezone: Annotated[str, AfterValidator(_timezone)] = "UTC"
+
+    @model_validator(mode="after")
+    def _once_a_day(self) -> Schedule:
+        # The partition is the day of the tick before (run_offset=-1), so a tick has to be there once every day.
+        match = re.fullmatch(r"(\d{1,2}) (\d{1,2}) \* \* \*", self.cron.strip())
+        if not match or int(match[1]) > 59 or int(match[2]) > 23:
+            raise ValueError(f"cron {self.cron!r} has to name one time of every day, such as '30 4 * * *'")
+        # Clocks are put forward between 00:00 and 04:00; Airflow 3.3's timetable moves a tick in the missing hour
+        # to the next, gives that day's key to two runs, and never the day before's.
+        if int(match[2]) < 4 and _changes_clocks(self.timezone):
+            raise ValueError(
+                f"cron {self.cron!r} can fall into the hour that {self.timezone} leaves out in spring, and a day would"
+                " never be archived; use 04:00 or later, or UTC"
+            )
+        return self
+
+
+def _changes_clocks(timezone: str) -> bool:
+    zone = ZoneInfo(timezone)
+    return len({datetime(2026, month, 15, tzinfo=zone).utcoffset() for month in range(1, 13)}) > 1
+
+
+class Verify(_Section):
+    """How sure verification is to be; see the README."""
+
+    tier: Tier = "probe"
+    depth: Literal["checksums", "bytes"] = "checksums"
+    read_connection: str | None = None
+
+
+class Source(_Section):
+    """A folder of log files."""
+
+    name: str
+    path: str
+    pattern: str = "**/*"
+    min_files: int = Field(1, ge=0)
+    after: Annotated[str, AfterValidator(_after)] = "keep"
+
+    def files(self) -> FileSource:
+        """The source itself."""
+        return FileSource(self.name, self.path, self.pattern, self.min_files)
+
+
+class Settings(_Section):
+    """The whole of archive.yaml."""
+
+    archive: Archive
+    sources: list[Source] = Field(min_length=1)
+    schedule: Schedule = Schedule()
+    codec: CodecName = "zstd"
+    part_size: Size = Field(DEFAULT_PART_SIZE, ge=MIN_PART_SIZE, le=MAX_PUT)
+    batch_size: Size = Field(256 << 20, ge=1 << 20)
+    staging: str | None = None
+    verify: Verify = Verify()
+    #: Checks of check_least_privilege whose failure is accepted, by name.
+    accepted_risks: list[str] = []
+
+    @property
+    def keys(self) -> KeyTemplate:
+        """The key template."""
+        return KeyTemplate(self.archive.key, prefix=self.archive.prefix)
+
+    @property
+    def default_codec(self) -> Codec:
+        """The codec by default."""
+        return codec_named(self.codec)
+
+    @property
+    def staging_root(self) -> str:
+        """Where staging is; by default a folder in AIRFLOW_HOME, which only tasks on this machine share."""
+        return self.staging or str(Path(os.environ.get("AIRFLOW_HOME", "~/airflow")).expanduser() / "staging")
+
+
+def settings_file(default: str | os.PathLike[str]) -> Path:
+    """The settings file: the one that ``LOG_ARCHIVAL_SETTINGS`` names, else `default`."""
+    return Path(os.environ.get(SETTINGS_VARIABLE) or default)
+
+
+def load_settings(path: str | os.PathLike[str]) -> Settings:
+    """Read and check archive.yaml.
+
+    :raises SettingsError: naming the file and every field that is wrong
+    """
+    try:
+        document = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SettingsError(
+            f"can't read {path}: {error.strerror}",
+            hint=f"Write the settings there, or name another file in {SETTINGS_VARIABLE}.",
+        ) from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{path} is not YAML: {error}") from None
+    if not isinstance(document, dict):
+        raise SettingsError(f"{path} has to be a mapping that begins with `archive:`")
+    try:
+        settings = Settings.model_validate(document)
+    except ValidationError as error:
+        wrong = [f"{'.'.join(map(str, e['loc']))}: {_reason(e['msg'])}" for e in error.errors(include_url=False)]
+    else:
+        wrong = list(_contradictions(settings))
+    if wrong:
+        raise SettingsError(f"{path} is not right:\n" + "\n".join(f"  {line}" for line in wrong))
+    return settings
+
+
+def _contradictions(settings: Settings) -> Iterator[str]:
+    try:
+        _ = settings.keys
+    except SettingsError as error:
+        yield f"archive.key: {error}"
+    seen: set[str] = set()
+    for number, source in enumerate(settings.sources):
+        try:
+            _ = source.files().root
+        except SettingsError as error:
+            yield f"sources.{number}: {error}"
+        if source.name in seen:
+            yield f"sources.{number}.name: {source.name!r} is there twice"
+        seen.add(source.name)
+    if settings.verify.tier == "read" and not settings.verify.read_connection:
+        yield "verify.read_connection: tier read needs a connection that may read"
+
+
+def _reason(message: str) -> str:
+    return message.removeprefix("Value error, ")
