@@ -93,9 +93,7 @@ class TargetOperator(BaseOperator):
             role=hook.role,
             bucket=self.bucket,
             prefix=self.prefix,
-            session_name=session_name(
-                ti.dag_id, "check", f"{ti.run_id}/{ti.task_id}/{ti.map_index}", ti.try_number
-            ),
+            session_name=session_name(ti.dag_id, "check", f"{ti.run_id}/{ti.task_id}/{ti.map_index}", ti.try_number),
             acl=self.acl,
             kms_key_arn=self.kms_key_arn,
             # Per task instance: a retry finds the canary, and mapped checks don't race for one.
@@ -216,9 +214,7 @@ class LeastPrivilegeReportOperator(BaseOperator):
             accepted = require_known_checks(self.accepted_risks, "accepted_risks")
             chosen: list[str] = ti.xcom_pull(task_ids=self.choose_task_id) or []
             if not chosen:
-                raise SettingsError(
-                    "no check was tried", hint=f"The log of the task {self.choose_task_id!r} says why."
-                )
+                raise SettingsError("no check was tried", hint=f"The log of the task {self.choose_task_id!r} says why.")
             items = ti.xcom_pull(task_ids=self.check_task_id, key=RESULT_KEY, map_indexes=list(range(len(chosen))))
             results = {item["check"]: Result.from_dict(item) for item in items if item}
             missing = "it left no result; the log of its task says why"
