@@ -28,6 +28,8 @@ class Partition:
     def parse(cls, text: str, timezone: str = "UTC") -> Partition:
         """Read ``2026-11-22``.
 
+        :param text: the day
+        :param timezone: the IANA name of the zone
         :raises SettingsError: for anything else, a time of day included: a partition is a whole day
         """
         try:
@@ -55,11 +57,17 @@ class Partition:
         return datetime.combine(self.day + timedelta(days=1), time.min, ZoneInfo(self.timezone))
 
     def contains(self, mtime_ns: int) -> bool:
-        """Whether a modification time, in nanoseconds since the epoch, lies within the day."""
+        """Return whether a modification time is within the day.
+
+        :param mtime_ns: in nanoseconds since the epoch
+        """
         return _epoch_ns(self.start) <= mtime_ns < _epoch_ns(self.end)
 
     def is_over(self, now: datetime) -> bool:
-        """Whether the day has ended at `now` (an aware datetime)."""
+        """Return whether the day has ended.
+
+        :param now: an aware datetime
+        """
         return now >= self.end
 
 
@@ -82,10 +90,14 @@ def choose_partition(
     logical_date: datetime | None,
     timezone: str,
 ) -> Partition:
-    """Say which day a run archives: its partition key, else the ``date`` param, else its logical date's day.
+    """Return the day that a run archives: its partition key, else the ``date`` param, else its logical date's day.
 
     Never the wall clock: a backfill of March writes into March, whenever it runs.
 
+    :param date_param: the run's param ``date``
+    :param partition_key: the run's partition key
+    :param logical_date: the run's logical date
+    :param timezone: the archive's time zone
     :raises SettingsError: when the run names no day, or a partition key and a ``date`` that differ
     """
     if partition_key and date_param and partition_key != date_param:
@@ -106,7 +118,9 @@ def choose_partition(
 def require_over(partition: Partition, now: datetime, *, allow_open: bool = False) -> None:
     """Refuse a day that is not over: its files still grow.
 
-    :param allow_open: archive it all the same, as it is now
+    :param partition: the day
+    :param now: an aware datetime
+    :param allow_open: whether to accept the day all the same, as it is now
     :raises SettingsError: when the day is not over
     """
     if not allow_open and not partition.is_over(now):
