@@ -151,7 +151,9 @@ def plan_restore(reader: ArchiveReader, prefix: str, selection: Selection) -> Re
         )
     if not plan.versions and not plan.findings:
         selected = " that was selected" if selection.sources or selection.paths else ""
-        plan.findings.append(Finding("empty", f"no manifest below s3://{reader.bucket}/{prefix} lists a file{selected}"))
+        plan.findings.append(
+            Finding("empty", f"no manifest below s3://{reader.bucket}/{prefix} lists a file{selected}")
+        )
     _remove_clashes(plan)
     return plan
 
