@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import Any
 
+import boto3
+from airflow.providers.amazon.aws.hooks.base_aws import BaseSessionFactory
 from airflow.providers.amazon.aws.utils.connection_wrapper import AwsConnectionWrapper
 from airflow.sdk import BaseHook
 from botocore.config import Config
@@ -74,6 +76,14 @@ class CrossAccountS3Hook(BaseHook):
         :raises ConnectionSettingsError: when the connection is not right
         """
         return self._assumed_role.conn_config
+
+    def source_session(self) -> boto3.session.Session:
+        """Return a session with the connection's own credentials, which has not assumed the role.
+
+        :raises ConnectionSettingsError: when the connection is not right
+        """
+        conn = self.conn_config
+        return BaseSessionFactory(conn, region_name=conn.region_name, config=conn.botocore_config).basic_session
 
     @cached_property
     def writer(self) -> ArchiveWriter:
