@@ -140,7 +140,9 @@ class ArchiveReader:
                     reason = str(error)
             if attempt < MAX_READS:
                 self.stop.wait(0.2 * 2**attempt)
-        raise ArchiveRequestError(f"GetObject s3://{self.bucket}/{key}: the connection broke {MAX_READS} times: {reason}")
+        raise ArchiveRequestError(
+            f"GetObject s3://{self.bucket}/{key}: the connection broke {MAX_READS} times: {reason}"
+        )
 
     def read_manifests(self, objects: Iterable[StoredObject], workers: int = 8) -> tuple[list[Manifest], list[Finding]]:
         """Read the manifests among some objects, and return them with a finding for each that can't be used.

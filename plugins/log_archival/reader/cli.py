@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 
 EXIT_OK, EXIT_PROBLEMS, EXIT_FAILED = 0, 1, 2
 MAX_WORKERS = 256
-_PREFIX = "what to read: s3://BUCKET/logs/2026/11/22/ is a day, s3://BUCKET/logs/2026/11/ a month, s3://BUCKET/logs/ all"
+_PREFIX = (
+    "what to read: s3://BUCKET/logs/2026/11/22/ is a day, s3://BUCKET/logs/2026/11/ a month, s3://BUCKET/logs/ all"
+)
 _EPILOG = """\
 exit status: 0 no problems; 1 problems were found, and each was printed; 2 the command failed: wrong arguments, an
 archive that can't be reached, or no permission to read it; 130 interrupted.

@@ -72,7 +72,6 @@ class Selection:
     all_versions: bool = False
 
     def __post_init__(self) -> None:
-        """Compile the patterns."""
         self._names = {path.strip("/") for path in self.paths}
         self._patterns: list[re.Pattern[str]] = []
         if self._names:
@@ -151,7 +150,9 @@ def plan_restore(reader: ArchiveReader, prefix: str, selection: Selection) -> Re
         )
     if not plan.versions and not plan.findings:
         selected = " that was selected" if selection.sources or selection.paths else ""
-        plan.findings.append(Finding("empty", f"no manifest below s3://{reader.bucket}/{prefix} lists a file{selected}"))
+        plan.findings.append(
+            Finding("empty", f"no manifest below s3://{reader.bucket}/{prefix} lists a file{selected}")
+        )
     _remove_clashes(plan)
     return plan
 
