@@ -202,8 +202,9 @@ def test_parser_refuses_a_body_that_does_not_fit_the_key(key: str) -> None:
 def parts(*changes: dict[str, Any]) -> list[Archive]:
     """Return parts of ten bytes each, of a file of thirty, changed."""
     whole = compressed(day(), "app", "big.log", b"x" * 30)[0][0]
+    default: dict[str, Any] = {"parts": 3, "raw_size": 10}
     return [
-        replace(whole, **({"part": number, "parts": 3, "raw_size": 10, "key": f"{whole.key}{number}"} | change))
+        replace(whole, **(default | {"part": number, "key": f"{whole.key}{number}"} | change))
         for number, change in enumerate(changes, 1)
     ]
 

@@ -6,7 +6,6 @@ import logging
 
 import pytest
 
-from log_archival import progress
 from log_archival.progress import Progress, human_size
 
 
@@ -23,7 +22,7 @@ def test_human_size_of(size: float, text: str) -> None:
 
 def test_progress_is_logged_at_an_interval(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
     now = 100.0
-    monkeypatch.setattr(progress.time, "monotonic", lambda: now)
+    monkeypatch.setattr("log_archival.progress.time.monotonic", lambda: now)
     with caplog.at_level(logging.INFO):
         compressed = Progress(logging.getLogger("test"), "compressed", 4_000_000, interval_seconds=10)
         for second in range(1, 21):

@@ -120,8 +120,12 @@ def test_verify_reports_days_without_a_manifest(
 ) -> None:
     for on in ("2026-11-20", "2026-11-22", "2026-11-23"):
         writer.files({"a.log": RAW}, on=on)
-    bounds = {name: date.fromisoformat(text) for name, text in (("first", first), ("last", last)) if text}
-    report = verify(reader, "logs/", **bounds)
+    report = verify(
+        reader,
+        "logs/",
+        first=date.fromisoformat(first) if first else None,
+        last=date.fromisoformat(last) if last else None,
+    )
     assert [one.day for one in report.problems if one.kind == "day"] == missing
     assert report.manifests == manifests
 
