@@ -1,5 +1,5 @@
 """
-### Archive a day's logs into the archive account
+### Archive a day's logs into the archive account.
 
 `collect` lists the day's log files and cuts them into batches. Each batch is compressed into the run directory
 (`compress`) and put into the archive bucket with a role that can add objects and do nothing else (`upload`). `verify`
@@ -44,14 +44,14 @@ ARCHIVE: dict[str, Any] = {
     "kms_key_arn": SETTINGS.archive.kms_key_arn,
     "max_concurrent_requests": SETTINGS.archive.max_concurrent_requests,
 }
-COMPRESSION: dict[str, Any] = {**KEYS, "codec": "{{ params.codec }}", "part_bytes": SETTINGS.part_size}
+CODEC = "{{ params.codec }}"
 NAMES = [source.name for source in SETTINGS.sources]
 
 
 @task_group
 def archive(batch: dict[str, Any]) -> None:
     """Compress and upload one batch."""
-    compress = CompressLogsOperator(task_id="compress", batch=batch, **COMPRESSION)
+    compress = CompressLogsOperator(task_id="compress", batch=batch, codec=CODEC, part_size=SETTINGS.part_size, **KEYS)
     # Uploads go before the compression of other batches, so that one batch uploads while another compresses.
     CrossAccountPutOperator(task_id="upload", staged=compress.output, priority_weight=100, **ARCHIVE)  # type: ignore[arg-type]
 
@@ -68,7 +68,11 @@ def archive(batch: dict[str, Any]) -> None:
     doc_md=__doc__,
     params={
         "date": Param(
-            None, type=["null", "string"], format="date", title="Day", description="The day to archive, if not the run's"
+            None,
+            type=["null", "string"],
+            format="date",
+            title="Day",
+            description="The day to archive, if not the run's",
         ),
         "sources": Param(
             None,
@@ -101,7 +105,8 @@ def archive_logs() -> None:
         sources=SETTINGS.file_sources,
         staging=SETTINGS.staging_root,
         batch_bytes=SETTINGS.batch_size,
-        **COMPRESSION,
+        codec=CODEC,
+        **KEYS,
     )
     verify = VerifyArchiveOperator(
         task_id="verify",

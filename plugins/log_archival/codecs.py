@@ -14,10 +14,9 @@ import io
 import sys
 import threading
 import zlib
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import IO, Any
 
@@ -56,106 +55,70 @@ class Block:
         return memoryview(self.buffer)[: self.size]
 
 
-class Codec(ABC):
+@dataclass(frozen=True)
+class Codec:
     """A way to store bytes.
 
-    The content type is that of the object. There is never a Content-Encoding: clients would decompress unasked, and
-    the bytes would no longer be those of the checksum.
+    :param name: as in archive.yaml
+    :param suffix: appended to the key
+    :param content_type: of the object. There is never a Content-Encoding: clients would decompress unasked, and the
+        bytes would no longer be those of the checksum.
+    :param magic: the first bytes of everything that it writes
+    :param compress_block: returns a block as it is stored
+    :param decompress_block: the reverse
+    :param open: returns a file that reads the uncompressed bytes of a stored one, which must not end too early
     """
 
-    #: As in archive.yaml.
     name: str
-    #: Appended to the key.
     suffix: str
     content_type: str
-    #: The first bytes of everything that it writes.
-    magic: bytes = b""
-
-    def __repr__(self) -> str:
-        """Return the name."""
-        return f"<codec {self.name}>"
-
-    @abstractmethod
-    def compress_block(self, data: memoryview) -> bytes | memoryview:
-        """Return a block as it is stored.
-
-        :param data: the block
-        """
-
-    @abstractmethod
-    def decompress_block(self, stored: bytes) -> bytes:
-        """Return what `compress_block` was given.
-
-        :param stored: what it returned
-        """
-
-    @abstractmethod
-    def open(self, stored: IO[bytes]) -> IO[bytes]:
-        """Return a file that reads the uncompressed bytes, and raises an error when `stored` ends too early.
-
-        :param stored: the archive's bytes
-        """
+    magic: bytes
+    compress_block: Callable[[memoryview], bytes | memoryview] = field(repr=False)
+    decompress_block: Callable[[bytes], bytes] = field(repr=False)
+    open: Callable[[IO[bytes]], Any] = field(repr=False)
 
 
-class _Zstd(Codec):
-    name, suffix, content_type, magic = "zstd", ".zst", "application/zstd", b"\x28\xb5\x2f\xfd"
-    # Level 3 with settings for lines that resemble each other: no match shorter than 7 bytes is looked for, and the
-    # search is the fast one with a table twice its usual size. On logs that is faster and smaller than plain level 3.
-    # With a checksum, so that `zstd -t` can detect damage.
-    _OPTIONS = {
-        zstd.CompressionParameter.compression_level: 3,
-        zstd.CompressionParameter.strategy: zstd.Strategy.fast,
-        zstd.CompressionParameter.min_match: 7,
-        zstd.CompressionParameter.hash_log: 17,
-        zstd.CompressionParameter.checksum_flag: 1,
-    }
-    _per_thread = threading.local()
-
-    def compress_block(self, data: memoryview) -> bytes:
-        compressor: zstd.ZstdCompressor | None = getattr(self._per_thread, "compressor", None)
-        if compressor is None:
-            compressor = self._per_thread.compressor = zstd.ZstdCompressor(options=self._OPTIONS)
-        return compressor.compress(data, zstd.ZstdCompressor.FLUSH_FRAME)
-
-    def decompress_block(self, stored: bytes) -> bytes:
-        return zstd.decompress(stored)
-
-    def open(self, stored: IO[bytes]) -> IO[bytes]:
-        return zstd.ZstdFile(stored)
+# Level 3 with settings for lines that resemble each other: no match shorter than 7 bytes is looked for, and the search
+# is the fast one with a table twice its usual size. On logs that is faster and smaller than plain level 3. With a
+# checksum, so that `zstd -t` can detect damage.
+_ZSTD_OPTIONS: Mapping[int, int] = {
+    zstd.CompressionParameter.compression_level: 3,
+    zstd.CompressionParameter.strategy: zstd.Strategy.fast,
+    zstd.CompressionParameter.min_match: 7,
+    zstd.CompressionParameter.hash_log: 17,
+    zstd.CompressionParameter.checksum_flag: 1,
+}
+_GZIP_LEVEL, _GZIP_FORMAT = 2, 31  # zlib's wbits for gzip with its largest window
+_per_thread = threading.local()
 
 
-class _Gzip(Codec):
-    name, suffix, content_type, magic = "gzip", ".gz", "application/gzip", b"\x1f\x8b"
-    _LEVEL, _GZIP_FORMAT = 2, 31  # zlib's wbits for gzip with its largest window
-
-    def compress_block(self, data: memoryview) -> bytes:
-        return isal_zlib.compress(data, self._LEVEL, self._GZIP_FORMAT)
-
-    def decompress_block(self, stored: bytes) -> bytes:
-        return isal_zlib.decompress(stored, self._GZIP_FORMAT)
-
-    def open(self, stored: IO[bytes]) -> IO[bytes]:
-        return igzip.GzipFile(fileobj=stored)  # type: ignore[no-untyped-call, no-any-return]
+def _zstd_frame(block: memoryview) -> bytes:
+    try:
+        compressor: zstd.ZstdCompressor = _per_thread.zstd
+    except AttributeError:
+        compressor = _per_thread.zstd = zstd.ZstdCompressor(options=_ZSTD_OPTIONS)
+    return compressor.compress(block, zstd.ZstdCompressor.FLUSH_FRAME)
 
 
-class _Uncompressed(Codec):
-    name, suffix, content_type = "none", "", "application/octet-stream"
-
-    def compress_block(self, data: memoryview) -> memoryview:
-        return data
-
-    def decompress_block(self, stored: bytes) -> bytes:
-        return stored
-
-    def open(self, stored: IO[bytes]) -> IO[bytes]:
-        return stored
+def _gzip_member(block: memoryview) -> bytes:
+    return isal_zlib.compress(block, _GZIP_LEVEL, _GZIP_FORMAT)
 
 
-ZSTD, GZIP, NONE = _Zstd(), _Gzip(), _Uncompressed()
+def _from_gzip_member(stored: bytes) -> bytes:
+    return isal_zlib.decompress(stored, _GZIP_FORMAT)
+
+
+def _open_gzip(stored: IO[bytes]) -> Any:
+    return igzip.GzipFile(fileobj=stored)  # type: ignore[no-untyped-call]
+
+
+ZSTD = Codec("zstd", ".zst", "application/zstd", b"\x28\xb5\x2f\xfd", _zstd_frame, zstd.decompress, zstd.ZstdFile)
+GZIP = Codec("gzip", ".gz", "application/gzip", b"\x1f\x8b", _gzip_member, _from_gzip_member, _open_gzip)
+NONE = Codec("none", "", "application/octet-stream", b"", lambda block: block, bytes, lambda stored: stored)
 CODECS: dict[str, Codec] = {codec.name: codec for codec in (ZSTD, GZIP, NONE)}
 # The first bytes of formats that don't compress further: xz, bzip2, zip, lz4, and our own two.
 _COMPRESSED_FORMATS = (ZSTD.magic, GZIP.magic, b"\xfd7zXZ\x00", b"BZh", b"PK\x03\x04", b"\x04\x22\x4d\x18")
-_DECOMPRESSION_ERRORS = (zstd.ZstdError, gzip.BadGzipFile, EOFError, zlib.error, isal_zlib.error)
+_DECOMPRESSION_ERRORS: tuple[Any, ...] = (zstd.ZstdError, gzip.BadGzipFile, EOFError, zlib.error, isal_zlib.error)
 
 
 def codec_named(name: str) -> Codec:

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import yaml
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
@@ -18,6 +17,7 @@ from log_archival.aws.writer import DEFAULT_MAX_CONCURRENT_REQUESTS
 from log_archival.codecs import DEFAULT_PART_BYTES, MAX_PUT_BYTES, MIN_PART_BYTES
 from log_archival.exceptions import SettingsError
 from log_archival.keys import DEFAULT_KEY, DEFAULT_PREFIX, KeyTemplate
+from log_archival.partition import zone
 from log_archival.sources.files import FileSource
 
 #: The environment variable that names another file than include/archive.yaml.
@@ -40,18 +40,7 @@ def _size(value: Any) -> Any:
 
 
 def _timezone(value: str) -> str:
-    try:
-        ZoneInfo(value)
-    except (ZoneInfoNotFoundError, ValueError, OSError):
-        raise ValueError(f"{value!r} is not a time zone such as Europe/Paris") from None
-    return value
-
-
-def _bucket(value: str) -> str:
-    try:
-        return require_bucket(value)
-    except SettingsError as error:
-        raise ValueError(str(error)) from None
+    return zone(value).key
 
 
 def _after(value: str) -> str:
@@ -61,7 +50,7 @@ def _after(value: str) -> str:
 
 
 Size = Annotated[int, BeforeValidator(_size)]
-Bucket = Annotated[str, AfterValidator(_bucket)]
+Bucket = Annotated[str, AfterValidator(require_bucket)]
 
 
 class _Section(BaseModel):
@@ -103,8 +92,7 @@ class Schedule(_Section):
 
 
 def _changes_clocks(timezone: str) -> bool:
-    zone = ZoneInfo(timezone)
-    return len({datetime(2026, month, 15, tzinfo=zone).utcoffset() for month in range(1, 13)}) > 1
+    return len({datetime(2026, month, 15, tzinfo=zone(timezone)).utcoffset() for month in range(1, 13)}) > 1
 
 
 class Verify(_Section):

@@ -31,8 +31,8 @@ class LogArchivalError(Exception):
         self.hint = hint
 
 
-class SettingsError(LogArchivalError):
-    """archive.yaml, an operator's argument or a key template is wrong."""
+class SettingsError(LogArchivalError, ValueError):
+    """archive.yaml, an operator's argument or a key template is wrong. A ValueError, so that pydantic reports it."""
 
 
 class ConnectionSettingsError(LogArchivalError):

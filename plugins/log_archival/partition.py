@@ -22,7 +22,7 @@ class Partition:
     timezone: str = "UTC"
 
     def __post_init__(self) -> None:
-        _zone(self.timezone)
+        zone(self.timezone)
 
     @classmethod
     def parse(cls, text: str, timezone: str = "UTC") -> Partition:
@@ -49,12 +49,12 @@ class Partition:
     @property
     def start(self) -> datetime:
         """The first instant of the day. Days are not all 24 hours long, so `end` is not this plus 24 h."""
-        return datetime.combine(self.day, time.min, ZoneInfo(self.timezone))
+        return datetime.combine(self.day, time.min, zone(self.timezone))
 
     @property
     def end(self) -> datetime:
         """The first instant after the day."""
-        return datetime.combine(self.day + timedelta(days=1), time.min, ZoneInfo(self.timezone))
+        return datetime.combine(self.day + timedelta(days=1), time.min, zone(self.timezone))
 
     def contains(self, mtime_ns: int) -> bool:
         """Return whether a modification time is within the day.
@@ -76,7 +76,12 @@ def _epoch_ns(moment: datetime) -> int:
     return (moment.astimezone(UTC) - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1) * 1000
 
 
-def _zone(name: str) -> ZoneInfo:
+def zone(name: str) -> ZoneInfo:
+    """Return a time zone.
+
+    :param name: its IANA name
+    :raises SettingsError: when there is no such zone
+    """
     try:
         return ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError):  # of a path outside, and of a folder such as Europe
@@ -108,7 +113,7 @@ def choose_partition(
     if partition_key or date_param:
         return Partition.parse(partition_key or date_param or "", timezone)
     if logical_date is not None:
-        return Partition(logical_date.astimezone(_zone(timezone)).date(), timezone)
+        return Partition(logical_date.astimezone(zone(timezone)).date(), timezone)
     raise SettingsError(
         "the run names no day to archive: it has no partition key, no `date` param and no logical date",
         hint="Trigger it with a partition key or with `date` set to a day such as 2026-11-22.",
@@ -124,7 +129,7 @@ def require_over(partition: Partition, now: datetime, *, allow_open: bool = Fals
     :raises SettingsError: when the day is not over
     """
     if not allow_open and not partition.is_over(now):
-        here = now.astimezone(ZoneInfo(partition.timezone))
+        here = now.astimezone(zone(partition.timezone))
         raise SettingsError(
             f"{partition.key} is not over in {partition.timezone} (it is {here:%Y-%m-%d %H:%M} there), so its log files"
             " may still grow",

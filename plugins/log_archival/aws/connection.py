@@ -111,7 +111,9 @@ class _ExtraCheck:
         arn = str(self.extra.get("role_arn") or "")
         match = _ROLE_ARN.fullmatch(arn)
         if not arn:
-            self.problems.append('the extra has no "role_arn"; write the RoleArn output of the archive account\'s stack')
+            self.problems.append(
+                'the extra has no "role_arn"; write the RoleArn output of the archive account\'s stack'
+            )
         elif not match:
             self.problems.append(
                 f'"role_arn" is {arn!r}, which is not of the form arn:aws:iam::222222222222:role/LogWriterRole'
@@ -130,9 +132,7 @@ class _ExtraCheck:
                 'the external ids in "external_id" and in "assume_role_kwargs"."ExternalId" differ; keep one of the two'
             )
         elif misspelled:
-            self.problems.append(
-                f'"{misspelled[0]}" is not read by anything; write the external id as "external_id"'
-            )
+            self.problems.append(f'"{misspelled[0]}" is not read by anything; write the external id as "external_id"')
         elif not external_id:
             self.problems.append(
                 'the extra has no "external_id"; write the one that the archive account\'s stack was given'

@@ -215,7 +215,7 @@ def _causes_of_refused_assume_role(message: str, action: str) -> list[str]:
 
 
 def _caller(message: str) -> str | None:
-    """Return who sent the request, as SourcePrincipalArn has to name it: a role's ARN rather than that of its session."""
+    """Return who sent the request, as SourcePrincipalArn has to name it: a role's ARN, not its session's."""
     found = _CALLER.search(message)
     if not found:
         return None

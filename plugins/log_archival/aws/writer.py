@@ -39,7 +39,9 @@ class ProbeResult(enum.Enum):
 
 
 class ArchiveWriter:
-    """Adds objects to the archive bucket, with a session of the archive account's role. The contract:
+    """Adds objects to the archive bucket, with a session of the archive account's role.
+
+    The contract:
 
     - An object is put once (``If-None-Match: *``): nothing here replaces, reads, lists or deletes one.
     - Each put is one PutObject, never a multipart upload, which needs more permissions than putting does. It carries

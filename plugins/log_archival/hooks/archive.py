@@ -1,4 +1,4 @@
-"""The hooks: an Airflow connection with ``role_arn`` and ``external_id`` becomes a writer or a reader of the archive."""
+"""The hooks: from an Airflow connection with role and external id to a writer or a reader of the archive."""
 
 from __future__ import annotations
 

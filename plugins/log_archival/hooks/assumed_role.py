@@ -50,7 +50,7 @@ class AssumedRole(AwsGenericHook[Any]):
         return self._checked[0]
 
     @property
-    def conn_config(self) -> AwsConnectionWrapper:  # type: ignore[override]
+    def conn_config(self) -> AwsConnectionWrapper:
         """The provider's view of the connection."""
         return self._checked[1]
 

@@ -9,7 +9,7 @@ from typing import Any
 from airflow.sdk import Context
 from airflow.sdk.exceptions import AirflowSkipException
 
-from log_archival.codecs import DEFAULT_PART_BYTES, codec_named
+from log_archival.codecs import codec_named
 from log_archival.config import DEFAULT_BATCH_BYTES
 from log_archival.operators.base import PartitionOperator, fail_permanent_errors_at_once
 from log_archival.partition import require_over
@@ -17,6 +17,7 @@ from log_archival.pipeline.collect import choose_sources, find_log_files, log_pl
 from log_archival.pipeline.compress import Compressor
 from log_archival.pipeline.run_dir import RunDirectory
 from log_archival.sources.files import FileSource
+
 
 class CollectLogsOperator(PartitionOperator):
     """Lists a day's log files, and cuts them into batches; see `PartitionOperator` for the other parameters.
@@ -29,7 +30,6 @@ class CollectLogsOperator(PartitionOperator):
         when tasks run on several machines
     :param batch_bytes: about how many raw bytes one batch has
     :param codec: for the keys that a dry run logs (templated)
-    :param part_bytes: likewise
     :returns: one small dict a batch, to map `CompressLogsOperator` over
     """
 
@@ -43,7 +43,6 @@ class CollectLogsOperator(PartitionOperator):
         staging: str,
         batch_bytes: int = DEFAULT_BATCH_BYTES,
         codec: str = "zstd",
-        part_bytes: int = DEFAULT_PART_BYTES,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -51,7 +50,6 @@ class CollectLogsOperator(PartitionOperator):
         self.staging = staging
         self.batch_bytes = batch_bytes
         self.codec = codec
-        self.part_bytes = part_bytes
 
     def execute(self, context: Context) -> list[dict[str, Any]]:
         """Collect.
@@ -65,7 +63,7 @@ class CollectLogsOperator(PartitionOperator):
             sources = choose_sources(self.sources, params.get("sources"))
             files = find_log_files(sources, partition)
             if params.get("dry_run"):
-                compressor = Compressor(partition, self.keys, codec_named(self.codec), self.part_bytes)
+                compressor = Compressor(partition, self.keys, codec_named(self.codec))
                 log_plan(files, compressor, sources)
                 raise AirflowSkipException("dry run: the plan is in this log, nothing was archived")
             run_dir = RunDirectory.of_run(self.staging, context["ti"].dag_id, context["ti"].run_id)

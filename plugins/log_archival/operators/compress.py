@@ -22,7 +22,7 @@ class CompressLogsOperator(PartitionOperator):
 
     :param batch: one of the dicts that `CollectLogsOperator` returned (templated)
     :param codec: ``zstd``, ``gzip`` or ``none`` (templated); files that are compressed already stay as they are
-    :param part_bytes: a stored object has at most this many bytes; larger files are cut at line ends
+    :param part_size: a stored object has at most this many bytes; larger files are cut at line ends
     :param check_compressed: whether each block is decompressed and compared before it is written
     :returns: a small dict for `CrossAccountPutOperator`: run directory, batch, how many objects, bytes and failures
     """
@@ -35,14 +35,14 @@ class CompressLogsOperator(PartitionOperator):
         *,
         batch: Mapping[str, Any],
         codec: str = "zstd",
-        part_bytes: int = DEFAULT_PART_BYTES,
+        part_size: int = DEFAULT_PART_BYTES,
         check_compressed: bool = True,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.batch = batch
         self.codec = codec
-        self.part_bytes = part_bytes
+        self.part_size = part_size
         self.check_compressed = check_compressed
 
     def execute(self, context: Context) -> dict[str, Any]:
@@ -54,7 +54,7 @@ class CompressLogsOperator(PartitionOperator):
         with fail_permanent_errors_at_once():
             run_dir, number = RunDirectory(self.batch["run_directory"]), int(self.batch["batch"])
             compressor = Compressor(
-                self.day(context), self.keys, codec_named(self.codec), self.part_bytes, self.check_compressed
+                self.day(context), self.keys, codec_named(self.codec), self.part_size, self.check_compressed
             )
             archives, failures = compress_batch(compressor, run_dir, number)
             if failures and ti.try_number <= (ti.max_tries or 0):

@@ -37,7 +37,6 @@ class CrossAccountPutOperator(ArchiveOperator):
     :param part_size: a stored object has at most this many bytes; larger files are cut at line ends
     :param check_compressed: whether each block is decompressed and compared before it is sent
     :param min_files: fewer files than this are an error
-    :param temporary: the folder for archives that are too large for memory; the system's by default
     :returns: a small dict: how many files, objects, raw and stored bytes, and how many objects were new
     """
 
@@ -56,7 +55,6 @@ class CrossAccountPutOperator(ArchiveOperator):
         part_size: int = DEFAULT_PART_BYTES,
         check_compressed: bool = True,
         min_files: int = 1,
-        temporary: str | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(bucket=bucket, **kwargs)
@@ -68,7 +66,6 @@ class CrossAccountPutOperator(ArchiveOperator):
         self.part_size = part_size
         self.check_compressed = check_compressed
         self.min_files = min_files
-        self.temporary = temporary
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Put.
@@ -93,7 +90,7 @@ class CrossAccountPutOperator(ArchiveOperator):
         writer = self.hook(context, partition).writer
         files = find_files(self.paths or (), source=self.source, root=self.root, min_files=self.min_files)
         compressor = Compressor(partition, self.keys, codec_named(self.codec), self.part_size, self.check_compressed)
-        records = compress_and_upload(writer, compressor, files, temporary=self.temporary)
+        records = compress_and_upload(writer, compressor, files)
         if problems := check_records(records, partition, self.keys):
             raise SourceError(list_problems(problems, f"{len(problems)} of {len(files)} files were not archived"))
         ti = context["ti"]

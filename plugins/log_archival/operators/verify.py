@@ -128,8 +128,8 @@ class VerifyArchiveOperator(ArchiveOperator):
             count = f"{len(problems)} problems with {len(records.archives)} archives"
             raise VerificationError(
                 list_problems(problems, f"{partition.key}: {count}"),
-                hint="No manifest was put. To compress and upload the batches again, clear the run's `compress` and what"
-                f" follows it: existing objects stay as they are. The records are in {run_dir}.",
+                hint="No manifest was put. To compress and upload the batches again, clear the run's `compress` and"
+                f" what follows it: existing objects stay as they are. The records are in {run_dir}.",
             )
 
     def _put_manifest(
@@ -151,7 +151,5 @@ class VerifyArchiveOperator(ArchiveOperator):
         tier = verification.tier
         proof = PROOF[f"read {self.depth}" if tier == "read" else tier]
         if verification.tier_reason:
-            self.log.warning(
-                "verified at tier %s, not at tier %s: %s", tier, self.tier, verification.tier_reason
-            )
+            self.log.warning("verified at tier %s, not at tier %s: %s", tier, self.tier, verification.tier_reason)
         self.log.info("verified %s at tier %s: %s\n%s", partition.key, tier, proof, format_table(summary))

@@ -12,12 +12,11 @@ from queue import SimpleQueue
 from typing import IO
 
 from log_archival import codecs
-from log_archival.aws.writer import SEND_AT_ONCE_BYTES
 from log_archival.concurrency import available_cores, concurrently
 from log_archival.exceptions import SourceError
 from log_archival.keys import KeyTemplate
 from log_archival.partition import Partition
-from log_archival.pipeline.packs import PackWriter
+from log_archival.pipeline.packs import MAX_PACKED_FILE_BYTES, PackWriter
 from log_archival.pipeline.run_dir import RunDirectory
 from log_archival.progress import Progress
 from log_archival.records import Archive, Failure, LogFile
@@ -42,14 +41,14 @@ class Compressor:
     :param partition: the day, for the keys
     :param keys: the key template
     :param codec: of files that are not compressed already
-    :param part_bytes: a stored object has at most this many bytes; larger files are cut at line ends
+    :param part_size: a stored object has at most this many bytes; larger files are cut at line ends
     :param check: whether each block is decompressed and compared before it is written
     """
 
     partition: Partition
     keys: KeyTemplate
     codec: codecs.Codec = codecs.ZSTD
-    part_bytes: int = codecs.DEFAULT_PART_BYTES
+    part_size: int = codecs.DEFAULT_PART_BYTES
     check: bool = True
 
     def compress(self, file: LogFile, open_destination: OpenDestination, *, threads: int = 1) -> list[Archive]:
@@ -73,7 +72,7 @@ class Compressor:
             codec = self.codec_of(stream)
             result = codecs.compress(
                 stream, codec, open_part,
-                size_hint=file.size, part_size=self.part_bytes, threads=threads, check=self.check,
+                size_hint=file.size, part_size=self.part_size, threads=threads, check=self.check,
             )  # fmt: skip
         return [
             Archive(
@@ -162,7 +161,7 @@ class _BatchCompression:
         try:
             archives = self.compressor.compress(
                 file,
-                lambda _: writer.open_archive(large=file.size > SEND_AT_ONCE_BYTES),
+                lambda _: writer.open_archive(large=file.size > MAX_PACKED_FILE_BYTES),
                 threads=self.threads_per_file,
             )
         except SourceError as error:

@@ -11,6 +11,9 @@ from log_archival.exceptions import StagingError
 from log_archival.pipeline.location import Location
 from log_archival.records import Archive
 
+#: Archives of files up to this size share a data file; what doesn't compress becomes a little larger.
+MAX_PACKED_FILE_BYTES = 4 << 20
+MAX_PACKED_BYTES = MAX_PACKED_FILE_BYTES + (64 << 10)
 _HINT = "Clear the run's `compress` and what follows it to compress the batch again."
 
 
@@ -49,31 +52,23 @@ class PackWriter:
             self._pack.close()
 
 
-def open_staged(archive: Archive, max_bytes: int) -> bytes | IO[bytes]:
-    """Return an archive's staged bytes: as bytes when there are few, else as a file that the caller closes.
+def open_staged(archive: Archive) -> bytes | IO[bytes]:
+    """Return an archive's staged bytes: as bytes when it shares its data file, else as a file that the caller closes.
 
     :param archive: with the data file and offset
-    :param max_bytes: up to this size they are returned as bytes
     :raises StagingError: when they are not all there
     """
     try:
         stream = Location(archive.staged).open("rb")
     except FileNotFoundError:
         raise StagingError(f"{archive.staged} is missing", hint=_HINT) from None
-    # An incompressible file can give an archive a little larger than `max_bytes` that shares its data file.
-    if archive.stored_size > 2 * max_bytes or (archive.stored_size > max_bytes and not archive.offset):
-        size = stream.seek(0, os.SEEK_END)
-        if size == archive.stored_size:
-            stream.seek(0)
-            return stream
-        if archive.stored_size > 2 * max_bytes:
-            stream.close()
-            raise StagingError(
-                f"{archive.staged} has {size:,} bytes, and its record says {archive.stored_size:,}", hint=_HINT
-            )
-    with stream:
-        stream.seek(archive.offset)
-        data = stream.read(archive.stored_size)
-    if len(data) != archive.stored_size:
+    size = stream.seek(0, os.SEEK_END)
+    if size < archive.offset + archive.stored_size:
+        stream.close()
         raise StagingError(f"{archive.staged} ends within the archive of {archive.path}", hint=_HINT)
+    stream.seek(archive.offset)
+    if archive.stored_size > MAX_PACKED_BYTES:
+        return stream
+    with stream:
+        data: bytes = stream.read(archive.stored_size)
     return data

@@ -1,11 +1,11 @@
 """The run directory: where the records of one run are and, between compress and upload, its data.
 
-    collected.json           how many batches there are             written by collect
-    files-0001.jsonl         the log files of a batch               written by collect
-    archives-0001.jsonl      its archives                           written by compress
-    failures-0001.jsonl      its files that could not be read       written by compress
-    data-0001-….bin          the archives' bytes                    written by compress, deleted by upload
-    receipts-0001.jsonl      what S3 returned for each put          written by upload
+collected.json           how many batches there are             written by collect
+files-0001.jsonl         the log files of a batch               written by collect
+archives-0001.jsonl      its archives                           written by compress
+failures-0001.jsonl      its files that could not be read       written by compress
+data-0001-….bin          the archives' bytes                    written by compress, deleted by upload
+receipts-0001.jsonl      what S3 returned for each put          written by upload
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -129,10 +129,8 @@ class RunDirectory:
         """
         receipts: list[Receipt] = []
         if self._file("receipts", batch).exists():
-            try:
+            with suppress(StagingError):  # the process ended within a line
                 receipts.extend(read_jsonl(self._file("receipts", batch), Receipt))
-            except StagingError:
-                pass  # the process ended within a line
         return receipts
 
     @contextmanager

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from itertools import chain
 from typing import IO
 
-from log_archival.aws.writer import SEND_AT_ONCE_BYTES, ArchiveWriter
+from log_archival.aws.writer import ArchiveWriter
 from log_archival.concurrency import available_cores, concurrently
 from log_archival.exceptions import ConflictError, SourceError
 from log_archival.keys import KeyTemplate
@@ -36,7 +36,9 @@ MAX_RAW_IN_MEMORY_BYTES = 64 << 20
 MAX_HANDED_OVER_BYTES = 2 << 20
 
 
-def put_archive(writer: ArchiveWriter, archive: Archive, body: bytes | IO[bytes], *, content_addressed: bool) -> Receipt:
+def put_archive(
+    writer: ArchiveWriter, archive: Archive, body: bytes | IO[bytes], *, content_addressed: bool
+) -> Receipt:
     """Put one archive; the object's metadata has what is needed to check it by itself.
 
     :param writer: of the archive bucket
@@ -105,7 +107,7 @@ def upload_batch(writer: ArchiveWriter, run_dir: RunDirectory, batch: int, *, co
     progress = Progress(log, "uploaded", sum(archive.raw_size for archive in left))
 
     def put(archive: Archive) -> Receipt:
-        body = open_staged(archive, SEND_AT_ONCE_BYTES)
+        body = open_staged(archive)
         with nullcontext() if isinstance(body, bytes) else body:
             receipt = put_archive(writer, archive, body, content_addressed=content_addressed)
         progress.add(archive.part == 1, archive.raw_size, archive.stored_size)
@@ -122,18 +124,15 @@ def upload_batch(writer: ArchiveWriter, run_dir: RunDirectory, batch: int, *, co
     return receipts
 
 
-def compress_and_upload(
-    writer: ArchiveWriter, compressor: Compressor, files: list[LogFile], *, temporary: str | None = None
-) -> RunRecords:
+def compress_and_upload(writer: ArchiveWriter, compressor: Compressor, files: list[LogFile]) -> RunRecords:
     """Compress and put in one task, without a run directory: while some files are compressed, others are put.
 
     :param writer: of the archive bucket
     :param compressor: makes the archives
     :param files: the log files
-    :param temporary: the folder for archives that are too large for memory; the system's by default
     :raises LogArchivalError: at the first put that fails; those under way are waited for
     """
-    return _DirectUpload(writer, compressor, files, temporary).run()
+    return _DirectUpload(writer, compressor, files).run()
 
 
 #: An archive and its bytes, in memory or in a temporary file.
@@ -141,10 +140,8 @@ _Job = tuple[Archive, IO[bytes]]
 
 
 class _DirectUpload:
-    def __init__(
-        self, writer: ArchiveWriter, compressor: Compressor, files: list[LogFile], temporary: str | None
-    ) -> None:
-        self.writer, self.compressor, self.temporary = writer, compressor, temporary
+    def __init__(self, writer: ArchiveWriter, compressor: Compressor, files: list[LogFile]) -> None:
+        self.writer, self.compressor = writer, compressor
         self.records = RunRecords(files=files)
         self.progress = Progress(log, "archived", sum(file.size for file in files))
         self.cores = available_cores()
@@ -190,7 +187,7 @@ class _DirectUpload:
         @contextmanager
         def open_destination(_: int) -> Iterator[Destination]:
             # Closed by whoever puts it.
-            body = tempfile.SpooledTemporaryFile(in_memory, dir=self.temporary)  # noqa: SIM115
+            body = tempfile.SpooledTemporaryFile(in_memory)  # noqa: SIM115
             bodies.append(body)
             yield body, "", 0
 
