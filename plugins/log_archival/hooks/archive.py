@@ -37,8 +37,6 @@ class CrossAccountS3Hook(BaseHook):
     :param kwargs: of the provider's AwsBaseHook: ``region_name``, ``verify``, ``config``
     """
 
-    hook_name = "Cross-account log archive"
-
     def __init__(
         self,
         aws_conn_id: str = DEFAULT_CONN_ID,
@@ -149,8 +147,6 @@ class ArchiveReaderHook(BaseHook):
     :param aws_conn_id: a connection of type `aws` whose extra has ``role_arn`` and ``external_id``
     :param bucket: the archive bucket
     """
-
-    hook_name = "Cross-account log archive, reading"
 
     def __init__(self, aws_conn_id: str, *, bucket: str) -> None:
         super().__init__()
