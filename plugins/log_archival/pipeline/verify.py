@@ -172,7 +172,7 @@ def check_objects(
     :param check: checks one object, and returns what is wrong, or None
     :param max_concurrent_requests: how many objects to check at once
     """
-    progress = Progress(log, "verified", sum(archive.raw_size for archive in archives))
+    progress = Progress(log.info, "verified", sum(archive.raw_size for archive in archives))
     result = Verification(tier)
     for archive, message in concurrently(check, archives, max_concurrent_requests):
         progress.add(archive.part == 1, archive.raw_size, archive.stored_size)
