@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from dev.local_aws import SOURCE_ACCOUNT
+from dev.local_aws import SOURCE_ACCOUNT, LocalAws
 from tests.support.templates import ARCHIVE, SOURCE, VPCE, load_template, statement_lists, statement_of
 
 Template = dict[str, Any]
@@ -418,3 +418,16 @@ MUTATIONS: dict[str, Mutation] = {
     ),
     "Airflow may assume any role": Mutation((), {BECOME: setting(Resource="*")}, {"source-assumes-another-role"}),
 }  # fmt: skip
+
+
+def two_mistakes(aws: LocalAws) -> LocalAws:
+    """Return a deployment where logs may be replaced (a missing hardening) and read (an over-privilege).
+
+    That no ACL is asked for is a third one, to be accepted.
+
+    :param aws: where to deploy it
+    """
+    archive, source = MUTATIONS["logs may be replaced"].templates()
+    for name in ("the role may read logs", "no ACL is asked for"):
+        MUTATIONS[name].apply(archive, source)
+    return aws.deploy(archive_template=archive, source_template=source)

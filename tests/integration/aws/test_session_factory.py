@@ -27,7 +27,7 @@ def check_connection(monkeypatch: pytest.MonkeyPatch, aws: LocalAws, **extra: An
     found = aws.connection()
     found["extra"] = {name: value for name, value in (found["extra"] | extra).items() if value is not None}
     monkeypatch.setenv("AIRFLOW_CONN_TESTED", json.dumps(found))
-    status, message = base_aws.AwsGenericHook("tested").test_connection()
+    status, message = base_aws.AwsGenericHook("tested").test_connection()  # type: ignore[no-untyped-call]
     assert aws.external_id not in message
     return status, message
 
