@@ -79,7 +79,7 @@ def test_choose_returns_the_named_checks(monkeypatch: pytest.MonkeyPatch) -> Non
     )
     ti = TaskInstance()
     assert run(operator, ti) == ["source-assumes-another-role", "put-into-another-bucket", "get-a-log"]
-    assert ti.pushed["not_tried"]["put-a-log"] == "not asked for"
+    assert ti.pushed["not_tried"]["put-a-log"] == "not chosen"
 
 
 @pytest.mark.parametrize(
