@@ -12,11 +12,12 @@ export AWS_SHARED_CREDENTIALS_FILE := /dev/null
 export AWS_EC2_METADATA_DISABLED := true
 export PYTHONNOUSERSITE := 1
 
-.PHONY: help install demo test check up bench lock clean
+.PHONY: help install demo test unit check up bench lock clean
 help:
 	@echo 'make demo   archive three days of logs between two local AWS accounts, in real Airflow'
-	@echo 'make test   run the tests'
-	@echo 'make check  lint, types, templates'
+	@echo 'make test   run all tests'
+	@echo 'make unit   run the tests that need no server, in seconds'
+	@echo 'make check  lint, complexity, docstrings, types, the direction of imports, templates'
 	@echo 'make up     the Airflow UI over the two local accounts'
 	@echo 'make bench  measure, side by side with other tools'
 	@echo 'make lock   regenerate constraints.txt and dev/local_aws/ministack.lock'
@@ -48,10 +49,14 @@ up: install
 test: install
 	@$(BIN)/python -m pytest $(ARGS)
 
+unit: install
+	@$(BIN)/python -m pytest tests/unit $(ARGS)
+
 check: install
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
+	@PYTHONPATH=plugins $(BIN)/lint-imports --no-cache
 	@$(BIN)/cfn-lint include/cloudformation/*.yaml
 
 bench: install

@@ -45,7 +45,7 @@ __all__ = [
 
 SOURCE_ACCOUNT = "111111111111"
 ARCHIVE_ACCOUNT = "222222222222"
-TEMPLATES = Path(__file__).parent / "cloudformation"
+TEMPLATES = Path(__file__).parents[2] / "include" / "cloudformation"
 
 
 class LocalAws:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 READY_SECONDS = 60.0  # a start takes about 1 s; a machine under load gets time
 _SERVER = Path(__file__).with_name("local_aws_server.py")
-_PYTHON = Path(__file__).parents[1] / ".venv-aws" / "bin" / "python"
+_PYTHON = Path(__file__).parents[2] / ".venv-aws" / "bin" / "python"
 _SERVICES = "cloudformation,iam,kms,organizations,s3,sts"
 
 

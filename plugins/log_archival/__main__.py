@@ -1,4 +1,4 @@
-"""``python -m log_archival``: the command line of `log_archival.reader.cli`."""
+"""``python -m log_archival``: the command ``log-archival``."""
 
 import sys
 

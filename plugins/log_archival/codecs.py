@@ -1,9 +1,9 @@
-"""Compression: in blocks, deterministic, every digest taken in the one pass over the bytes.
+"""Compression in blocks: deterministic, checked block by block, every digest computed in one pass over the bytes.
 
 A file is cut into blocks of whole lines, and each block is compressed by itself: into a frame of zstd, or a member of
-gzip. Both formats are made to be concatenated, so an archive is an ordinary .zst or .gz file. A block at a time is
-faster than a stream (nothing is copied into a window), gives the same bytes whatever the number of cores, and a part
-can end after any block. Nothing stored depends on the machine or the clock: gzip's header carries no time.
+gzip. Both formats may be concatenated, so an archive is an ordinary .zst or .gz file. A block at a time is faster than
+a stream (nothing is copied into a window), gives the same bytes whatever the number of cores, and a part can end after
+any block. Nothing stored depends on the machine or the clock: gzip's header carries no time.
 """
 
 from __future__ import annotations
@@ -11,29 +11,48 @@ from __future__ import annotations
 import gzip
 import hashlib
 import io
+import sys
 import threading
 import zlib
-from collections import deque
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from typing import IO, Any
 
-import zstandard
 from isal import igzip, isal_zlib
 
-from log_archival.exceptions import SettingsError, VerificationError
+from log_archival.concurrency import in_order
+from log_archival.exceptions import CompressionError, SettingsError, VerificationError
 
-CHUNK = 1 << 20
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
+
+#: How much is read at a time where nothing else decides.
+CHUNK_BYTES = 1 << 20
 #: Raw bytes that are compressed at a time. zstd looks back 2 MiB, so a fresh start every 8 MiB costs about 1 %.
-BLOCK = 8 << 20
-#: S3 takes at most 5 GiB in one PutObject. https://docs.aws.amazon.com/AmazonS3/latest/userguide/upload-objects.html
-MAX_PUT = 5 << 30
-DEFAULT_PART_SIZE = 512 << 20
-MIN_PART_SIZE = 2 * BLOCK
-#: Files smaller than this are left to one core.
-PARALLEL_FROM = 4 * BLOCK
+BLOCK_BYTES = 8 << 20
+#: S3 accepts at most 5 GiB in one PutObject. https://docs.aws.amazon.com/AmazonS3/latest/userguide/upload-objects.html
+MAX_PUT_BYTES = 5 << 30
+DEFAULT_PART_BYTES = 512 << 20
+MIN_PART_BYTES = 2 * BLOCK_BYTES
+#: Smaller files are compressed by one core.
+MIN_PARALLEL_BYTES = 4 * BLOCK_BYTES
+
+
+@dataclass(frozen=True)
+class Block:
+    """Some whole lines of a file: the first `size` bytes of a buffer that belongs to nobody else."""
+
+    buffer: bytearray
+    size: int
+
+    @property
+    def view(self) -> memoryview:
+        """The bytes, without copying them."""
+        return memoryview(self.buffer)[: self.size]
 
 
 @dataclass(frozen=True)
@@ -42,30 +61,71 @@ class Codec:
 
     :param name: as in archive.yaml
     :param suffix: appended to the key
-    :param content_type: of the object. Never a Content-Encoding: clients would decompress unasked, and the
+    :param content_type: of the object. There is never a Content-Encoding: clients would decompress unasked, and the
         bytes would no longer be those of the checksum.
-    :param magic: the first bytes of what it writes
+    :param magic: the first bytes of everything that it writes
+    :param compress_block: returns a block as it is stored
+    :param decompress_block: the reverse
+    :param open: returns a file that reads the uncompressed bytes of a stored one, which must not end too early
     """
 
     name: str
     suffix: str
     content_type: str
-    magic: bytes = b""
+    magic: bytes
+    compress_block: Callable[[memoryview], bytes | memoryview] = field(repr=False)
+    decompress_block: Callable[[bytes], bytes] = field(repr=False)
+    open: Callable[[IO[bytes]], Any] = field(repr=False)
 
 
-ZSTD = Codec("zstd", ".zst", "application/zstd", b"\x28\xb5\x2f\xfd")
-GZIP = Codec("gzip", ".gz", "application/gzip", b"\x1f\x8b")
-NONE = Codec("none", "", "application/octet-stream")
-CODECS = {codec.name: codec for codec in (ZSTD, GZIP, NONE)}
+# Level 3 with settings for lines that resemble each other: no match shorter than 7 bytes is looked for, and the search
+# is the fast one with a table twice its usual size. On logs that is faster and smaller than plain level 3. With a
+# checksum, so that `zstd -t` can detect damage.
+_ZSTD_OPTIONS: Mapping[int, int] = {
+    zstd.CompressionParameter.compression_level: 3,
+    zstd.CompressionParameter.strategy: zstd.Strategy.fast,
+    zstd.CompressionParameter.min_match: 7,
+    zstd.CompressionParameter.hash_log: 17,
+    zstd.CompressionParameter.checksum_flag: 1,
+}
+_GZIP_LEVEL, _GZIP_FORMAT = 2, 31  # zlib's wbits for gzip with its largest window
+_per_thread = threading.local()
 
-#: The first bytes of formats that don't compress further: xz, bzip2, zip, lz4, and our own two.
-_COMPRESSED = (ZSTD.magic, GZIP.magic, b"\xfd7zXZ\x00", b"BZh", b"PK\x03\x04", b"\x04\x22\x4d\x18")
+
+def _zstd_frame(block: memoryview) -> bytes:
+    try:
+        compressor: zstd.ZstdCompressor = _per_thread.zstd
+    except AttributeError:
+        compressor = _per_thread.zstd = zstd.ZstdCompressor(options=_ZSTD_OPTIONS)
+    return compressor.compress(block, zstd.ZstdCompressor.FLUSH_FRAME)
+
+
+def _gzip_member(block: memoryview) -> bytes:
+    return isal_zlib.compress(block, _GZIP_LEVEL, _GZIP_FORMAT)
+
+
+def _from_gzip_member(stored: bytes) -> bytes:
+    return isal_zlib.decompress(stored, _GZIP_FORMAT)
+
+
+def _open_gzip(stored: IO[bytes]) -> Any:
+    return igzip.GzipFile(fileobj=stored)  # type: ignore[no-untyped-call]
+
+
+ZSTD = Codec("zstd", ".zst", "application/zstd", b"\x28\xb5\x2f\xfd", _zstd_frame, zstd.decompress, zstd.ZstdFile)
+GZIP = Codec("gzip", ".gz", "application/gzip", b"\x1f\x8b", _gzip_member, _from_gzip_member, _open_gzip)
+NONE = Codec("none", "", "application/octet-stream", b"", lambda block: block, bytes, lambda stored: stored)
+CODECS: dict[str, Codec] = {codec.name: codec for codec in (ZSTD, GZIP, NONE)}
+# The first bytes of formats that don't compress further: xz, bzip2, zip, lz4, and our own two.
+_COMPRESSED_FORMATS = (ZSTD.magic, GZIP.magic, b"\xfd7zXZ\x00", b"BZh", b"PK\x03\x04", b"\x04\x22\x4d\x18")
+_DECOMPRESSION_ERRORS: tuple[Any, ...] = (zstd.ZstdError, gzip.BadGzipFile, EOFError, zlib.error, isal_zlib.error)
 
 
 def codec_named(name: str) -> Codec:
-    """The codec of that name.
+    """Return the codec of a name.
 
-    :raises SettingsError: when there is none
+    :param name: ``zstd``, ``gzip`` or ``none``
+    :raises SettingsError: for any other name
     """
     try:
         return CODECS[name]
@@ -74,82 +134,17 @@ def codec_named(name: str) -> Codec:
 
 
 def codec_for(wanted: Codec, head: bytes) -> Codec:
-    """The codec to use for a file that begins with `head`: one that is compressed already stays as it is."""
-    return NONE if head.startswith(_COMPRESSED) else wanted
+    """Return the codec for a file; one that is compressed already stays as it is.
 
-
-# Level 3, with the settings for lines that are alike: no match shorter than 7 bytes is looked for, and the search is
-# the fast one with a table twice its usual size. On logs that is both faster and smaller than level 3 as it comes
-# (`make bench` shows both). A checksum, so that `zstd -t` can tell damage.
-_ZSTD_LEVEL = 3
-_ZSTD_SETTINGS = {"strategy": zstandard.STRATEGY_FAST, "min_match": 7, "hash_log": 17, "write_checksum": True}
-_per_thread = threading.local()
-
-
-def _frame(codec: Codec, block: Any) -> Any:
-    """A block as it is stored."""
-    if codec is ZSTD:
-        try:
-            compressor: zstandard.ZstdCompressor = _per_thread.zstd
-        except AttributeError:
-            settings = zstandard.ZstdCompressionParameters.from_level(_ZSTD_LEVEL, **_ZSTD_SETTINGS)
-            compressor = _per_thread.zstd = zstandard.ZstdCompressor(compression_params=settings)
-        return compressor.compress(block)
-    if codec is GZIP:
-        return isal_zlib.compress(block, 2, 31)
-    return block
-
-
-def _blocks(source: IO[bytes], size: int, held: int) -> Iterator[Any]:
-    """Cut a stream of about `size` bytes into blocks of whole lines; a line longer than a block is cut.
-
-    :param held: how many blocks are in use at a time: later ones have their memory again
+    :param wanted: the codec for everything else
+    :param head: the file's first 8 bytes
     """
-    rest: Any = b""
-    # Fresh memory costs as much as reading into it: the system clears it first.
-    ring = deque(bytearray() for _ in range(held + 1))
-    while True:
-        room = min(BLOCK, len(rest) + max(size, 0) + 1) if size >= 0 else BLOCK
-        if len(ring[0]) < room:
-            ring[0] = bytearray(room)
-        buffer = ring[0]
-        ring.rotate(-1)
-        buffer[: len(rest)] = rest
-        view = memoryview(buffer)[:room]
-        count = source.readinto(view[len(rest) :])  # type: ignore[attr-defined]
-        size -= count
-        end = len(rest) + count
-        if not count:
-            if rest:
-                yield view[:end]
-            return
-        cut = end if end < room else buffer.rfind(b"\n", 0, end) + 1 or end
-        yield view[:cut]
-        rest = view[cut:end]
-
-
-def _stored(source: IO[bytes], codec: Codec, size: int, threads: int) -> Iterator[tuple[Any, Any]]:
-    """Each block with its frame, in order."""
-    parallel = threads > 1 and size >= PARALLEL_FROM and codec is not NONE
-    blocks = _blocks(source, size, threads + 2 if parallel else 1)
-    if not parallel:
-        for block in blocks:
-            yield block, _frame(codec, block)
-        return
-    with ThreadPoolExecutor(threads) as pool:
-        pending: deque[tuple[Any, Future[Any]]] = deque()
-        for block in blocks:
-            pending.append((block, pool.submit(_frame, codec, block)))
-            if len(pending) > threads:
-                done, frame = pending.popleft()
-                yield done, frame.result()
-        for done, frame in pending:
-            yield done, frame.result()
+    return NONE if head.startswith(_COMPRESSED_FORMATS) else wanted
 
 
 @dataclass(frozen=True)
 class Part:
-    """What was written for one part of a stream. Sizes in bytes, digests in hex."""
+    """One part of a stream, as it was written. Sizes in bytes, digests in hex."""
 
     raw_size: int
     raw_sha256: str
@@ -159,7 +154,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Compressed:
-    """What `compress` made of a stream."""
+    """What `compress` wrote: the size of the stream in bytes, its SHA-256 in hex, its parts."""
 
     size: int
     sha256: str
@@ -172,100 +167,113 @@ def compress(
     open_part: Callable[[int], AbstractContextManager[IO[bytes]]],
     *,
     size_hint: int,
-    part_size: int = DEFAULT_PART_SIZE,
+    part_size: int = DEFAULT_PART_BYTES,
     threads: int = 1,
+    check: bool = True,
 ) -> Compressed:
-    """Compress a stream into one archive, or into several where one would pass the part size.
+    """Compress a stream into one archive, or into several where one would exceed the part size.
 
     Parts are cut at line ends, and each decompresses on its own. Memory doesn't grow with the stream.
 
-    :param source: read to its end, from where it is
-    :param open_part: gives the binary file to write part 1, 2, … to, as a context manager that ends with the part
+    :param source: an unbuffered or buffered binary file, read to its end from where it is
+    :param codec: how
+    :param open_part: returns the binary file to write part 1, 2, … to, as a context manager that ends with the part
     :param size_hint: how many bytes the stream is expected to have
-    :param part_size: what a stored part may have at most, in bytes; at least MIN_PART_SIZE
+    :param part_size: the most bytes that a stored part may have; at least MIN_PART_BYTES
     :param threads: how many cores one large file may use; doesn't change what is written
+    :param check: whether to decompress each block and compare it with what went in, before it is written
+    :raises CompressionError: when a block doesn't decompress to what went in
     """
-    frames = _stored(source, codec, size_hint, threads)
-    pending: tuple[Any, Any] | None = next(frames, None) or (b"", _frame(codec, b""))
+    threads = threads if size_hint >= MIN_PARALLEL_BYTES and codec is not NONE else 1
+    compress_one = partial(_compress_block, codec, check=check and codec is not NONE)
+    blocks = in_order(compress_one, _blocks(source, size_hint), threads)
+    pending = next(blocks, None)
+    if pending is None:
+        nothing = Block(bytearray(), 0)
+        pending = nothing, compress_one(nothing)
     file_sha256 = hashlib.sha256()
     parts: list[Part] = []
     size = 0
     while pending:
-        # Of a first part, the digest is that of the file so far, and is taken once.
+        # The digest of the first part is that of the file so far, and is computed once.
         part_sha256 = hashlib.sha256() if parts else file_sha256
         stored_sha256, raw_size, stored_size = hashlib.sha256(), 0, 0
         with open_part(len(parts) + 1) as sink:
             while pending and (not raw_size or stored_size + len(pending[1]) <= part_size):
-                block, frame = pending
-                file_sha256.update(block)
+                block, stored = pending
+                file_sha256.update(block.view)
                 if parts:
-                    part_sha256.update(block)
-                stored_sha256.update(frame)
-                sink.write(frame)
-                raw_size += len(block)
-                stored_size += len(frame)
-                pending = next(frames, None)
+                    part_sha256.update(block.view)
+                stored_sha256.update(stored)
+                sink.write(stored)
+                raw_size += block.size
+                stored_size += len(stored)
+                pending = next(blocks, None)
         size += raw_size
         parts.append(Part(raw_size, part_sha256.hexdigest(), stored_size, stored_sha256.hexdigest()))
     return Compressed(size, file_sha256.hexdigest(), parts)
 
 
-# A frame of its own, which the decoder of whole frames gives back at the very end, and the decoder of a frame
-# that was cut short doesn't: python-zstandard's reader takes such an end of the stream for an end of the frame.
-_END = bytes(64)
-_END_FRAME = zstandard.ZstdCompressor().compress(_END)
+def _blocks(source: IO[bytes], size_hint: int) -> Iterator[Block]:
+    """Cut a stream into blocks of whole lines; a line longer than a block is cut."""
+    rest = memoryview(b"")
+    while True:
+        # One byte more than expected, so that the end of the stream is seen without another block.
+        room = min(BLOCK_BYTES, len(rest) + max(size_hint, 0) + 1) if size_hint >= 0 else BLOCK_BYTES
+        buffer = bytearray(room)
+        buffer[: len(rest)] = rest
+        count = source.readinto(memoryview(buffer)[len(rest) :])  # type: ignore[attr-defined]
+        size_hint -= count
+        end = len(rest) + count
+        if not count:
+            if rest:
+                yield Block(buffer, end)
+            return
+        cut = end if end < room else buffer.rfind(b"\n", 0, end) + 1 or end
+        yield Block(buffer, cut)
+        rest = memoryview(buffer)[cut:end]
 
 
-class _Ended(io.RawIOBase):
-    """An archive's stored bytes, and what comes after their end."""
+def _compress_block(codec: Codec, block: Block, *, check: bool) -> bytes | memoryview:
+    stored = codec.compress_block(block.view)
+    if check and not _decompresses_to(codec, bytes(stored), block):
+        raise CompressionError(
+            f"a block of {block.size:,} bytes, compressed with {codec.name}, does not decompress to what went in",
+            hint="Is the machine's memory sound? The retry compresses the file again.",
+        )
+    return stored
 
-    def __init__(self, stored: IO[bytes], end: bytes) -> None:
-        self.stored, self.end, self.empty = stored, end, True
 
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any, /) -> int:
-        data = self.stored.read(len(buffer))
-        if data:
-            self.empty = False
-        else:
-            # By the byte: zstd takes a whole frame in one piece for a new one, even within the header of another.
-            data, self.end = self.end[:1], self.end[1:]
-        buffer[: len(data)] = data
-        return len(data)
+def _decompresses_to(codec: Codec, stored: bytes, block: Block) -> bool:
+    try:
+        raw = codec.decompress_block(stored)
+    except _DECOMPRESSION_ERRORS:
+        return False
+    # startswith compares without a copy, and much faster than memoryviews do.
+    return len(raw) == block.size and block.buffer.startswith(raw)
 
 
 def decompress(stored: IO[bytes], codec: Codec) -> Iterator[bytes]:
-    """The raw bytes of one archive, in chunks of bounded size.
+    """Yield the raw bytes of one archive, in chunks of bounded size.
 
+    :param stored: the archive's bytes
+    :param codec: the codec that wrote them
     :raises VerificationError: when the bytes can't be decompressed, or end too early
     """
-    source: Any = _Ended(stored, _END_FRAME if codec is ZSTD else b"")
-    held = b""
+    counted = _CountedReader(stored)
     try:
-        reader: Any
-        if codec is ZSTD:
-            reader = zstandard.ZstdDecompressor().stream_reader(source, read_across_frames=True)
-        elif codec is GZIP:
-            reader = igzip.GzipFile(fileobj=source)  # type: ignore[no-untyped-call]
-        else:
-            reader = stored
-        while data := reader.read(CHUNK):
-            if codec is ZSTD:
-                data = held + data
-                data, held = data[: -len(_END)], data[-len(_END) :]
-            if data:
+        with codec.open(counted) as reader:  # type: ignore[arg-type]
+            while data := reader.read(CHUNK_BYTES):
                 yield data
-        if (codec is ZSTD and held != _END) or (codec is not NONE and source.empty):
-            raise EOFError("it ends too early")
-    except (zstandard.ZstdError, gzip.BadGzipFile, EOFError, zlib.error, isal_zlib.error) as error:  # type: ignore[misc]
+            if not counted.size and codec is not NONE:
+                raise EOFError("there are no bytes")
+    except _DECOMPRESSION_ERRORS as error:
         raise VerificationError(f"does not decompress as {codec.name}: {error}") from error
 
 
 @dataclass(frozen=True)
 class Measured:
-    """What an archive's bytes really are. `error` says why they don't decompress."""
+    """What an archive's bytes are. Sizes in bytes, digests in hex; `error` says why they don't decompress."""
 
     stored_size: int
     stored_sha256: str
@@ -274,9 +282,11 @@ class Measured:
     error: str | None = None
 
 
-class _HashingReader(io.RawIOBase):
-    def __init__(self, file: IO[bytes]) -> None:
-        self.file, self.size, self.sha256 = file, 0, hashlib.sha256()
+class _CountedReader(io.RawIOBase):
+    """Counts, and when told to hashes, what is read from a file."""
+
+    def __init__(self, file: IO[bytes], sha256: Any = None) -> None:
+        self.file, self.size, self.sha256 = file, 0, sha256
 
     def readable(self) -> bool:
         return True
@@ -285,13 +295,18 @@ class _HashingReader(io.RawIOBase):
         data = self.file.read(len(buffer))
         buffer[: len(data)] = data
         self.size += len(data)
-        self.sha256.update(data)
+        if self.sha256 is not None:
+            self.sha256.update(data)
         return len(data)
 
 
 def measure(stored: IO[bytes], codec: Codec) -> Measured:
-    """Read an archive once: hash what is stored, decompress it, hash what comes out."""
-    reader: Any = _HashingReader(stored)
+    """Read an archive once: hash what is stored, decompress it, hash the content.
+
+    :param stored: the archive's bytes
+    :param codec: the codec that wrote them
+    """
+    reader: Any = _CountedReader(stored, hashlib.sha256())
     raw_size, raw_sha256, error = 0, hashlib.sha256(), None
     try:
         for data in decompress(reader, codec):
@@ -299,6 +314,6 @@ def measure(stored: IO[bytes], codec: Codec) -> Measured:
             raw_sha256.update(data)
     except VerificationError as failure:
         error = str(failure)
-    while reader.read(CHUNK):  # what follows the compressed frame belongs to the stored bytes, too
+    while reader.read(CHUNK_BYTES):  # what follows the compressed data belongs to the stored bytes, too
         pass
     return Measured(reader.size, reader.sha256.hexdigest(), raw_size, raw_sha256.hexdigest(), error)

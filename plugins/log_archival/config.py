@@ -1,4 +1,4 @@
-"""archive.yaml: what is archived, where to, and how. Read by the DAGs when they are parsed, so nothing slow."""
+"""archive.yaml: what is archived, where to, and how. DAGs read it when they are parsed, so it is quick."""
 
 from __future__ import annotations
 
@@ -8,15 +8,16 @@ from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import yaml
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
-from log_archival.codecs import DEFAULT_PART_SIZE, MAX_PUT, MIN_PART_SIZE, Codec, codec_named
-from log_archival.aws.connection import require_bucket
+from log_archival.aws.connection import DEFAULT_ACL, DEFAULT_CONN_ID, require_bucket
+from log_archival.aws.writer import DEFAULT_MAX_CONCURRENT_REQUESTS
+from log_archival.codecs import DEFAULT_PART_BYTES, MAX_PUT_BYTES, MIN_PART_BYTES
 from log_archival.exceptions import SettingsError
-from log_archival.keys import DEFAULT_KEY, KeyTemplate
+from log_archival.keys import DEFAULT_KEY, DEFAULT_PREFIX, KeyTemplate
+from log_archival.partition import zone
 from log_archival.sources.files import FileSource
 
 #: The environment variable that names another file than include/archive.yaml.
@@ -24,6 +25,8 @@ SETTINGS_VARIABLE = "LOG_ARCHIVAL_SETTINGS"
 
 Tier = Literal["receipts", "probe", "read"]
 CodecName = Literal["zstd", "gzip", "none"]
+#: About how many raw bytes one mapped task handles.
+DEFAULT_BATCH_BYTES = 256 << 20
 _UNITS = {"KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "kB": 1000, "MB": 10**6, "GB": 10**9, "B": 1}
 
 
@@ -37,18 +40,7 @@ def _size(value: Any) -> Any:
 
 
 def _timezone(value: str) -> str:
-    try:
-        ZoneInfo(value)
-    except (ZoneInfoNotFoundError, ValueError, OSError):
-        raise ValueError(f"{value!r} is not a time zone such as Europe/Paris") from None
-    return value
-
-
-def _bucket(value: str) -> str:
-    try:
-        return require_bucket(value)
-    except SettingsError as error:
-        raise ValueError(str(error)) from None
+    return zone(value).key
 
 
 def _after(value: str) -> str:
@@ -58,7 +50,7 @@ def _after(value: str) -> str:
 
 
 Size = Annotated[int, BeforeValidator(_size)]
-Bucket = Annotated[str, AfterValidator(_bucket)]
+Bucket = Annotated[str, AfterValidator(require_bucket)]
 
 
 class _Section(BaseModel):
@@ -69,11 +61,12 @@ class Archive(_Section):
     """Where the archive is."""
 
     bucket: Bucket
-    connection: str = "log_archive"
-    prefix: str = "logs/"
+    connection: str = DEFAULT_CONN_ID
+    prefix: str = DEFAULT_PREFIX
     key: str = DEFAULT_KEY
-    acl: str | None = "bucket-owner-full-control"
+    acl: str | None = DEFAULT_ACL
     kms_key_arn: str | None = None
+    max_concurrent_requests: int = Field(DEFAULT_MAX_CONCURRENT_REQUESTS, ge=1, le=256)
 
 
 class Schedule(_Section):
@@ -84,7 +77,7 @@ class Schedule(_Section):
 
     @model_validator(mode="after")
     def _once_a_day(self) -> Schedule:
-        # The partition is the day of the tick before (run_offset=-1), so a tick has to be there once every day.
+        # The partition is the day of the tick before (run_offset=-1), so there has to be a tick once every day.
         match = re.fullmatch(r"(\d{1,2}) (\d{1,2}) \* \* \*", self.cron.strip())
         if not match or int(match[1]) > 59 or int(match[2]) > 23:
             raise ValueError(f"cron {self.cron!r} has to name one time of every day, such as '30 4 * * *'")
@@ -99,12 +92,11 @@ class Schedule(_Section):
 
 
 def _changes_clocks(timezone: str) -> bool:
-    zone = ZoneInfo(timezone)
-    return len({datetime(2026, month, 15, tzinfo=zone).utcoffset() for month in range(1, 13)}) > 1
+    return len({datetime(2026, month, 15, tzinfo=zone(timezone)).utcoffset() for month in range(1, 13)}) > 1
 
 
 class Verify(_Section):
-    """How sure verification is to be; see the README."""
+    """What verification has to prove; see docs/verification.md."""
 
     tier: Tier = "probe"
     depth: Literal["checksums", "bytes"] = "checksums"
@@ -120,9 +112,9 @@ class Source(_Section):
     min_files: int = Field(1, ge=0)
     after: Annotated[str, AfterValidator(_after)] = "keep"
 
-    def files(self) -> FileSource:
-        """The source itself."""
-        return FileSource(self.name, self.path, self.pattern, self.min_files)
+    def to_file_source(self) -> FileSource:
+        """Return the source itself."""
+        return FileSource(self.name, self.path, self.pattern, self.min_files, self.after)
 
 
 class Settings(_Section):
@@ -132,8 +124,8 @@ class Settings(_Section):
     sources: list[Source] = Field(min_length=1)
     schedule: Schedule = Schedule()
     codec: CodecName = "zstd"
-    part_size: Size = Field(DEFAULT_PART_SIZE, ge=MIN_PART_SIZE, le=MAX_PUT)
-    batch_size: Size = Field(256 << 20, ge=1 << 20)
+    part_size: Size = Field(DEFAULT_PART_BYTES, ge=MIN_PART_BYTES, le=MAX_PUT_BYTES)
+    batch_size: Size = Field(DEFAULT_BATCH_BYTES, ge=1 << 20)
     staging: str | None = None
     verify: Verify = Verify()
     #: Checks of check_least_privilege whose failure is accepted, by name.
@@ -145,24 +137,28 @@ class Settings(_Section):
         return KeyTemplate(self.archive.key, prefix=self.archive.prefix)
 
     @property
-    def default_codec(self) -> Codec:
-        """The codec by default."""
-        return codec_named(self.codec)
+    def file_sources(self) -> list[FileSource]:
+        """The sources themselves."""
+        return [source.to_file_source() for source in self.sources]
 
     @property
     def staging_root(self) -> str:
-        """Where staging is; by default a folder in AIRFLOW_HOME, which only tasks on this machine share."""
+        """The folder of all run directories; by default in AIRFLOW_HOME, which only tasks on this machine share."""
         return self.staging or str(Path(os.environ.get("AIRFLOW_HOME", "~/airflow")).expanduser() / "staging")
 
 
 def settings_file(default: str | os.PathLike[str]) -> Path:
-    """The settings file: the one that ``LOG_ARCHIVAL_SETTINGS`` names, else `default`."""
+    """Return the settings file: the one that ``LOG_ARCHIVAL_SETTINGS`` names, else the default.
+
+    :param default: where it is otherwise
+    """
     return Path(os.environ.get(SETTINGS_VARIABLE) or default)
 
 
 def load_settings(path: str | os.PathLike[str]) -> Settings:
     """Read and check archive.yaml.
 
+    :param path: of the file
     :raises SettingsError: naming the file and every field that is wrong
     """
     try:
@@ -195,11 +191,11 @@ def _contradictions(settings: Settings) -> Iterator[str]:
     seen: set[str] = set()
     for number, source in enumerate(settings.sources):
         try:
-            _ = source.files().root
+            _ = source.to_file_source().root
         except SettingsError as error:
             yield f"sources.{number}: {error}"
         if source.name in seen:
-            yield f"sources.{number}.name: {source.name!r} is there twice"
+            yield f"sources.{number}.name: {source.name!r} is used twice"
         seen.add(source.name)
     if settings.verify.tier == "read" and not settings.verify.read_connection:
         yield "verify.read_connection: tier read needs a connection that may read"

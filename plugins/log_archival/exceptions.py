@@ -1,13 +1,14 @@
-"""What can go wrong, as a tree.
+"""The errors of this package.
 
-LogArchivalError                 everything below; `permanent` says whether trying again can help
+LogArchivalError                 the base of all; `permanent` says whether a retry can help
 ├── SettingsError                archive.yaml, an operator's argument or a key template is wrong
 ├── ConnectionSettingsError      the Airflow connection is wrong
-├── SourceError                  a source has too few files, or one can't be read or changed while it was read
-├── StagingError                 staged data are missing or not what the plan says
-├── ArchiveRequestError          a request to the archive account failed and may succeed later
-│   └── RefusedError             … was refused for good: access denied, no such bucket, a bad token
-├── ConflictError                the key holds other content (only with a key template without {digest})
+├── SourceError                  a source has too few files, or a file can't be read or changed while it was read
+├── StagingError                 records or data of the run directory are missing or damaged
+├── CompressionError             a compressed block doesn't decompress to what went in
+├── ArchiveRequestError          a request to the archive account failed with a transient error
+│   └── RefusedError             … with a permanent one: access denied, no such bucket, a bad token
+├── ConflictError                the key exists, with unknown content (only with a key template without {digest})
 ├── VerificationError            the archive is not what was collected
 └── PrivilegeError               the archive account lets the role do too much, or too little
 """
@@ -22,7 +23,7 @@ class LogArchivalError(Exception):
     :param hint: what to do about it
     """
 
-    #: True where trying again can't help; the operators then fail the task without retries.
+    #: True when a retry can't help; the operators then fail the task without retries.
     permanent = True
 
     def __init__(self, message: str, *, hint: str | None = None) -> None:
@@ -30,8 +31,8 @@ class LogArchivalError(Exception):
         self.hint = hint
 
 
-class SettingsError(LogArchivalError):
-    """archive.yaml, an operator's argument or a key template is wrong."""
+class SettingsError(LogArchivalError, ValueError):
+    """archive.yaml, an operator's argument or a key template is wrong. A ValueError, so that pydantic reports it."""
 
 
 class ConnectionSettingsError(LogArchivalError):
@@ -39,25 +40,36 @@ class ConnectionSettingsError(LogArchivalError):
 
 
 class SourceError(LogArchivalError):
-    """A source has too few files, or a file can't be read. Not permanent: the files may come late."""
+    """A source has too few files, or a file can't be read. Transient: the files may come late."""
 
     permanent = False
 
 
 class StagingError(LogArchivalError):
-    """Staged data are missing or damaged. Clearing `compress` for the run makes them anew."""
+    """Records or data of the run directory are missing or damaged; the hint says which task to clear."""
+
+
+class CompressionError(LogArchivalError):
+    """A compressed block doesn't decompress to what went in: bad memory, or a bug of the compression library.
+
+    Transient: the retry compresses the file again, perhaps on another machine.
+    """
+
+    permanent = False
 
 
 class ArchiveRequestError(LogArchivalError):
-    """A request to the archive account failed in a way that may pass: throttling, 5xx, time-outs."""
+    """A request to the archive account failed with a transient error: throttling, 5xx, a time-out."""
 
     permanent = False
 
 
 class RefusedError(ArchiveRequestError):
-    """A request was refused for good: access denied, no such bucket, bad credentials.
+    """A request failed with a permanent error: access denied, no such bucket, bad credentials.
 
-    :param code: S3's or STS's error code, for example ``AccessDenied``
+    :param message: what failed, where and why
+    :param code: the error code of S3 or STS, for example ``AccessDenied``
+    :param hint: the likely cause, and the statement or setting to correct
     """
 
     permanent = True
@@ -68,7 +80,7 @@ class RefusedError(ArchiveRequestError):
 
 
 class ConflictError(LogArchivalError):
-    """The key is taken, and nothing proves that it holds the same content."""
+    """The key exists, and nothing proves that it has the same content."""
 
 
 class VerificationError(LogArchivalError):

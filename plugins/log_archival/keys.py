@@ -1,8 +1,8 @@
-"""Object keys: where in the archive bucket an archive and a manifest lie.
+"""Object keys: where archives, manifests, probes and canaries are in the archive bucket.
 
-Keys are content-addressed by default: the same file always has the same key, so a key that is taken already
-holds these very bytes, and a run can be repeated without any permission to look. Everything that comes from
-outside (source names, paths) is percent-encoded, so that no file name reaches beyond its own prefix.
+Keys are content-addressed by default: the same file always has the same key, so a run can be repeated without any
+permission to read. Everything that comes from outside (source names, paths) is percent-encoded, so that no file name
+can leave its own prefix.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import secrets
+from collections.abc import Iterator
 from datetime import date
 from functools import lru_cache
 from string import Formatter
@@ -18,23 +20,29 @@ from urllib.parse import quote
 from log_archival.exceptions import SettingsError
 from log_archival.partition import Partition
 
+DEFAULT_PREFIX = "logs/"
 DEFAULT_KEY = "logs/%Y/%m/%d/{source}/{path}-{digest}{suffix}"
 FIELDS = ("source", "path", "stem", "digest", "suffix")
 #: S3's limit for a key, in bytes of UTF-8.
 #: https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-keys.html
 MAX_KEY_BYTES = 1024
 #: 128 bits. Whoever writes the logs must not be able to make two contents that share a key, since the second would
-#: count as archived already; 12 digits would take 2^24 tries, 32 take 2^64.
+#: count as an existing archive; 12 digits would take 2^24 tries, 32 take 2^64.
 DIGEST_CHARS = 32
+#: The largest canary that `check_least_privilege` puts.
+MAX_CANARY_BYTES = 256
 # The characters that AWS calls safe, less those that mean something to a shell or in a policy (* ').
 _SAFE = "!_.-()"
-# What may stand behind the digest. Were "-" or a further dot allowed, a file's name could imitate another's digest.
+# What may follow the digest. If "-" or another dot were allowed, a file's name could imitate another's digest.
 _SUFFIX = re.compile(r"(.+)(\.[A-Za-z0-9_]{1,16})", re.DOTALL)
 _PART = re.compile(r"\.part(?=\d{4,}$)", re.ASCII)
-# The directives that say something of a day, in digits only whatever the locale.
-_DIRECTIVE = re.compile(r"%([^YmdjyGVu]|$)")
+# The directives that describe a day, in digits whatever the locale.
+_UNSUPPORTED_DIRECTIVE = re.compile(r"%([^YmdjyGVu]|$)")
 # In a policy's resource, * ? and ${ are patterns; a prefix with one of them would widen the session policy.
 _LITERAL = re.compile(r"[A-Za-z0-9!_.()/=+@:,% -]*")
+_MANIFEST = re.compile(rf"(?P<folder>(?:.*/)?)_manifest-(?P<digest>[0-9a-f]{{{DIGEST_CHARS}}})\.json", re.DOTALL)
+_PROBE = re.compile(r"(?:.*/)?_probe-[0-9a-f]{32}", re.DOTALL)
+_CANARY = re.compile(r"(?:.*/)?_canary/least-privilege-[0-9a-f]{16}(?:/[0-9a-f]{16})?", re.DOTALL)
 
 
 class KeyTemplate:
@@ -51,45 +59,44 @@ class KeyTemplate:
     :raises SettingsError: for a template that could mix days or files
     """
 
-    def __init__(self, template: str = DEFAULT_KEY, *, prefix: str = "logs/") -> None:
+    def __init__(self, template: str = DEFAULT_KEY, *, prefix: str = DEFAULT_PREFIX) -> None:
         self.template = template
-        self._segments = self._parse(template)
+        self.prefix = prefix
+        self._segments = _parse(template)
         self._day_format = self._segments[0][0].rpartition("/")[0] + "/"
-        names = {name for _, name in self._segments if name is not None}
-        wrong = None
-        if not prefix.endswith("/") or not template.startswith(prefix):
-            wrong = f"has to begin with the archive's prefix {prefix!r}, which ends with a slash"
-        elif "%" in prefix or _DIRECTIVE.search(template):
-            wrong = "may have the directives %Y %m %d %j %y %G %V %u, and none of them in the prefix"
-        elif not all(directive in self._day_format for directive in ("%Y", "%m", "%d")):
-            wrong = "needs %Y, %m and %d in folders before its first {field}, so that each day has its own prefix"
-        elif not all(_LITERAL.fullmatch(literal) for literal, _ in self._segments):
-            wrong = "has a character that keys should not have"
-        elif "//" in template or "/./" in template or "/../" in template:
-            wrong = "has an empty, '.' or '..' folder"
-        elif names - set(FIELDS):
-            wrong = f"has the unknown field {sorted(names - set(FIELDS))[0]!r}; there are {', '.join(FIELDS)}"
-        elif not {"source", "path", "suffix"} <= names:
-            wrong = "needs {source}, {path} and {suffix}, so that no two files share a key"
-        elif "/{source}/" not in template:
-            wrong = "needs {source} as a folder of its own, so that no two sources share a key"
-        if wrong:
-            raise SettingsError(f"key template {template!r} {wrong}", hint=f"The default is {DEFAULT_KEY!r}.")
-        #: Whether a taken key proves that it holds the same bytes.
-        self.content_addressed = "digest" in names
+        self._fields = {name for _, name in self._segments if name is not None}
+        problem = next(self._problems(), None)
+        if problem:
+            raise SettingsError(f"key template {template!r} {problem}", hint=f"The default is {DEFAULT_KEY!r}.")
 
-    @staticmethod
-    def _parse(template: str) -> list[tuple[str, str | None]]:
-        try:
-            parsed = list(Formatter().parse(template))
-        except ValueError as error:
-            raise SettingsError(f"key template {template!r} can't be read: {error}") from None
-        if not parsed or any(spec or conversion for _, _, spec, conversion in parsed):
-            raise SettingsError(f"key template {template!r} is empty or has a format such as {{path!r}}")
-        return [(literal, name) for literal, name, _, _ in parsed]
+    @property
+    def content_addressed(self) -> bool:
+        """Whether a key names its content, so that an existing key has the same bytes."""
+        return "digest" in self._fields
+
+    def _problems(self) -> Iterator[str]:
+        if not self.prefix.endswith("/") or not self.template.startswith(self.prefix):
+            yield f"has to begin with the archive's prefix {self.prefix!r}, which ends with a slash"
+        if "%" in self.prefix or _UNSUPPORTED_DIRECTIVE.search(self.template):
+            yield "may have the directives %Y %m %d %j %y %G %V %u, and none of them in the prefix"
+        if not all(directive in self._day_format for directive in ("%Y", "%m", "%d")):
+            yield "needs %Y, %m and %d in folders before its first {field}, so that each day has its own prefix"
+        if not all(_LITERAL.fullmatch(literal) for literal, _ in self._segments):
+            yield "has a character that keys should not have"
+        if any(folder in self.template for folder in ("//", "/./", "/../")):
+            yield "has an empty, '.' or '..' folder"
+        for unknown in sorted(self._fields - set(FIELDS)):
+            yield f"has the unknown field {unknown!r}; there are {', '.join(FIELDS)}"
+        if not {"source", "path", "suffix"} <= self._fields:
+            yield "needs {source}, {path} and {suffix}, so that no two files share a key"
+        if "/{source}/" not in self.template:
+            yield "needs {source} as a folder of its own, so that no two sources share a key"
 
     def day_prefix(self, partition: Partition) -> str:
-        """The prefix that a partition's objects share and no other partition's: ``logs/2026/11/22/``."""
+        """Return the prefix that only this partition's objects have: ``logs/2026/11/22/``.
+
+        :param partition: the day
+        """
         return partition.day.strftime(self._day_format)
 
     def archive_key(
@@ -102,12 +109,15 @@ class KeyTemplate:
         codec_suffix: str = "",
         part: int | None = None,
     ) -> str:
-        """The key of one archive.
+        """Return the key of one archive.
 
+        :param partition: the day
+        :param source: the source's name
         :param name: the file's path below the source's root, with slashes
-        :param digest: the raw SHA-256 of what the archive holds, in hex
+        :param digest: the raw SHA-256 of the archive's content, in hex
         :param codec_suffix: ``.zst``, ``.gz`` or nothing
         :param part: the part's number from 1, for a file that was cut; None for a whole one
+        :raises SettingsError: when the template leaves no room for a key of 1,024 bytes
         """
         *folders, last = name.split("/")
         match = _SUFFIX.fullmatch(last)
@@ -124,7 +134,7 @@ class KeyTemplate:
         }
         key = self._render(partition, fields) + codec_suffix
         if (excess := len(key) - MAX_KEY_BYTES) > 0:
-            # What is cut off is replaced by a hash of the whole path: long names must not meet.
+            # What is cut off is replaced by a hash of the whole path, so that long names stay different.
             mark = "~" + hashlib.sha256(os.fsencode(name)).hexdigest()[:32]
             for field in ("path", "stem"):
                 fields[field] = fields[field][: max(0, len(fields[field]) - excess - len(mark))] + mark
@@ -136,7 +146,11 @@ class KeyTemplate:
         return key
 
     def manifest_key(self, partition: Partition, digest: str) -> str:
-        """The key of a manifest whose body has this SHA-256, in hex."""
+        """Return the key of a manifest.
+
+        :param partition: the day
+        :param digest: the SHA-256 of the manifest's body, in hex
+        """
         return f"{self.day_prefix(partition)}_manifest-{digest[:DIGEST_CHARS]}.json"
 
     def _render(self, partition: Partition, fields: dict[str, str]) -> str:
@@ -147,15 +161,70 @@ class KeyTemplate:
         )
 
 
+def split_manifest_key(key: str) -> tuple[str, str] | None:
+    """Return the folder and the digest of a manifest's key; None for any other key.
+
+    :param key: any object's key
+    """
+    match = _MANIFEST.fullmatch(key)
+    return (match["folder"], match["digest"]) if match else None
+
+
+def is_manifest_key(key: str) -> bool:
+    """Return whether a key has the form of a manifest's.
+
+    :param key: any object's key
+    """
+    return split_manifest_key(key) is not None
+
+
+def random_probe_key(prefix: str) -> str:
+    """Return a key that no object has, to try what the server does with a probe.
+
+    :param prefix: what the session may put below, with its slash
+    """
+    return f"{prefix}_probe-{secrets.token_hex(16)}"
+
+
+def canary_key(prefix: str, token: str) -> str:
+    """Return the key of the small object that `check_least_privilege` puts.
+
+    :param prefix: the archive's prefix, with its slash
+    :param token: 16 hex digits
+    """
+    return f"{prefix}_canary/least-privilege-{token}"
+
+
+def is_probe_or_canary(key: str, size: int) -> bool:
+    """Return whether an object is no log: an empty one left by a probe, or a canary of `check_least_privilege`.
+
+    :param key: the object's key
+    :param size: its size in bytes
+    """
+    if size == 0:
+        return _PROBE.fullmatch(key) is not None
+    return size <= MAX_CANARY_BYTES and _CANARY.fullmatch(key) is not None
+
+
+def _parse(template: str) -> list[tuple[str, str | None]]:
+    try:
+        parsed = list(Formatter().parse(template))
+    except ValueError as error:
+        raise SettingsError(f"key template {template!r} can't be read: {error}") from None
+    if not parsed or any(spec or conversion for _, _, spec, conversion in parsed):
+        raise SettingsError(f"key template {template!r} is empty or has a format such as {{path!r}}")
+    return [(literal, name) for literal, name, _, _ in parsed]
+
+
 @lru_cache(maxsize=64)
 def _on_day(day: date, literals: tuple[str, ...]) -> list[str]:
-    # Each literal is formatted by itself: a path that holds %Y is a path, not a directive.
+    # Each literal is formatted by itself: a path that contains %Y is a path, not a directive.
     return [day.strftime(literal) for literal in literals]
 
 
 @lru_cache(maxsize=4096)
 def _encode(component: str) -> str:
-    # A component of dots alone would be a relative path to whoever restores with another tool.
+    # A component of dots only would be a relative path to whoever restores with another tool.
     if component.strip(".") == "":
         return component.replace(".", "%2E")
     # A tilde marks a path that was cut, so there is none in a path that was not.

@@ -1,27 +1,38 @@
-"""Read manifests back, trusting nothing in them: whoever may add objects may add a manifest, too."""
+"""The manifest, the last object of a run: written from a run's archives, read back trusting nothing in it.
+
+manifest.schema.json documents it. Whoever may add objects may add a manifest, too, so that what is read is checked.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import re
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, fields, replace
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Self
 
 from log_archival.codecs import CODECS
 from log_archival.exceptions import LogArchivalError, VerificationError
-from log_archival.keys import DIGEST_CHARS, MAX_KEY_BYTES
-from log_archival.records import MANIFEST_FORMAT, Archive
+from log_archival.keys import MAX_KEY_BYTES, split_manifest_key
 from log_archival.partition import Partition
+from log_archival.records import Archive
 
-_KEY = re.compile(rf"(?P<folder>(?:.*/)?)_manifest-(?P<digest>[0-9a-f]{{{DIGEST_CHARS}}})\.json", re.DOTALL)
+FORMAT = 1
+#: S3 allows 2 KB of user metadata in all.
+#: https://docs.aws.amazon.com/AmazonS3/latest/userguide/UsingMetadata.html
+MAX_METADATA_VALUE_BYTES = 512
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One archive as a manifest lists it. Sizes in bytes, digests in hex."""
+    """One archive as a manifest lists it. Sizes in bytes, digests in hex.
+
+    `others` has what other manifests list as stored size and SHA-256 of the same key and raw content: a later version
+    of a compression library may make other bytes of it, and the put of the second is write-once.
+    """
 
     key: str
     source: str
@@ -35,43 +46,53 @@ class Entry:
     raw_sha256: str
     stored_size: int
     stored_sha256: str
-    #: What other manifests list as stored size and SHA-256 for the same key and raw content: a later version of a
-    #: compression library may store the same content in other bytes, and the put of the second is write-once.
     others: tuple[tuple[int, str], ...] = ()
 
     @classmethod
     def from_manifest(cls, listed: Any) -> Self:
-        """Check one element of a manifest's ``archives`` and take it.
+        """Check one element of a manifest's ``archives`` and return it.
 
+        :param listed: decoded JSON
         :raises VerificationError: when it is not as manifest.schema.json says
         """
         if not isinstance(listed, dict) or set(listed) != set(_RULES):
             raise VerificationError(f"an archive is listed without, or with more than, {', '.join(_RULES)}")
-        for name, fits in _RULES.items():
-            if not fits(listed[name]):
-                raise VerificationError(f"{name} can't be {_short(listed[name])}")
+        for name, is_valid in _RULES.items():
+            if not is_valid(listed[name]):
+                raise VerificationError(f"{name} can't be {_shortened(listed[name])}")
         if listed["part"] > listed["parts"]:
-            raise VerificationError(f"{_short(listed['path'])}: part {listed['part']} of {listed['parts']}")
+            raise VerificationError(f"{_shortened(listed['path'])}: part {listed['part']} of {listed['parts']}")
         return cls(**listed)
 
     @classmethod
     def from_archive(cls, archive: Archive) -> Self:
-        """The entry that the manifest of a run will have for an archive."""
-        names = {field.name: field.name for field in fields(cls) if field.name != "others"} | {"path": "name"}
-        return cls(**{name: getattr(archive, theirs) for name, theirs in names.items()})
+        """Return the entry of an archive.
+
+        :param archive: what a run put
+        """
+        return cls(**{name: getattr(archive, "name" if name == "path" else name) for name in _RULES})
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the entry as a manifest has it."""
+        return {name: getattr(self, name) for name in _RULES}
 
     def fits(self, size: int, sha256: str) -> bool:
-        """Whether stored bytes of this size and SHA-256 are what some manifest lists."""
+        """Return whether stored bytes are what some manifest lists.
+
+        :param size: in bytes
+        :param sha256: in hex
+        """
         return (size, sha256) in ((self.stored_size, self.stored_sha256), *self.others)
 
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """A manifest that was read and found well-formed.
+    """A manifest that was read and is well-formed.
 
     :param key: of the manifest itself
-    :param modified: when S3 got it
-    :param partition: the day that it is of
+    :param modified: when S3 received it
+    :param partition: its day
+    :param entries: the archives that it lists
     """
 
     key: str
@@ -80,55 +101,99 @@ class Manifest:
     entries: list[Entry]
 
 
-def is_manifest(key: str) -> bool:
-    """Whether a key looks like a manifest's."""
-    return _KEY.fullmatch(key) is not None
+def manifest_body(partition: Partition, archives: Iterable[Archive]) -> bytes:
+    """Return the manifest of a partition's archives, as JSON.
+
+    The same archives give the same bytes, whatever their order, the run or the clock; so a second run of a day
+    puts the same key again, and adds nothing.
+
+    :param partition: the day
+    :param archives: what the run put
+    """
+    head = {"format": FORMAT, "partition": partition.key, "timezone": partition.timezone}
+    body = io.BytesIO()
+    body.write(json.dumps(head)[:-1].encode() + b', "archives": [')
+    # One archive a line, so that grep works on it, and written line by line: there may be 100,000.
+    separator = b"\n  "
+    for archive in sorted(archives, key=lambda archive: (archive.source, archive.name, archive.part, archive.key)):
+        body.write(separator + json.dumps(Entry.from_archive(archive).to_dict()).encode())
+        separator = b",\n  "
+    body.write(b"\n]}\n")
+    return body.getvalue()
+
+
+def manifest_metadata(dag_id: str, run_id: str, created_at: datetime) -> dict[str, str]:
+    """Return the object metadata of a manifest: who wrote it, and when. It is not in the body, which stays the same.
+
+    :param dag_id: the DAG
+    :param run_id: the run
+    :param created_at: the time
+    """
+    values = {"dag-id": dag_id, "run-id": run_id, "created-at": created_at.isoformat(timespec="seconds")}
+    # User metadata travels as HTTP headers: ASCII, without line ends.
+    return {name: json.dumps(value)[1:-1][:MAX_METADATA_VALUE_BYTES] for name, value in values.items()}
 
 
 def parse_manifest(key: str, body: bytes, modified: datetime) -> Manifest:
     """Read a manifest.
 
-    Beyond what manifest.schema.json says, the body has to fit the digest in its key, the archives have to lie below
-    the folder that the manifest lies in, and each file has to be listed once, with all of its parts.
+    Beyond what manifest.schema.json says, the body has to fit the digest in its key, the archives have to be below
+    the manifest's folder, and each file has to be listed once, with all of its parts.
 
+    :param key: the manifest's key
+    :param body: the object's bytes
+    :param modified: when S3 received it
     :raises VerificationError: with what is wrong
     """
-    match = _KEY.fullmatch(key)
-    digest = hashlib.sha256(body).hexdigest()[:DIGEST_CHARS]
-    if match is None or match["digest"] != digest:
-        raise VerificationError(f"its body has the digest {digest}, which is not the one in its key")
+    folder = _checked_folder(key, body)
+    document = _checked_document(body)
     try:
-        manifest = json.loads(body)
-    except (ValueError, RecursionError) as error:
-        raise VerificationError(f"is not JSON: {error}") from None
-    if not isinstance(manifest, dict):
-        raise VerificationError("is not an object of JSON")
-    if type(manifest.get("format")) is not int or manifest["format"] != MANIFEST_FORMAT:
-        raise VerificationError(
-            f"is of format {_short(manifest.get('format'))}, and this version of log-archival reads {MANIFEST_FORMAT}"
-        )
-    if set(manifest) != {"format", "partition", "timezone", "archives"}:
-        raise VerificationError("does not have exactly format, partition, timezone and archives")
-    if not isinstance(manifest["timezone"], str) or not manifest["timezone"]:
-        raise VerificationError(f"timezone can't be {_short(manifest['timezone'])}")
-    try:
-        partition = Partition.parse(manifest["partition"], manifest["timezone"])
+        partition = Partition.parse(document["partition"], document["timezone"])
     except LogArchivalError as error:
         raise VerificationError(str(error)) from None
-    if not isinstance(manifest["archives"], list):
-        raise VerificationError("archives is not a list")
-    entries = [Entry.from_manifest(listed) for listed in manifest["archives"]]
+    entries = [Entry.from_manifest(listed) for listed in document["archives"]]
     for entry in entries:
-        if not entry.key.startswith(match["folder"]):
-            raise VerificationError(f"lists {entry.key}, which is not below {match['folder']}")
+        if not entry.key.startswith(folder):
+            raise VerificationError(f"lists {entry.key}, which is not below {folder}")
     for (source, path), parts in by_file(entries).items():
-        if wrong := _wrong_parts(parts):
-            raise VerificationError(f"{source}: {_short(path)}: {wrong}")
+        if problem := _problem_with_parts(parts):
+            raise VerificationError(f"{source}: {_shortened(path)}: {problem}")
     return Manifest(key, modified, partition, entries)
 
 
+def _checked_folder(key: str, body: bytes) -> str:
+    found = split_manifest_key(key)
+    digest = hashlib.sha256(body).hexdigest()
+    if found is None or not digest.startswith(found[1]):
+        raise VerificationError(f"its body has the SHA-256 {digest}, which is not the one in its key")
+    return found[0]
+
+
+def _checked_document(body: bytes) -> dict[str, Any]:
+    try:
+        document = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise VerificationError(f"is not JSON: {error}") from None
+    if not isinstance(document, dict):
+        raise VerificationError("is not an object of JSON")
+    if type(document.get("format")) is not int or document["format"] != FORMAT:
+        raise VerificationError(
+            f"is of format {_shortened(document.get('format'))}, and this version of log-archival reads {FORMAT}"
+        )
+    if set(document) != {"format", "partition", "timezone", "archives"}:
+        raise VerificationError("does not have exactly format, partition, timezone and archives")
+    if not isinstance(document["timezone"], str) or not document["timezone"]:
+        raise VerificationError(f"timezone can't be {_shortened(document['timezone'])}")
+    if not isinstance(document["archives"], list):
+        raise VerificationError("archives is not a list")
+    return document
+
+
 def by_file(entries: Iterable[Entry]) -> dict[tuple[str, str], list[Entry]]:
-    """The entries of one manifest by source and path, parts in order."""
+    """Return entries by source and path, parts in order.
+
+    :param entries: those of one manifest
+    """
     files: dict[tuple[str, str], list[Entry]] = {}
     for entry in entries:
         files.setdefault((entry.source, entry.path), []).append(entry)
@@ -138,7 +203,10 @@ def by_file(entries: Iterable[Entry]) -> dict[tuple[str, str], list[Entry]]:
 
 
 def merged(entries: Iterable[Entry]) -> list[Entry]:
-    """One entry for each key and raw content, with all the stored sums that were listed for it."""
+    """Return one entry for each key and raw content, with all the stored checksums that were listed for it.
+
+    :param entries: those of any number of manifests
+    """
     found: dict[tuple[str, str, str, int], Entry] = {}
     for entry in entries:
         identity = (entry.key, entry.codec, entry.raw_sha256, entry.raw_size)
@@ -149,20 +217,23 @@ def merged(entries: Iterable[Entry]) -> list[Entry]:
     return list(found.values())
 
 
-def shown(name: str) -> str:
-    """A name for people: what a terminal would obey, or can't show, is escaped."""
+def printable(name: str) -> str:
+    """Return a name for people: what a terminal would obey, or can't show, is escaped.
 
-    def one(char: str) -> str:
-        if char.isprintable():
-            return char
-        if "\udc80" <= char <= "\udcff":
-            return f"\\x{ord(char) - 0xDC00:02x}"
-        return char.encode("unicode_escape", "backslashreplace").decode()
-
-    return "".join(map(one, name))
+    :param name: a name from outside
+    """
+    return "".join(map(_printable_char, name))
 
 
-def _wrong_parts(parts: list[Entry]) -> str | None:
+def _printable_char(char: str) -> str:
+    if char.isprintable():
+        return char
+    if "\udc80" <= char <= "\udcff":  # a byte that is no UTF-8
+        return f"\\x{ord(char) - 0xDC00:02x}"
+    return char.encode("unicode_escape", "backslashreplace").decode()
+
+
+def _problem_with_parts(parts: list[Entry]) -> str | None:
     if [entry.part for entry in parts] != list(range(1, parts[0].parts + 1)):
         return f"parts {', '.join(str(entry.part) for entry in parts[:20])} are listed of {parts[0].parts}"
     if len({(entry.parts, entry.file_size, entry.file_sha256) for entry in parts}) > 1:
@@ -174,8 +245,8 @@ def _wrong_parts(parts: list[Entry]) -> str | None:
     return None
 
 
-def _short(value: Any) -> str:
-    text = shown(value) if isinstance(value, str) else json.dumps(value)
+def _shortened(value: Any) -> str:
+    text = printable(value) if isinstance(value, str) else json.dumps(value)
     return repr(text)[1:-1] if len(text) <= 80 else f"{text[:80]}…"
 
 
@@ -200,7 +271,8 @@ def _is_path(value: Any) -> bool:
 
 
 _is_key, _is_sha256 = _matching(r"[A-Za-z0-9!_.()/=+@:,%~ -]+"), _matching(r"[0-9a-f]{64}")
-_RULES: dict[str, Callable[[Any], bool]] = {
+#: The fields of an entry, in the order in which a manifest has them, and what each may be.
+_RULES: Mapping[str, Callable[[Any], bool]] = {
     "key": lambda value: _is_key(value) and len(value) <= MAX_KEY_BYTES,
     "source": _matching(r"[A-Za-z0-9][A-Za-z0-9._-]*"),
     "path": _is_path,

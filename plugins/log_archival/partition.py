@@ -22,12 +22,14 @@ class Partition:
     timezone: str = "UTC"
 
     def __post_init__(self) -> None:
-        _zone(self.timezone)
+        zone(self.timezone)
 
     @classmethod
     def parse(cls, text: str, timezone: str = "UTC") -> Partition:
         """Read ``2026-11-22``.
 
+        :param text: the day
+        :param timezone: the IANA name of the zone
         :raises SettingsError: for anything else, a time of day included: a partition is a whole day
         """
         try:
@@ -47,19 +49,25 @@ class Partition:
     @property
     def start(self) -> datetime:
         """The first instant of the day. Days are not all 24 hours long, so `end` is not this plus 24 h."""
-        return datetime.combine(self.day, time.min, ZoneInfo(self.timezone))
+        return datetime.combine(self.day, time.min, zone(self.timezone))
 
     @property
     def end(self) -> datetime:
         """The first instant after the day."""
-        return datetime.combine(self.day + timedelta(days=1), time.min, ZoneInfo(self.timezone))
+        return datetime.combine(self.day + timedelta(days=1), time.min, zone(self.timezone))
 
     def contains(self, mtime_ns: int) -> bool:
-        """Whether a modification time, in nanoseconds since the epoch, lies within the day."""
+        """Return whether a modification time is within the day.
+
+        :param mtime_ns: in nanoseconds since the epoch
+        """
         return _epoch_ns(self.start) <= mtime_ns < _epoch_ns(self.end)
 
     def is_over(self, now: datetime) -> bool:
-        """Whether the day has ended at `now` (an aware datetime)."""
+        """Return whether the day has ended.
+
+        :param now: an aware datetime
+        """
         return now >= self.end
 
 
@@ -68,7 +76,12 @@ def _epoch_ns(moment: datetime) -> int:
     return (moment.astimezone(UTC) - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1) * 1000
 
 
-def _zone(name: str) -> ZoneInfo:
+def zone(name: str) -> ZoneInfo:
+    """Return a time zone.
+
+    :param name: its IANA name
+    :raises SettingsError: when there is no such zone
+    """
     try:
         return ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError):  # of a path outside, and of a folder such as Europe
@@ -82,10 +95,14 @@ def choose_partition(
     logical_date: datetime | None,
     timezone: str,
 ) -> Partition:
-    """Say which day a run archives: its partition key, else the ``date`` param, else its logical date's day.
+    """Return the day that a run archives: its partition key, else the ``date`` param, else its logical date's day.
 
     Never the wall clock: a backfill of March writes into March, whenever it runs.
 
+    :param date_param: the run's param ``date``
+    :param partition_key: the run's partition key
+    :param logical_date: the run's logical date
+    :param timezone: the archive's time zone
     :raises SettingsError: when the run names no day, or a partition key and a ``date`` that differ
     """
     if partition_key and date_param and partition_key != date_param:
@@ -96,7 +113,7 @@ def choose_partition(
     if partition_key or date_param:
         return Partition.parse(partition_key or date_param or "", timezone)
     if logical_date is not None:
-        return Partition(logical_date.astimezone(_zone(timezone)).date(), timezone)
+        return Partition(logical_date.astimezone(zone(timezone)).date(), timezone)
     raise SettingsError(
         "the run names no day to archive: it has no partition key, no `date` param and no logical date",
         hint="Trigger it with a partition key or with `date` set to a day such as 2026-11-22.",
@@ -106,11 +123,13 @@ def choose_partition(
 def require_over(partition: Partition, now: datetime, *, allow_open: bool = False) -> None:
     """Refuse a day that is not over: its files still grow.
 
-    :param allow_open: archive it all the same, as it is now
+    :param partition: the day
+    :param now: an aware datetime
+    :param allow_open: whether to accept the day all the same, as it is now
     :raises SettingsError: when the day is not over
     """
     if not allow_open and not partition.is_over(now):
-        here = now.astimezone(ZoneInfo(partition.timezone))
+        here = now.astimezone(zone(partition.timezone))
         raise SettingsError(
             f"{partition.key} is not over in {partition.timezone} (it is {here:%Y-%m-%d %H:%M} there), so its log files"
             " may still grow",

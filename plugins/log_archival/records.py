@@ -1,8 +1,7 @@
-"""What passes between the tasks: log files, archives, receipts, manifests. Plain data, to and from JSON."""
+"""The records that tasks write for each other: log files, archives, receipts, failures. Plain data, as JSON Lines."""
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -11,32 +10,32 @@ from types import UnionType
 from typing import IO, Any, Literal, Protocol, Self, TypeVar, get_args, get_origin, get_type_hints
 
 from log_archival.exceptions import StagingError
-from log_archival.partition import Partition
 
-MANIFEST_FORMAT = 1
-#: How a key came to hold an archive: this run put it, an earlier one had, or verification put it again.
-Outcome = Literal["new", "already", "restored"]
+#: Whether this run put the object, or its key existed already.
+Outcome = Literal["new", "existing"]
 
 
 class Openable(Protocol):
     """A path that can be opened: pathlib's, or Airflow's ObjectStoragePath."""
 
-    def open(self, mode: str) -> IO[Any]: ...
+    def open(self, mode: str) -> IO[Any]:
+        """Open the file."""
+        ...
 
 
 class Record:
-    """A dataclass that becomes a dict, and is read back from one."""
+    """The base of dataclasses of plain values that are written as JSON."""
 
     def to_dict(self) -> dict[str, Any]:
-        """All fields, by name."""
-        # They are all plain values, which dataclasses.asdict would copy one by one: a hundred thousand records take
-        # ten times as long so.
-        return {name: getattr(self, name) for name, _, _ in _expected(type(self))}  # type: ignore[arg-type]
+        """Return all fields, by name."""
+        # dataclasses.asdict copies each value, which takes ten times as long with a hundred thousand records.
+        return {name: getattr(self, name) for name, _, _ in _expected_fields(type(self))}  # type: ignore[arg-type]
 
     @classmethod
     def from_dict(cls, fields: dict[str, Any]) -> Self:
-        """The reverse of `to_dict`.
+        """Read back what `to_dict` returned.
 
+        :param fields: the fields, by name
         :raises StagingError: when a field is missing, unknown or of another type: the file was edited, or another
             version wrote it
         """
@@ -44,24 +43,24 @@ class Record:
             record = cls(**fields)
         except TypeError as error:
             raise StagingError(f"not a valid {cls.__name__}: {error}") from None
-        for name, kinds, values in _expected(cls):  # type: ignore[arg-type]  # mypy: a class is not hashable
+        for name, types, values in _expected_fields(cls):  # type: ignore[arg-type]  # mypy: a class is not hashable
             value = getattr(record, name)
             # By type, not isinstance: JSON's true is no number.
-            if type(value) not in kinds or (values and value not in values):
+            if type(value) not in types or (values and value not in values):
                 raise StagingError(f"not a valid {cls.__name__}: {name} is {value!r}")
         return record
 
 
 @cache
-def _expected(cls: type[Record]) -> list[tuple[str, tuple[type, ...], tuple[Any, ...]]]:
-    """Of each field, its name, the types it may have, and the values if only some are allowed."""
+def _expected_fields(cls: type[Record]) -> list[tuple[str, tuple[type, ...], tuple[Any, ...]]]:
+    """Return each field's name, the types it may have, and its values when only some are allowed."""
     expected: list[tuple[str, tuple[type, ...], tuple[Any, ...]]] = []
     for name, hint in get_type_hints(cls).items():
         if get_origin(hint) is Literal:
             expected.append((name, (str,), get_args(hint)))
         else:
-            kinds: tuple[type, ...] = get_args(hint) if isinstance(hint, UnionType) else (hint,)
-            expected.append((name, kinds, ()))
+            types: tuple[type, ...] = get_args(hint) if isinstance(hint, UnionType) else (hint,)
+            expected.append((name, types, ()))
     return expected
 
 
@@ -70,24 +69,51 @@ R = TypeVar("R", bound=Record)
 
 @dataclass(frozen=True, slots=True)
 class LogFile(Record):
-    """A file that a source found. Sizes in bytes, times in nanoseconds since the epoch."""
+    """One file that a source found for a partition.
+
+    :param source: the source's name
+    :param root: the source's folder, an absolute path
+    :param name: the path below the root, with slashes
+    :param size: in bytes
+    :param mtime_ns: the time of the last modification, in nanoseconds since the epoch
+    :param inode: the file's inode
+    """
 
     source: str
     root: str
-    name: str  # below root, with slashes
+    name: str
     size: int
     mtime_ns: int
     inode: int
 
     @property
     def path(self) -> str:
-        """Where the file lies."""
+        """The file's absolute path."""
         return f"{self.root.rstrip('/')}/{self.name}"
 
 
 @dataclass(frozen=True, slots=True)
 class Archive(Record):
-    """One compressed object: the whole of a file, or a part of it. Sizes in bytes, digests in hex."""
+    """One compressed object: the whole of a log file, or a part of it.
+
+    :param source: the source's name
+    :param root: the source's folder
+    :param name: the log file's path below the root
+    :param file_size: of the whole file, in bytes
+    :param file_mtime_ns: of the file, in nanoseconds since the epoch
+    :param file_sha256: of the whole file, in hex
+    :param part: the part's number, from 1
+    :param parts: how many parts the file has
+    :param key: the object's key
+    :param codec: the codec's name
+    :param content_type: of the object
+    :param raw_size: of the uncompressed content, in bytes
+    :param raw_sha256: of the uncompressed content, in hex
+    :param stored_size: of the object, in bytes
+    :param stored_sha256: of the object, in hex
+    :param staged: the data file in the run directory that has the object's bytes; empty when they were never staged
+    :param offset: the first byte in that file
+    """
 
     source: str
     root: str
@@ -95,7 +121,7 @@ class Archive(Record):
     file_size: int
     file_mtime_ns: int
     file_sha256: str
-    part: int  # from 1
+    part: int
     parts: int
     key: str
     codec: str
@@ -104,44 +130,77 @@ class Archive(Record):
     raw_sha256: str
     stored_size: int
     stored_sha256: str
-    staged: str = ""  # the staged file that has its bytes, and from which byte on; none for what the ledger knew
+    staged: str = ""
     offset: int = 0
 
     @property
     def path(self) -> str:
-        """Where the log file lies."""
+        """The log file's absolute path."""
         return f"{self.root.rstrip('/')}/{self.name}"
 
 
 @dataclass(frozen=True, slots=True)
 class Receipt(Record):
-    """What S3 answered to the put of one archive."""
+    """What S3 returned for the put of one object.
+
+    :param key: the object's key
+    :param outcome: ``new``, or ``existing`` when the key existed already
+    :param stored_size: what was sent, in bytes
+    :param stored_sha256: of what was sent, in hex
+    :param echoed_sha256: the SHA-256 that S3 computed and returned, in hex; None when it returned none
+    :param etag: of the object, as S3 returned it
+    :param version_id: of the object, as S3 returned it
+    """
 
     key: str
     outcome: Outcome
     stored_size: int
-    stored_sha256: str  # as sent, which S3 checked
-    echoed_sha256: str | None = None  # as S3 gave it back; None when the key was taken already
+    stored_sha256: str
+    echoed_sha256: str | None = None
     etag: str | None = None
     version_id: str | None = None
 
 
-def write_jsonl(path: Openable, records: Iterable[Record]) -> int:
-    """Write records, one a line; answer how many."""
-    count = 0
+@dataclass(frozen=True, slots=True)
+class Failure(Record):
+    """A log file that could not be archived.
+
+    :param source: the source's name
+    :param name: the path below the source's root
+    :param error: why
+    """
+
+    source: str
+    name: str
+    error: str
+
+
+def to_line(record: Record) -> bytes:
+    """Return a record as one line of JSON.
+
+    :param record: the record
+    """
+    return json.dumps(record.to_dict(), separators=(",", ":")).encode() + b"\n"
+
+
+def write_jsonl(path: Openable, records: Iterable[Record]) -> None:
+    """Write records, one a line.
+
+    :param path: the file, which is replaced
+    :param records: the records
+    """
     with path.open("wb") as file:
-        for record in records:
-            file.write(json.dumps(record.to_dict(), separators=(",", ":")).encode() + b"\n")
-            count += 1
-    return count
+        file.writelines(map(to_line, records))
 
 
 def read_jsonl(path: Openable, kind: type[R], *, shared: dict[str, str] | None = None) -> Iterator[R]:
     """Read back what `write_jsonl` wrote.
 
-    :param shared: strings that were read before; the same string again is the same object. A hundred thousand
-        archives and their receipts take half the memory so.
-    :raises StagingError: when the file is missing or a line isn't such a record
+    :param path: the file
+    :param kind: the records' class
+    :param shared: strings that were read before; an equal string becomes the same object, which halves the memory
+        of a hundred thousand archives and their receipts
+    :raises StagingError: when the file is missing or a line is no such record
     """
     number = 0
     try:
@@ -155,41 +214,8 @@ def read_jsonl(path: Openable, kind: type[R], *, shared: dict[str, str] | None =
                     }
                 yield kind.from_dict(fields)
     except FileNotFoundError:
-        raise StagingError(f"{path} is missing", hint="Clear the run's `collect` to make it anew.") from None
+        raise StagingError(f"{path} is missing", hint="Clear the run's `collect` and what follows it.") from None
     except (ValueError, TypeError, AttributeError, StagingError) as error:
-        raise StagingError(f"{path}, line {number}: {error}", hint="Clear the run's `collect`.") from None
-
-
-def manifest_body(partition: Partition, archives: Iterable[Archive]) -> bytes:
-    """The manifest of a partition's archives, as JSON.
-
-    The same archives give the same bytes, whatever the order, the run or the clock; so a second run of a day
-    puts the same key again, and adds nothing. Documented in manifest.schema.json.
-    """
-    head = {"format": MANIFEST_FORMAT, "partition": partition.key, "timezone": partition.timezone}
-    body = io.BytesIO()
-    body.write(json.dumps(head)[:-1].encode() + b', "archives": [')
-    # One archive a line: a manifest can be read with grep, too. Written line by line: it may have 100,000.
-    separator = b"\n  "
-    for archive in sorted(archives, key=lambda archive: (archive.source, archive.name, archive.part, archive.key)):
-        body.write(separator + json.dumps(_listed(archive)).encode())
-        separator = b",\n  "
-    body.write(b"\n]}\n")
-    return body.getvalue()
-
-
-def _listed(archive: Archive) -> dict[str, Any]:
-    return {
-        "key": archive.key,
-        "source": archive.source,
-        "path": archive.name,
-        "codec": archive.codec,
-        "part": archive.part,
-        "parts": archive.parts,
-        "file_size": archive.file_size,
-        "file_sha256": archive.file_sha256,
-        "raw_size": archive.raw_size,
-        "raw_sha256": archive.raw_sha256,
-        "stored_size": archive.stored_size,
-        "stored_sha256": archive.stored_sha256,
-    }
+        raise StagingError(
+            f"{path}, line {number}: {error}", hint="Clear the run's `collect` and what follows it."
+        ) from None

@@ -1,4 +1,4 @@
-"""Running the package's operators as Airflow does, less the database: the same context, the same calls."""
+"""Runs the package's operators as Airflow does, without its database: the same context, the same calls."""
 
 from __future__ import annotations
 
@@ -9,17 +9,16 @@ from typing import Any
 
 import pytest
 
-from log_archival import codecs
-from log_archival.pipeline import upload as archiving
-from log_archival.pipeline.collect import stage_batches
-from log_archival.keys import KeyTemplate
-from log_archival.ledger import Ledger
-from log_archival.records import Archive, LogFile, read_jsonl, write_jsonl
-from log_archival.operators import CrossAccountPutOperator, VerifyArchiveOperator
-from log_archival.partition import Partition
-from log_archival.pipeline.compress import Recipe
+from log_archival.codecs import DEFAULT_PART_BYTES
+from log_archival.operators import (
+    CollectLogsOperator,
+    CompressLogsOperator,
+    CrossAccountPutOperator,
+    VerifyArchiveOperator,
+)
+from log_archival.pipeline.run_dir import RunDirectory
+from log_archival.records import Archive
 from log_archival.sources.files import FileSource
-from log_archival.pipeline.run_dir import StagingPath, run_folder
 
 DAG_ID = "archive_logs"
 #: For tests of the fixture `root`: staging of each kind.
@@ -45,49 +44,45 @@ def connect(monkeypatch: pytest.MonkeyPatch, connection: dict[str, Any], conn_id
 
 
 class Run:
-    """One run of the daily archive, task by task, so that a test can meddle between two of them."""
+    """One run of the daily archive, task by task, so that a test can interfere between two of them."""
 
     def __init__(
-        self, bucket: str, staging: Path, day: str, *, run_id: str = "run-1", part_size: int = codecs.DEFAULT_PART_SIZE
+        self, bucket: str, staging: Path | str, day: str, *, run_id: str = "run-1", part_size: int = DEFAULT_PART_BYTES
     ) -> None:
         self.bucket, self.staging, self.context = bucket, str(staging), context(day, run_id)
-        self.partition = Partition.parse(day)
-        self.recipe = Recipe(self.partition, KeyTemplate(), part_size=part_size)
-        self.folder = run_folder(self.staging, DAG_ID, run_id)
+        self.part_size = part_size
+        self.run_dir = RunDirectory.of_run(self.staging, DAG_ID, run_id)
         self.batches: list[dict[str, Any]] = []
+        self.staged: list[dict[str, Any]] = []
 
-    def collect(self, *sources: FileSource, batch_bytes: int = 1 << 30, all_sources: bool = True) -> None:
-        files = [file for source in sources for file in source.find(self.partition)]
-        self.batches = stage_batches(files, self.folder, batch_bytes=batch_bytes, all_sources=all_sources)
+    def collect(self, *sources: FileSource, batch_bytes: int = 1 << 30, **params: Any) -> None:
+        operator = CollectLogsOperator(
+            task_id="collect", sources=sources, staging=self.staging, batch_bytes=batch_bytes
+        )
+        self.batches = operator.execute({**self.context, "params": {**self.context["params"], **params}})
 
-    def compress(self) -> None:
-        for batch in self.batches:
-            files = list(read_jsonl(StagingPath(batch["batch"]), LogFile))
-            known = Ledger(self.staging, self.bucket).archives_of(self.partition, files)
-            archives, failures = archiving.compress_batch(self.recipe, files, self.folder, batch["number"], known)
-            write_jsonl(self.folder / f"plan-{batch['number']:04d}.jsonl", archives)
-            write_jsonl(self.folder / f"failed-{batch['number']:04d}.jsonl", failures)
-
-    def upload(self) -> list[dict[str, Any]]:
-        return [
-            CrossAccountPutOperator(
-                task_id="upload",
-                bucket=self.bucket,
-                staged={"plan": str(self.folder / f"plan-{batch['number']:04d}.jsonl")},
-            ).execute(self.context)
+    def compress(self, **arguments: Any) -> None:
+        self.staged = [
+            CompressLogsOperator(task_id="compress", batch=batch, part_size=self.part_size, **arguments).execute(
+                self.context
+            )
             for batch in self.batches
+        ]
+
+    def upload(self, **arguments: Any) -> list[dict[str, Any]]:
+        return [
+            CrossAccountPutOperator(task_id="upload", bucket=self.bucket, staged=staged, **arguments).execute(
+                self.context
+            )
+            for staged in self.staged
         ]
 
     def verify(self, **arguments: Any) -> dict[str, Any]:
         operator = VerifyArchiveOperator(task_id="verify", bucket=self.bucket, staging=self.staging, **arguments)
         return operator.execute(self.context)
 
-    def plan(self) -> list[Archive]:
-        return [
-            archive
-            for batch in self.batches
-            for archive in read_jsonl(self.folder / f"plan-{batch['number']:04d}.jsonl", Archive)
-        ]
+    def archives(self) -> list[Archive]:
+        return [archive for batch in self.batches for archive in self.run_dir.archives(batch["batch"])]
 
 
 def write_logs(root: Path, day: str, names: dict[str, bytes] | None = None) -> FileSource:

@@ -1,11 +1,17 @@
-"""What an answer of S3 or STS means: passing or permanent, the likely cause, and where to mend it."""
+"""Errors of S3 and STS: which are transient and which permanent, the likely cause, and what to correct.
+
+This is the only classification; the writer, the reader and the privilege checks all use it.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
+
+from botocore.exceptions import BotoCoreError, ClientError, ConnectionError, HTTPClientError
 
 from log_archival.exceptions import ArchiveRequestError, RefusedError
 
@@ -14,51 +20,126 @@ _ARCHIVE, _SOURCE = (
     "include/cloudformation/source_account.yaml",
 )
 
-#: Codes that a later try can't change.
-_PERMANENT = {
-    "AccessDenied", "AllAccessDisabled", "AccountProblem", "InvalidAccessKeyId", "SignatureDoesNotMatch",
-    "InvalidClientTokenId", "ExpiredToken", "ExpiredTokenException", "InvalidToken", "NoSuchBucket",
-    "PermanentRedirect", "AuthorizationHeaderMalformed", "IllegalLocationConstraintException",
-    "MalformedPolicyDocument", "PackedPolicyTooLarge", "RegionDisabledException", "ValidationError",
-    "InvalidArgument", "InvalidRequest", "EntityTooLarge", "KeyTooLongError", "NotImplemented",
-    "MethodNotAllowed", "InvalidBucketName",
-    "KMS.DisabledException", "KMS.NotFoundException", "KMS.KMSInvalidStateException", "UnrecognizedClientException",
-}  # fmt: skip
+#: What a request gets that the policies deny; HeadObject has no body, so only the status.
+ACCESS_DENIED = frozenset({"AccessDenied", "AccessDeniedException", "AllAccessDisabled", "403"})
+#: What S3, or a server like it, returns when the body is not what the checksum says.
+CHECKSUM_MISMATCH = frozenset(
+    {"BadDigest", "InvalidDigest", "XAmzContentChecksumMismatch", "XAmzContentSHA256Mismatch"}
+)
+#: Two puts of one key at once. https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html
+RACE = frozenset({"ConditionalRequestConflict", "OperationAborted"})
+# Codes of clients' errors (4xx) that a retry can help all the same.
+# https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html
+_TRANSIENT = (
+    CHECKSUM_MISMATCH
+    | RACE
+    | {
+        "SlowDown", "Throttling", "ThrottlingException", "ThrottledException", "RequestThrottled",
+        "RequestThrottledException", "TooManyRequestsException", "RequestLimitExceeded", "BandwidthLimitExceeded",
+        "PriorRequestNotComplete", "RequestTimeout", "RequestTimeoutException", "RequestTimeTooSkewed",
+        "IncompleteBody", "InternalError", "InternalFailure", "ServiceUnavailable", "IDPCommunicationError",
+    }
+)  # fmt: skip
+# Codes that a retry can't help, whatever the status.
+_PERMANENT = ACCESS_DENIED | {"NotImplemented"}
+_TRANSIENT_STATUSES = frozenset({408, 409, 425, 429})
+
+
+def is_transient(code: str, status: int) -> bool:
+    """Return whether a retry of a failed request can help.
+
+    The code decides where it is known, else the HTTP status: 5xx, 408, 409, 425 and 429 are transient, other 4xx
+    (401, 403 and 404 among them) and redirects are permanent.
+
+    :param code: the error code of S3, STS or KMS
+    :param status: the HTTP status; 0 when there is none
+    """
+    if code in _TRANSIENT:
+        return True
+    if code in _PERMANENT:
+        return False
+    return status in _TRANSIENT_STATUSES or status >= 500 or status < 300
+
+
+def code_and_status(response: Mapping[str, Any]) -> tuple[str, int]:
+    """Return the error code and the HTTP status of botocore's error response.
+
+    :param response: ``ClientError.response``
+    """
+    code = str(response.get("Error", {}).get("Code", ""))
+    return code, int(response.get("ResponseMetadata", {}).get("HTTPStatusCode") or 0)
 
 
 @dataclass(frozen=True)
-class Attempt:
-    """What was tried: names only, nothing secret.
+class Request:
+    """What was requested, for messages: names only, nothing secret.
 
     :param operation: for example ``PutObject``
-    :param who: as whom: the role's ARN and session name, or the connection's own credentials
     :param where: the bucket and key, or the role's ARN
+    :param who: the role's ARN and session name, or the connection's own credentials; empty when there is only one
     :param has_acl: whether the request carried the ACL header
+    :param prefix: what the session is narrowed to
     """
 
     operation: str
-    who: str
     where: str
+    who: str = ""
     has_acl: bool = True
     prefix: str = ""
 
+    def __str__(self) -> str:
+        """Return operation, object and caller."""
+        return f"{self.operation} {self.where}" + (f" as {self.who}" if self.who else "")
 
-def refusal(attempt: Attempt, response: Mapping[str, Any]) -> ArchiveRequestError:
-    """Turn an error response of botocore's (``ClientError.response``) into an error of ours, with a hint."""
-    error = response.get("Error", {})
-    code, said = str(error.get("Code", "")), str(error.get("Message", "")).strip()
-    status = response.get("ResponseMetadata", {}).get("HTTPStatusCode", "")
-    message = f"{attempt.operation} {attempt.where} as {attempt.who} was answered {status} {code}: {said}"
-    if code in _PERMANENT or code in ("403", "404"):
-        return RefusedError(message, code=code, hint=_hint(attempt, code, said))
-    return ArchiveRequestError(message, hint="This may pass; the task's retries try again.")
+
+#: Returns the likely cause of a permanent error: of the request, its error code, and the server's message.
+Hint = Callable[[Request, str, str], str | None]
+
+
+def request_error(request: Request, response: Mapping[str, Any], hint: Hint) -> ArchiveRequestError:
+    """Return the error for an error response of botocore's.
+
+    :param request: what was requested
+    :param response: ``ClientError.response``
+    :param hint: for permanent errors
+    """
+    code, status = code_and_status(response)
+    message = str(response.get("Error", {}).get("Message", "")).strip()
+    text = f"{request} failed: {status or ''} {code}: {message}"
+    if is_transient(code, status):
+        return ArchiveRequestError(text, hint="This error is transient: a retry may succeed.")
+    return RefusedError(text, code=code, hint=hint(request, code, message))
+
+
+@contextmanager
+def translated_errors(*requests: Request, hint: Hint, setup: str = "the credentials and the region") -> Iterator[None]:
+    """Raise botocore's errors as this package's, transient or permanent.
+
+    :param requests: the request that is sent, then those that sending it may entail (AssumeRole)
+    :param hint: for permanent errors
+    :param setup: what to check when a request can't be sent at all
+    :raises RefusedError: for permanent errors
+    :raises ArchiveRequestError: for transient ones
+    """
+    try:
+        yield
+    except ClientError as error:
+        sent = next((one for one in requests if one.operation == error.operation_name), requests[0])
+        raise request_error(sent, error.response, hint) from error
+    except (HTTPClientError, ConnectionError) as error:
+        raise ArchiveRequestError(f"{requests[0]} failed: {error}", hint="Is the network up?") from error
+    except BotoCoreError as error:
+        # No credentials, an unknown profile, a parameter that botocore rejects: a retry can't help.
+        raise RefusedError(
+            f"{requests[0]} could not be sent: {error}", code=type(error).__name__, hint=f"Check {setup}."
+        ) from error
 
 
 # How AWS says which policy refused, where it says it at all:
 # https://docs.aws.amazon.com/IAM/latest/UserGuide/troubleshoot_access-denied.html
 _ACTION = re.compile(r"perform: ([a-z0-9]+:[A-Za-z]+)")
 _CALLER = re.compile(r"User: arn:(aws[a-z-]*):(?:sts::(\d{12}):assumed-role/([^/\s]+)/\S+|iam::(\d{12}):(\S+))")
-_BEYOND = {
+_OTHER_POLICIES = {
     "service control policy": "a service control policy of the organization",
     "resource control policy": "a resource control policy of the organization",
     "permissions boundary": "a permissions boundary of the role or user that asked",
@@ -82,41 +163,50 @@ _HINTS = {
 }  # fmt: skip
 
 
-def _hint(attempt: Attempt, code: str, said: str) -> str:
-    if code == "ValidationError" and "DurationSeconds" in said:
+def writer_hint(request: Request, code: str, message: str) -> str:
+    """Return the likely cause of a permanent error of AssumeRole or PutObject.
+
+    :param request: what was requested
+    :param code: the error code
+    :param message: the message of the server
+    """
+    if code == "ValidationError" and "DurationSeconds" in message:
         return (
             'Leave "DurationSeconds" out of "assume_role_kwargs" in the connection\'s extra: a session lasts as long as'
             f" MaxSessionDuration of {_ARCHIVE} says, an hour at most when roles are chained; it is renewed by itself."
         )
-    if code not in ("AccessDenied", "403", "AllAccessDisabled"):
+    if code not in ACCESS_DENIED:
         return _HINTS.get(code, "Check the connection's credentials, its region and the bucket.")
-    for policy, in_words in _BEYOND.items():
-        if policy in said:
+    for policy, in_words in _OTHER_POLICIES.items():
+        if policy in message:
             return f"Refused by {in_words}, which is in neither of the templates: ask who administers it."
-    found = _ACTION.search(said)
+    found = _ACTION.search(message)
     action = found[1] if found else ""
-    likely = _assume_role(said, action) if attempt.operation == "AssumeRole" else _put(attempt, said, action)
-    if len(likely) == 1:
-        return f"Likely: {likely[0]}"
-    return "\n".join(["Likely, in this order:", *(f" {number}. {line}" for number, line in enumerate(likely, 1))])
+    if request.operation == "AssumeRole":
+        causes = _causes_of_refused_assume_role(message, action)
+    else:
+        causes = _causes_of_refused_put(request, message, action)
+    if len(causes) == 1:
+        return f"Likely: {causes[0]}"
+    return "\n".join(["Likely, in this order:", *(f" {number}. {line}" for number, line in enumerate(causes, 1))])
 
 
-def _assume_role(said: str, action: str) -> list[str]:
+def _causes_of_refused_assume_role(message: str, action: str) -> list[str]:
     if action in ("sts:TagSession", "sts:SetSourceIdentity"):
         name = "Tags" if action == "sts:TagSession" else "SourceIdentity"
         return [f'the role\'s trust policy does not allow {action}: leave "{name}" out of "assume_role_kwargs"']
-    caller = _caller(said)
+    caller = _caller(message)
     own = (
         f"{caller or 'Airflow itself'} may not assume this role: statement BecomeTheLogWriterOfTheArchiveAccount of"
         f" {_SOURCE}, parameters RoleArn (this role) and AirflowRoleName or AirflowUserName (who asks)"
     )
     trust = f"statement OnlyAirflowOfTheSourceAccountMayBecomeTheWriter of {_ARCHIVE}"
-    if "identity-based policy" in said:
+    if "identity-based policy" in message:
         return [own]
     return [
         f'"external_id" is not the one that the role\'s trust policy asks for: {trust}, parameter ExternalId',
         f"the trust policy names somebody else than {caller or 'whom Airflow runs as'}: {trust}, parameter"
-        " SourcePrincipalArn; a role or user that was deleted and made anew has to be deployed anew",
+        " SourcePrincipalArn; a role or user that was deleted and recreated has to be deployed again",
         own,
         f'the role does not exist: "role_arn" has to be the output RoleArn of {_ARCHIVE}',
         f"the session name (`session_name` of the hook) does not begin with log-archival: {trust}",
@@ -124,16 +214,16 @@ def _assume_role(said: str, action: str) -> list[str]:
     ]
 
 
-def _caller(said: str) -> str | None:
-    """Who asked, as SourcePrincipalArn has to name it: a role's ARN rather than that of its session."""
-    found = _CALLER.search(said)
+def _caller(message: str) -> str | None:
+    """Return who sent the request, as SourcePrincipalArn has to name it: a role's ARN, not its session's."""
+    found = _CALLER.search(message)
     if not found:
         return None
     partition, of_session, role, account, name = found.groups()
     return f"arn:{partition}:iam::{of_session}:role/{role}" if role else f"arn:{partition}:iam::{account}:{name}"
 
 
-def _put(attempt: Attempt, said: str, action: str) -> list[str]:
+def _causes_of_refused_put(request: Request, message: str, action: str) -> list[str]:
     if action == "s3:PutObjectAcl":
         return [
             f"the role may not name an ACL: statement NameTheBucketOwnersAclInThePut of {_ARCHIVE}. Deploy it with"
@@ -149,19 +239,19 @@ def _put(attempt: Attempt, said: str, action: str) -> list[str]:
         f"the key is not under the one prefix: statements AddLogsUnderThePrefix and NobodyMayWriteOutsideThePrefix of"
         f" {_ARCHIVE}, parameter Prefix; `prefix` of archive.yaml has to be the same",
     ]
-    if "no identity-based policy" in said or "no session policy" in said:
+    if "no identity-based policy" in message or "no session policy" in message:
         return [
             *outside,
             f"the role is of another bucket: parameter BucketName of {_ARCHIVE}; `bucket` of archive.yaml has to be the"
             " same",
-            f"the session is narrowed to {attempt.prefix or 'its prefix'}, and the key lies outside of it",
+            f"the session is narrowed to {request.prefix or 'its prefix'}, and the key is outside of it",
         ]
     acl = [
         f"the put carries no ACL: statement NobodyMayWriteWithoutTheOwnersAcl of {_ARCHIVE}. Set `acl:"
         " bucket-owner-full-control` in archive.yaml, or deploy with RequireAcl=false"
     ]
     denied = [
-        *([] if attempt.has_acl else acl),
+        *([] if request.has_acl else acl),
         f"the put did not come through the VPC endpoint: statement LogsComeThroughTheVpcEndpoint of {_ARCHIVE},"
         " parameter VpcEndpointId",
         *outside,
@@ -172,7 +262,7 @@ def _put(attempt: Attempt, said: str, action: str) -> list[str]:
         f" LogsAreEncryptedWithTheArchiveKey and NobodyMayBringAKeyOfTheirOwn of {_ARCHIVE}",
         f"the bucket policy was changed after it was deployed: compare it with {_ARCHIVE}",
     ]
-    if "explicit deny" in said:
+    if "explicit deny" in message:
         return denied
     # S3 did not say whose policy it was.
     owner = f"the bucket belongs to another account than the role: `bucket` of archive.yaml, BucketName of {_ARCHIVE}"
@@ -180,4 +270,4 @@ def _put(attempt: Attempt, said: str, action: str) -> list[str]:
         f"the role may not name the ACL: NameTheBucketOwnersAclInThePut of {_ARCHIVE}, parameter RequireAcl"
     )
     kms = f"the role may not use the bucket's KMS key: EncryptLogsWithTheArchiveKey of {_ARCHIVE}, parameter KmsKeyArn"
-    return [owner, *denied[:-2], *([acl_permission] if attempt.has_acl else []), kms, *denied[-2:]]
+    return [owner, *denied[:-2], *([acl_permission] if request.has_acl else []), kms, *denied[-2:]]

@@ -11,21 +11,19 @@ https://airflow.apache.org/docs/apache-airflow-providers-amazon/stable/connectio
 
 from __future__ import annotations
 
-import os
 from functools import cached_property
 from typing import Any
 
 from airflow.providers.amazon.aws.hooks.base_aws import BaseSessionFactory
 from airflow.providers.amazon.aws.utils.connection_wrapper import AwsConnectionWrapper
-from airflow.sdk.log import mask_secret
-from botocore.exceptions import ClientError
 
-from log_archival.aws import connection
-from log_archival.aws.errors import Attempt, refusal
+from log_archival.aws.connection import session_name
+from log_archival.aws.errors import Request, translated_errors, writer_hint
+from log_archival.hooks.assumed_role import checked_role
 
 
 class CrossAccountSessionFactory(BaseSessionFactory):
-    """Checks a connection that has an ``external_id``, sends it, and says what a refusal means.
+    """Checks a connection that has an ``external_id``, sends it, and explains a refusal.
 
     A connection without a top-level ``external_id`` is left exactly as the provider has it.
     """
@@ -34,21 +32,15 @@ class CrossAccountSessionFactory(BaseSessionFactory):
     def conn(self) -> AwsConnectionWrapper:
         """The connection, with the external id where the provider looks for it.
 
-        :raises ConnectionSettingsError: with all that is wrong
+        :raises ConnectionSettingsError: with everything that is wrong
         """
         conn = super().conn
         if not self._is_ours(conn):
             return conn
-        role = connection.role_settings(
-            str(conn.conn_id),
-            conn.extra_config,
-            region=conn.region_name or os.environ.get("AWS_DEFAULT_REGION"),
-            long_term_key=bool(conn.aws_access_key_id and not conn.aws_session_token),
-        )
-        mask_secret(role.external_id)
+        role = checked_role(conn)
         conn.assume_role_kwargs = {
-            # The trust policy takes no other session names than ours.
-            "RoleSessionName": connection.session_name("test_connection", str(conn.conn_id), "", 1),
+            # The trust policy accepts no other session names than ours.
+            "RoleSessionName": session_name("test_connection", str(conn.conn_id), "", 1),
             **role.assume_role_kwargs,
             **conn.assume_role_kwargs,
             "ExternalId": role.external_id,
@@ -60,11 +52,9 @@ class CrossAccountSessionFactory(BaseSessionFactory):
         return bool(conn) and "external_id" in conn.extra_config
 
     def _assume_role(self, sts_client: Any) -> dict[str, Any]:
-        try:
-            answer: dict[str, Any] = super()._assume_role(sts_client)
-        except ClientError as error:
-            if not self._is_ours(self.conn):
-                raise
-            who = f"the credentials of connection {self.conn.conn_id!r}"
-            raise refusal(Attempt("AssumeRole", who, str(self.role_arn)), error.response) from error
-        return answer
+        if not self._is_ours(self.conn):
+            return super()._assume_role(sts_client)
+        owner = f"the credentials of connection {self.conn.conn_id!r}"
+        request = Request("AssumeRole", str(self.role_arn), owner)
+        with translated_errors(request, hint=writer_hint, setup=owner):
+            return super()._assume_role(sts_client)

@@ -1,8 +1,7 @@
-"""How a privilege is tried: one request, as somebody, and what it was answered.
+"""The requests of the checks: who sends them, about what, and the response.
 
-Three rules keep the requests from doing harm even where the role can do anything: what is read is the checks' own
-canary, what is deleted or changed does not exist, and a change of the bucket's configuration is written such that it
-can't be carried out.
+Three rules keep a request harmless even where the role may do anything: only the checks' own canary is read, only what
+does not exist is deleted or changed, and a change of the bucket's configuration is invalid, so that S3 can't apply it.
 """
 
 from __future__ import annotations
@@ -16,52 +15,49 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
 
-from botocore.exceptions import BotoCoreError, ClientError, ConnectionError, HTTPClientError
+from botocore.exceptions import ClientError
 
-from log_archival.aws import connection
-from log_archival.exceptions import ArchiveRequestError, RefusedError
-
-#: What S3, STS and KMS call a request that the policies refuse; HeadObject has no body, so only the status.
-DENIED = frozenset({"AccessDenied", "AccessDeniedException", "AllAccessDisabled", "403"})
-#: Answers that may be another one a moment later, whatever the policies say.
-_PASSING = frozenset(
-    {"SlowDown", "Throttling", "ThrottlingException", "RequestLimitExceeded", "RequestTimeout", "InternalError",
-     "ServiceUnavailable", "503", "500", "ConditionalRequestConflict", "OperationAborted"}
-)  # fmt: skip
+from log_archival.aws.connection import DEFAULT_ACL, RoleSettings
+from log_archival.aws.errors import Request, code_and_status, is_transient, translated_errors
+from log_archival.keys import canary_key
 
 
 @dataclass(frozen=True)
-class Credentials:
-    """What STS gives for a session."""
+class SessionCredentials:
+    """The credentials of a role's session, from STS."""
 
     access_key: str = field(repr=False)
     secret_key: str = field(repr=False)
     token: str = field(repr=False)
 
 
-#: As whom: Airflow's own credentials, no credentials at all, or a session of a role.
-Identity = Literal["source", "nobody"] | Credentials
-#: Makes a boto3 client: of a service, as somebody, over TLS or (to see it refused) without.
-ClientFactory = Callable[[str, Identity, bool], Any]
+#: Whose credentials sign a request: Airflow's own, nobody's, or those of a role's session.
+Caller = Literal["source", "nobody"] | SessionCredentials
+#: Returns a boto3 client: of a service, for a caller, over TLS or (which must be refused) without.
+ClientFactory = Callable[[str, Caller, bool], Any]
 
 
 @dataclass(frozen=True)
 class Target:
-    """What is checked.
+    """The archive that is checked.
 
-    :param role: of the connection, with the external id
+    :param role: the role of the connection, with its external id
+    :param bucket: the archive bucket
+    :param prefix: what the archive account's policies allow, with its slash
     :param session_name: the RoleSessionName of the checks' sessions
-    :param token: names the canary
-    :param endpoint_url: of S3, when it is not AWS's own
-    :param other_bucket: an existing bucket, of the archive account at best, that the role must not reach
-    :param other_roles: ARN and external id of roles that must not be assumed from here, the reader's for example
+    :param acl: the canned ACL that archives are uploaded with; None when they are uploaded without
+    :param kms_key_arn: the archive account's KMS key, if its bucket has one
+    :param token: 16 hex digits that name the canary
+    :param endpoint_url: the endpoint of S3, when it is not AWS's own
+    :param other_bucket: an existing bucket, best one of the archive account, that the role must not reach
+    :param other_roles: ARN and external id of roles that must not be assumed from here, such as the reader's
     """
 
-    role: connection.RoleSettings
+    role: RoleSettings
     bucket: str
     prefix: str
     session_name: str
-    acl: str | None = "bucket-owner-full-control"
+    acl: str | None = DEFAULT_ACL
     kms_key_arn: str | None = None
     token: str = field(default_factory=lambda: secrets.token_hex(8))
     endpoint_url: str | None = None
@@ -70,67 +66,87 @@ class Target:
 
     @property
     def canary(self) -> str:
-        """The key of the canary: one small object, written once, that no manifest and no check counts."""
-        return f"{self.prefix}_canary/least-privilege-{self.token}"
+        """The key of the canary: one small object, written once, that no manifest lists and no audit reports."""
+        return canary_key(self.prefix, self.token)
 
-    def new_key(self, before: str | None = None) -> str:
-        """A key that nothing has; below the canaries, or as told."""
-        return f"{self.prefix + '_canary/' if before is None else before}least-privilege-{secrets.token_hex(8)}"
+    def unused_key(self, folder: str | None = None) -> str:
+        """Return a key that no object has.
+
+        :param folder: what the key begins with; by default, it is next to the canaries
+        """
+        token = secrets.token_hex(8)
+        return canary_key(self.prefix, token) if folder is None else f"{folder}least-privilege-{token}"
 
 
 @dataclass(frozen=True)
-class Answer:
-    """What a request was answered: ``code`` is empty for a success."""
+class Response:
+    """The response to a request.
+
+    :param code: the error code; empty for a success
+    :param message: the error message
+    :param fields: the fields of a success
+    """
 
     code: str = ""
-    said: str = ""
+    message: str = ""
     fields: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
-    def __str__(self) -> str:
-        return f"{self.code}: {self.said}" if self.code else "it was carried out"
+
+class PrerequisiteError(Exception):
+    """A check could not be tried, because a request that it builds on failed; the message says which."""
 
 
-class NotTried(Exception):
-    """A check could not be tried, since what it builds on did not work; says what."""
+class Requester:
+    """Sends the requests of the checks; those of one requester share a session of the role, and the canary.
 
-
-class Probe:
-    """Sends the requests of the checks; those that share one share a session of the role.
-
-    :param clients: makes the clients; the requests of this class go nowhere else
+    :param target: the archive
+    :param clients: makes the clients; every request goes through one of them
     """
 
     def __init__(self, target: Target, clients: ClientFactory) -> None:
         self.target = target
         self._client = functools.cache(clients)
 
-    def ask(
-        self, service: str, operation: str, who: Identity | None = None, *, tls: bool = True, **sent: Any
-    ) -> Answer:
-        """One request, as the role's session unless told otherwise.
+    def send(
+        self,
+        service: str,
+        operation: str,
+        caller: Caller | Literal["writer"] = "writer",
+        *,
+        tls: bool = True,
+        **arguments: Any,
+    ) -> Response:
+        """Send one request.
 
-        :raises ArchiveRequestError: when the answer may be another one on a later try
+        :param service: ``s3``, ``sts`` or ``kms``
+        :param operation: the method of the boto3 client
+        :param caller: who sends it; by default, a session of the role
+        :param tls: whether to send it over TLS
+        :param arguments: of the operation; those that are None are left out
+        :returns: a success, or a permanent error of the server
+        :raises ArchiveRequestError: for a transient error
         :raises RefusedError: when it could not be sent at all: no credentials, no region
         """
-        client = self._client(service, self.writer if who is None else who, tls)
-        try:
-            found = getattr(client, operation)(**sent)
-        except ClientError as error:
-            code = str(error.response["Error"].get("Code", ""))
-            status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-            if code in _PASSING or status >= 500:
-                raise ArchiveRequestError(f"{operation} was answered {code}, which may pass") from error
-            return Answer(code, str(error.response["Error"].get("Message", "")).strip())
-        except (HTTPClientError, ConnectionError) as error:
-            raise ArchiveRequestError(f"{operation} got no answer: {error}") from error
-        except BotoCoreError as error:
-            raise RefusedError(f"{operation} could not be sent: {error}", code=type(error).__name__) from error
-        if "Body" in found:
-            found.pop("Body").close()
-        return Answer(fields=found)
+        given = {name: value for name, value in arguments.items() if value is not None}
+        client = self._client(service, self.writer if caller == "writer" else caller, tls)
+        with translated_errors(_request(operation, given), hint=lambda *_: None):
+            try:
+                fields = getattr(client, operation)(**given)
+            except ClientError as error:
+                code, status = code_and_status(error.response)
+                if is_transient(code, status):
+                    raise
+                return Response(code, str(error.response["Error"].get("Message", "")).strip())
+        if "Body" in fields:
+            fields.pop("Body").close()
+        return Response(fields=fields)
 
-    def assume(self, who: Identity = "source", **changes: Any) -> Answer:
-        """AssumeRole as the connection says, without a session policy; an argument that is None is left out."""
+    def assume_role(self, caller: Caller = "source", **changes: Any) -> Response:
+        """Send AssumeRole as the connection says, without a session policy.
+
+        :param caller: who sends it
+        :param changes: other arguments; None leaves one out
+        """
         role = self.target.role
         arguments = {
             **role.assume_role_kwargs,
@@ -139,31 +155,45 @@ class Probe:
             "ExternalId": role.external_id,
             **changes,
         }
-        return self.ask("sts", "assume_role", who, **{name: v for name, v in arguments.items() if v is not None})
+        return self.send("sts", "assume_role", caller, **arguments)
 
     @cached_property
-    def writer(self) -> Credentials:
-        """A session of the role with all that the role may do: it is the role that is checked."""
-        return self.session()
+    def writer(self) -> SessionCredentials:
+        """A session that may do all that the role may: the role is what is checked."""
+        return self.new_session()
 
-    def session(self, **changes: Any) -> Credentials:
-        """A session of the role.
+    def new_session(self, **changes: Any) -> SessionCredentials:
+        """Return the credentials of a new session of the role.
 
-        :raises NotTried: when the role can't be assumed
+        :param changes: other arguments of AssumeRole; None leaves one out
+        :raises PrerequisiteError: when the role can't be assumed
         """
-        answer = self.assume(**changes)
-        if answer.code:
-            raise NotTried(f"the role could not be assumed ({answer.code}); see the check assume-role")
-        found = answer.fields["Credentials"]
-        return Credentials(found["AccessKeyId"], found["SecretAccessKey"], found["SessionToken"])
+        response = self.assume_role(**changes)
+        if response.code:
+            raise PrerequisiteError(f"the role could not be assumed ({response.code}); see the check assume-role")
+        found = response.fields["Credentials"]
+        return SessionCredentials(found["AccessKeyId"], found["SecretAccessKey"], found["SessionToken"])
 
-    def put(self, key: str | None = None, who: Identity | None = None, *, tls: bool = True, **changes: Any) -> Answer:
-        """Put a few bytes as this package puts an archive, but for the changes; None leaves an argument out."""
+    def put(
+        self,
+        key: str | None = None,
+        caller: Caller | Literal["writer"] = "writer",
+        *,
+        tls: bool = True,
+        **changes: Any,
+    ) -> Response:
+        """Upload a few bytes the way an archive is uploaded.
+
+        :param key: the key; by default, one that no object has, under the prefix
+        :param caller: who sends it; by default, a session of the role
+        :param tls: whether to send it over TLS
+        :param changes: other arguments of PutObject; None leaves one out
+        """
         target = self.target
         body = f"Written by check_least_privilege of log-archival, run {target.token}.\n".encode()
         arguments = {
             "Bucket": target.bucket,
-            "Key": key or target.new_key(),
+            "Key": key or target.unused_key(),
             "Body": body,
             "ContentType": "text/plain",
             "ACL": target.acl,
@@ -172,16 +202,21 @@ class Probe:
             "ExpectedBucketOwner": target.role.account,
             **changes,
         }
-        given = {name: value for name, value in arguments.items() if value is not None}
-        return self.ask("s3", "put_object", who, tls=tls, **given)
+        return self.send("s3", "put_object", caller, tls=tls, **arguments)
 
     @cached_property
     def canary(self) -> str:
-        """The canary's key; puts it, unless another check of this run has.
+        """The canary's key; uploads the canary first, unless it exists.
 
-        :raises NotTried: when it can't be put
+        :raises PrerequisiteError: when it can't be uploaded
         """
-        answer = self.put(self.target.canary)
-        if answer.code not in ("", "PreconditionFailed"):
-            raise NotTried(f"the canary could not be put ({answer.code}); see the check put-a-log")
+        response = self.put(self.target.canary)
+        if response.code not in ("", "PreconditionFailed"):
+            raise PrerequisiteError(f"the canary could not be uploaded ({response.code}); see the check put-a-log")
         return self.target.canary
+
+
+def _request(operation: str, arguments: Mapping[str, Any]) -> Request:
+    in_s3 = f"s3://{arguments.get('Bucket')}/{arguments.get('Key', '')}"
+    where = arguments.get("RoleArn") or arguments.get("KeyId") or in_s3
+    return Request(operation.title().replace("_", ""), where)

@@ -1,30 +1,27 @@
-"""What the operators share: the archive, the day, the hook, the manifest, and how a task fails."""
+"""What the operators share: the day, the keys, the archive, and how a task fails."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from functools import cached_property
 from typing import Any
 
 from airflow.sdk import BaseOperator, Context
 from airflow.sdk.exceptions import AirflowFailException
 
-from log_archival.aws import connection
-from log_archival.hooks.assumed_role import DEFAULT_CONN_ID
+from log_archival.aws.connection import DEFAULT_ACL, DEFAULT_CONN_ID, session_name
+from log_archival.aws.writer import DEFAULT_MAX_CONCURRENT_REQUESTS
 from log_archival.exceptions import LogArchivalError
-from log_archival.hooks.archive import DEFAULT_ACL, CrossAccountS3Hook
-from log_archival.keys import DEFAULT_KEY, KeyTemplate
-from log_archival.records import Archive, Receipt, manifest_body
+from log_archival.hooks import CrossAccountS3Hook
+from log_archival.keys import DEFAULT_KEY, DEFAULT_PREFIX, KeyTemplate
 from log_archival.partition import Partition, choose_partition
 
 log = logging.getLogger(__name__)
 
-#: For this package's DAGs: what passes is tried again, with growing pauses. What is permanent fails at once.
+#: For this package's DAGs: transient errors are retried, with growing pauses. Permanent ones fail at once.
 DEFAULT_ARGS: dict[str, Any] = {
     "owner": "data-platform",
     "retries": 3,
@@ -32,11 +29,16 @@ DEFAULT_ARGS: dict[str, Any] = {
     "retry_exponential_backoff": True,
     "max_retry_delay": timedelta(minutes=15),
 }
+#: So many problems are in a task's error message, all of them in its log.
+MAX_LISTED_PROBLEMS = 50
 
 
 @contextmanager
-def failing_at_once() -> Iterator[None]:
-    """Fail the task without retries on an error that trying again can't help; the message is the error's own."""
+def fail_permanent_errors_at_once() -> Iterator[None]:
+    """Fail the task without retries on a permanent error; the message is the error's own.
+
+    :raises AirflowFailException: for permanent errors of this package; all others are left to the task's retries
+    """
     try:
         yield
     except LogArchivalError as error:
@@ -46,59 +48,46 @@ def failing_at_once() -> Iterator[None]:
 
 
 def run_partition(context: Context, timezone: str) -> Partition:
-    """The day that the run of this task context archives.
+    """Return the day that a run archives.
 
+    :param context: the task's
+    :param timezone: the archive's time zone
     :raises SettingsError: when the run names no day, or two
     """
-    run = context["dag_run"]
     return choose_partition(
         date_param=(context.get("params") or {}).get("date") or None,
-        partition_key=run.partition_key,
+        partition_key=context["dag_run"].partition_key,
         logical_date=context.get("logical_date"),
         timezone=timezone,
     )
 
 
-class ArchiveOperator(BaseOperator):
-    """What the operators of this package share: the archive, and the day.
+class PartitionOperator(BaseOperator):
+    """The base of the operators that work on one day.
 
-    :param bucket: the archive bucket (templated)
-    :param aws_conn_id: a connection of type `aws` with ``role_arn`` and ``external_id`` in its extra (templated)
-    :param partition: the day, ``2026-11-22`` (templated); by default the run's own
+    :param partition: the day, ``2026-11-22`` (templated); by default the run's own: its partition key, its param
+        ``date``, or its logical date's day
     :param timezone: the archive's time zone
     :param prefix: what the archive account's policies allow
     :param key: the key template, see `log_archival.keys.KeyTemplate`; its own % and {} are not Jinja's
-    :param acl: the canned ACL to send; None sends none
-    :param kms_key_arn: the archive account's KMS key, if its bucket has one
-    :param connections: how many requests may be under way at once
     """
 
-    template_fields: Sequence[str] = ("bucket", "aws_conn_id", "partition")
+    template_fields: Sequence[str] = ("partition",)
 
     def __init__(
         self,
         *,
-        bucket: str,
-        aws_conn_id: str = DEFAULT_CONN_ID,
         partition: str | None = None,
         timezone: str = "UTC",
-        prefix: str = "logs/",
+        prefix: str = DEFAULT_PREFIX,
         key: str = DEFAULT_KEY,
-        acl: str | None = DEFAULT_ACL,
-        kms_key_arn: str | None = None,
-        connections: int = 10,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.bucket = bucket
-        self.aws_conn_id = aws_conn_id
         self.partition = partition
         self.timezone = timezone
         self.prefix = prefix
         self.key = key
-        self.acl = acl
-        self.kms_key_arn = kms_key_arn
-        self.connections = connections
 
     @cached_property
     def keys(self) -> KeyTemplate:
@@ -106,57 +95,73 @@ class ArchiveOperator(BaseOperator):
         return KeyTemplate(self.key, prefix=self.prefix)
 
     def day(self, context: Context) -> Partition:
-        """The day of this run."""
+        """Return the day of this run.
+
+        :param context: the task's
+        """
         if self.partition:
             return Partition.parse(self.partition, self.timezone)
         return run_partition(context, self.timezone)
 
+
+class ArchiveOperator(PartitionOperator):
+    """The base of the operators that write into the archive; see `PartitionOperator` for the other parameters.
+
+    :param bucket: the archive bucket (templated)
+    :param aws_conn_id: a connection of type `aws` with ``role_arn`` and ``external_id`` in its extra (templated)
+    :param acl: the canned ACL to send; None sends none
+    :param kms_key_arn: the archive account's KMS key, if its bucket has one
+    :param max_concurrent_requests: how many requests to send at once
+    """
+
+    template_fields: Sequence[str] = (*PartitionOperator.template_fields, "bucket", "aws_conn_id")
+
+    def __init__(
+        self,
+        *,
+        bucket: str,
+        aws_conn_id: str = DEFAULT_CONN_ID,
+        acl: str | None = DEFAULT_ACL,
+        kms_key_arn: str | None = None,
+        max_concurrent_requests: int = DEFAULT_MAX_CONCURRENT_REQUESTS,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.bucket = bucket
+        self.aws_conn_id = aws_conn_id
+        self.acl = acl
+        self.kms_key_arn = kms_key_arn
+        self.max_concurrent_requests = max_concurrent_requests
+
     def hook(self, context: Context, partition: Partition) -> CrossAccountS3Hook:
-        """A hook whose session can put under the day's prefix only, and says whose it is."""
+        """Return a hook whose session may put below the day's prefix only, and is named after DAG and run.
+
+        :param context: the task's
+        :param partition: the day
+        """
         ti = context["ti"]
         return CrossAccountS3Hook(
             self.aws_conn_id,
             bucket=self.bucket,
             prefix=self.keys.day_prefix(partition),
-            session_name=connection.session_name(
+            session_name=session_name(
                 ti.dag_id, partition.key, f"{ti.run_id}/{ti.task_id}/{ti.map_index}", ti.try_number
             ),
             acl=self.acl,
             kms_key_arn=self.kms_key_arn,
-            connections=self.connections,
+            max_concurrent_requests=self.max_concurrent_requests,
         )
 
 
-def put_manifest(
-    hook: CrossAccountS3Hook, keys: KeyTemplate, partition: Partition, archives: list[Archive], context: Context
-) -> Receipt:
-    """Put the manifest, the commit mark of a partition's run; the same archives give the same manifest."""
-    body = manifest_body(partition, archives)
-    digest = hashlib.sha256(body).hexdigest()
-    ti = context["ti"]
-    return hook.put(
-        keys.manifest_key(partition, digest),
-        body,
-        content_type="application/json",
-        sha256=digest,
-        size=len(body),
-        metadata=_metadata(ti.dag_id, ti.run_id, datetime.now(UTC).isoformat(timespec="seconds")),
-    )
+def list_problems(problems: Sequence[object], headline: str) -> str:
+    """Return an error message that lists problems; those that are too many for it go to the log.
 
-
-def _metadata(dag_id: str, run_id: str, created_at: str) -> dict[str, str]:
-    """When, and by which DAG and run: metadata of the manifest, so that the same content keeps the same key."""
-    # User metadata travels as HTTP headers: ASCII, without line ends.
-    return {
-        name: json.dumps(value)[1:-1][:512]
-        for name, value in (("dag-id", dag_id), ("run-id", run_id), ("created-at", created_at))
-    }
-
-
-def listed(problems: Sequence[object], headline: str, most: int = 50) -> str:
-    lines = [f"  {problem}" for problem in problems[:most]]
-    if len(problems) > most:
-        lines.append(f"  … and {len(problems) - most} more, in the task's log")
-        for problem in problems[most:]:
+    :param problems: one a line
+    :param headline: the first line
+    """
+    lines = [f"  {problem}" for problem in problems[:MAX_LISTED_PROBLEMS]]
+    if len(problems) > MAX_LISTED_PROBLEMS:
+        lines.append(f"  … and {len(problems) - MAX_LISTED_PROBLEMS} more, in the task's log")
+        for problem in problems[MAX_LISTED_PROBLEMS:]:
             log.error("%s", problem)
     return "\n".join([headline + ":", *lines])

@@ -3,44 +3,41 @@
 from __future__ import annotations
 
 import glob
-import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from airflow.sdk import Context
 
-from log_archival import codecs
-from log_archival.pipeline import upload as archiving, verify as verification
+from log_archival.codecs import DEFAULT_PART_BYTES, codec_named
 from log_archival.exceptions import SettingsError, SourceError
-from log_archival.hooks.archive import CrossAccountS3Hook
-from log_archival.records import Archive, LogFile, read_jsonl, write_jsonl
-from log_archival.operators.base import ArchiveOperator, failing_at_once, listed, put_manifest
-from log_archival.partition import Partition
-from log_archival.pipeline.compress import Recipe
+from log_archival.operators.base import ArchiveOperator, fail_permanent_errors_at_once, list_problems
+from log_archival.pipeline.compress import Compressor
+from log_archival.pipeline.run_dir import RunDirectory
+from log_archival.pipeline.summary import format_table, summarize
+from log_archival.pipeline.upload import compress_and_upload, put_manifest, upload_batch
+from log_archival.pipeline.verify import check_records
+from log_archival.records import LogFile
 from log_archival.sources.files import FileSource
-from log_archival.pipeline.run_dir import StagingPath
-from log_archival.pipeline.summary import outcomes, summarize, table
-
-log = logging.getLogger(__name__)
 
 
 class CrossAccountPutOperator(ArchiveOperator):
-    """Puts log files into another account's bucket, with a role that can only add.
+    """Puts log files into another account's bucket, with a role that can only add objects.
 
-    Takes either archives that `compress` has staged (`staged`), or plain files (`paths`), which it compresses
-    and puts in one go, and then lists in a manifest.
+    Either uploads a batch that `CompressLogsOperator` has compressed (`staged`), or takes plain files (`paths`), which
+    it compresses and puts in one task, and then lists in a manifest. See `ArchiveOperator` for the other parameters.
 
-    :param staged: ``{"plan": path}``, what the compress task returned
-    :param paths: a path or glob, or several (templated); ``**`` goes across folders
-    :param source: the name under which the files are archived, for `paths`
-    :param root: keys and restored files have the path below this; by default, the folder that the globs spell out
+    :param staged: the dict that `CompressLogsOperator` returned (templated)
+    :param paths: a path or glob, or several (templated); ``**`` matches across folders
+    :param source: the name under which the files are archived, for `paths` (templated)
+    :param root: keys and restored files have the path below this folder (templated); by default, the folder that the
+        globs spell out
     :param codec: ``zstd``, ``gzip`` or ``none``; files that are compressed already stay as they are
     :param part_size: a stored object has at most this many bytes; larger files are cut at line ends
+    :param check_compressed: whether each block is decompressed and compared before it is sent
     :param min_files: fewer files than this are an error
-    :param temporary: the folder for archives that are too large to hold in memory; the system's by default
-    :returns: a small dict: files, objects, raw and stored bytes, how many were new; for `staged`, the receipts' path
+    :returns: a small dict: how many files, objects, raw and stored bytes, and how many objects were new
     """
 
     template_fields: Sequence[str] = (*ArchiveOperator.template_fields, "staged", "paths", "root", "source")
@@ -50,14 +47,14 @@ class CrossAccountPutOperator(ArchiveOperator):
         self,
         *,
         bucket: str,
-        staged: dict[str, Any] | None = None,
+        staged: Mapping[str, Any] | None = None,
         paths: str | Sequence[str] | None = None,
         source: str = "files",
         root: str | None = None,
         codec: str = "zstd",
-        part_size: int = codecs.DEFAULT_PART_SIZE,
+        part_size: int = DEFAULT_PART_BYTES,
+        check_compressed: bool = True,
         min_files: int = 1,
-        temporary: str | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(bucket=bucket, **kwargs)
@@ -67,47 +64,53 @@ class CrossAccountPutOperator(ArchiveOperator):
         self.root = root
         self.codec = codec
         self.part_size = part_size
+        self.check_compressed = check_compressed
         self.min_files = min_files
-        self.temporary = temporary
 
     def execute(self, context: Context) -> dict[str, Any]:
-        """Put; see the class."""
-        with failing_at_once():
+        """Put.
+
+        :param context: the task's
+        """
+        with fail_permanent_errors_at_once():
             if (self.staged is None) == (self.paths is None):
                 raise SettingsError(f"task {self.task_id}: give `staged` or `paths`, one of the two")
-            partition = self.day(context)
-            hook = self.hook(context, partition)
             if self.staged is not None:
-                return self._put_staged(hook, str(self.staged["plan"]))
-            return self._put_files(hook, partition, context)
+                return self._upload(self.staged, context)
+            return self._compress_and_upload(context)
 
-    def _put_staged(self, hook: CrossAccountS3Hook, plan: str) -> dict[str, Any]:
-        archives = list(read_jsonl(StagingPath(plan), Archive))
-        receipts = archiving.put_staged(hook, archives, content_addressed=self.keys.content_addressed)
-        folder, _, name = plan.rpartition("/")
-        path = StagingPath(folder) / name.replace("plan-", "receipts-")
-        write_jsonl(path, receipts)
-        return {"receipts": str(path), "objects": len(receipts), "new": sum(r.outcome == "new" for r in receipts)}
+    def _upload(self, staged: Mapping[str, Any], context: Context) -> dict[str, Any]:
+        writer = self.hook(context, self.day(context)).writer
+        run_dir, batch = RunDirectory(staged["run_directory"]), int(staged["batch"])
+        receipts = upload_batch(writer, run_dir, batch, content_addressed=self.keys.content_addressed)
+        return {"objects": len(receipts), "new": sum(receipt.outcome == "new" for receipt in receipts)}
 
-    def _put_files(self, hook: CrossAccountS3Hook, partition: Partition, context: Context) -> dict[str, Any]:
+    def _compress_and_upload(self, context: Context) -> dict[str, Any]:
+        partition = self.day(context)
+        writer = self.hook(context, partition).writer
         files = find_files(self.paths or (), source=self.source, root=self.root, min_files=self.min_files)
-        recipe = Recipe(partition, self.keys, codecs.codec_named(self.codec), self.part_size)
-        archives, receipts, failures = archiving.archive_files(hook, recipe, files, temporary=self.temporary)
-        run = verification.Run(files, archives, receipts, failures)
-        if problems := verification.check_records(run, partition, self.keys):
-            raise SourceError(listed(problems, f"{len(problems)} of {len(files)} files were not archived"))
-        put_manifest(hook, self.keys, partition, archives, context)
-        summary = summarize(run, outcomes(run, ()), "receipts")
-        log.info("archived %s\n%s", partition.key, table(summary))
-        return {"partition": partition.key, **summary}
+        compressor = Compressor(partition, self.keys, codec_named(self.codec), self.part_size, self.check_compressed)
+        records = compress_and_upload(writer, compressor, files)
+        if problems := check_records(records, partition, self.keys):
+            raise SourceError(list_problems(problems, f"{len(problems)} of {len(files)} files were not archived"))
+        ti = context["ti"]
+        put_manifest(writer, self.keys, partition, records.archives, dag_id=ti.dag_id, run_id=ti.run_id)
+        summary = summarize(records)
+        self.log.info("archived %s\n%s", partition.key, format_table(summary))
+        return {"partition": partition.key, "tier": "receipts", **summary}
 
 
 def find_files(
     paths: str | Sequence[str], *, source: str, root: str | None = None, min_files: int = 1
 ) -> list[LogFile]:
-    """The files that paths and globs name, as log files of one source.
+    """Return the files that paths and globs name, as log files of one source.
 
-    :raises SourceError: when there are fewer than `min_files`, or one lies outside of `root`
+    :param paths: a path or glob, or several
+    :param source: the source's name
+    :param root: names are relative to this folder; by default, the folder that the globs spell out
+    :param min_files: fewer files than this are an error
+    :raises SourceError: when there are fewer than `min_files`
+    :raises SettingsError: when one is outside of `root`
     """
     globs = [paths] if isinstance(paths, str) else list(paths)
     found = sorted({os.path.abspath(path) for pattern in globs for path in glob.glob(pattern, recursive=True)})

@@ -1,0 +1,1 @@
+"""One run, in the order of its tasks: collect, compress, upload, verify."""

@@ -2,90 +2,102 @@
 
 from __future__ import annotations
 
-import json
+import hashlib
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from log_archival.exceptions import SettingsError, SourceError
-from log_archival.records import LogFile, write_jsonl
 from log_archival.partition import Partition
-from log_archival.pipeline.compress import Recipe, hash_of
-from log_archival.config import Settings, Source
-from log_archival.sources.files import cut_batches, open_log_file
-from log_archival.pipeline.run_dir import StagingPath
-from log_archival.concurrency import human
+from log_archival.pipeline.compress import Compressor
+from log_archival.pipeline.run_dir import RunDirectory
+from log_archival.progress import human_size
+from log_archival.records import LogFile
+from log_archival.sources.batches import cut_batches
+from log_archival.sources.files import FileSource, open_log_file
 
 log = logging.getLogger(__name__)
 
-#: The staged file that says that collect has ended, and what was asked of it.
-COLLECTED = "collected.json"
+#: How many skipped files of a source are named in the log.
+MAX_SKIPPED_LINES = 20
 
 
-def chosen_sources(settings: Settings, names: Sequence[str] | None) -> list[Source]:
-    """The sources of those names; all of them without.
+def choose_sources(sources: Sequence[FileSource], names: Sequence[str] | None) -> list[FileSource]:
+    """Return the sources of some names, or all of them.
 
-    :raises SettingsError: for a name that there is not
+    :param sources: all
+    :param names: those to return; all when empty
+    :raises SettingsError: for an unknown name
     """
-    known = {source.name: source for source in settings.sources}
+    known = {source.name: source for source in sources}
     if unknown := set(names or ()) - set(known):
-        raise SettingsError(f"sources {sorted(unknown)} are unknown; archive.yaml has {', '.join(known)}")
-    return [known[name] for name in names] if names else list(known.values())
+        raise SettingsError(f"sources {sorted(unknown)} are unknown; there are {', '.join(known)}")
+    return [known[name] for name in names] if names else list(sources)
 
 
-def find_all(sources: Iterable[Source], partition: Partition) -> list[LogFile]:
-    """The partition's files of all sources; every source that fails is named, not the first.
+def find_log_files(sources: Sequence[FileSource], partition: Partition) -> list[LogFile]:
+    """Return the partition's files of all sources; every source that fails is named, not only the first.
 
-    :raises SourceError: when one has too few files
+    :param sources: where to look
+    :param partition: the day
+    :raises SourceError: when a source has too few files, or can't be read
     """
     files: list[LogFile] = []
-    wrong: list[str] = []
+    problems: list[str] = []
     for source in sources:
-        finder = source.files()
         try:
-            found = finder.find(partition)
+            found = source.find(partition)
         except SourceError as error:
-            wrong.append(str(error))
+            problems.append(str(error))
             continue
-        for skipped in finder.skipped[:20]:
+        for skipped in source.skipped[:MAX_SKIPPED_LINES]:
             log.warning("source %s: skipped %s", source.name, skipped)
-        log.info("source %s: %s files, %s", source.name, f"{len(found):,}", human(sum(file.size for file in found)))
+        size = human_size(sum(file.size for file in found))
+        log.info("source %s: %s files, %s", source.name, f"{len(found):,}", size)
         files += found
-    if wrong:
-        raise SourceError("\n".join(wrong))
+    if problems:
+        raise SourceError("\n".join(problems))
     return files
 
 
-def stage_batches(
-    files: list[LogFile], folder: StagingPath, *, batch_bytes: int, all_sources: bool
+def write_batches(
+    files: list[LogFile], run_dir: RunDirectory, *, batch_bytes: int, all_sources: bool
 ) -> list[dict[str, Any]]:
-    """Cut files into batches, and write each down in the run's staging folder.
+    """Cut files into batches, and write them into the run directory.
 
-    :param all_sources: whether the run covers every source
-    :returns: one small dict a batch, for XCom: where its list is, how many files and bytes it has
+    :param files: the log files
+    :param run_dir: made anew
+    :param batch_bytes: about how many raw bytes a batch has
+    :param all_sources: whether the run is of every source
+    :returns: one small dict a batch, for XCom: run directory, the batch's number, how many files and bytes it has
     """
-    folder.make()
-    batches = []
-    for number, batch in enumerate(cut_batches(files, batch_bytes=batch_bytes), 1):
-        path = folder / f"batch-{number:04d}.jsonl"
-        write_jsonl(path, batch)
-        size = sum(file.size for file in batch)
-        batches.append({"batch": str(path), "number": number, "files": len(batch), "raw_bytes": size})
-    with (folder / COLLECTED).open("wb") as stream:
-        stream.write(json.dumps({"all_sources": all_sources, "batches": len(batches)}).encode())
-    return batches
+    batches = cut_batches(files, batch_bytes=batch_bytes)
+    run_dir.create(batches, all_sources=all_sources)
+    return [
+        {
+            "run_directory": str(run_dir),
+            "batch": number,
+            "files": len(batch),
+            "raw_bytes": sum(file.size for file in batch),
+        }
+        for number, batch in enumerate(batches, 1)
+    ]
 
 
-def print_plan(files: list[LogFile], recipe: Recipe, sources: Iterable[Source]) -> None:
-    """Say what would be archived: each file, its bytes, its key. Reads the files, since keys hold their digests."""
+def log_plan(files: list[LogFile], compressor: Compressor, sources: Sequence[FileSource]) -> None:
+    """Log what a run would archive: each file, its bytes, its key. Reads the files, since keys have their digests.
+
+    :param files: the log files
+    :param compressor: knows the keys
+    :param sources: know what would become of the files
+    """
     after = {source.name: source.after for source in sources}
     for file in files:
         with open_log_file(file) as stream:
-            codec = recipe.codec_of(stream)
-            key = recipe.key(file, hash_of(stream, file.size), codec)
+            codec = compressor.codec_of(stream)
+            digest = hashlib.file_digest(stream, "sha256").hexdigest()  # type: ignore[arg-type]
+        key = compressor.key(file, digest, codec)
         then = "" if after[file.source] == "keep" else f", then {after[file.source]}"
-        log.info("%s (%s) -> %s%s", file.path, human(file.size), key, then)
-    log.info(
-        "dry run: %s files, %s; nothing was archived. Files whose archive would pass %s are cut into parts.",
-        f"{len(files):,}", human(sum(file.size for file in files)), human(recipe.part_size),
-    )  # fmt: skip
+        log.info("%s (%s) -> %s%s", file.path, human_size(file.size), key, then)
+    size = human_size(sum(file.size for file in files))
+    log.info("dry run: %s files, %s; nothing was archived. Large files are cut into parts.", f"{len(files):,}", size)

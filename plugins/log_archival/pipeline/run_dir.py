@@ -1,169 +1,206 @@
-"""Staging: where a run's files lie between its tasks, on this machine or in any object store that Airflow knows.
+"""The run directory: where the records of one run are and, between compress and upload, its data.
 
-    batch-0001.jsonl       the log files of a batch                       written by collect
-    plan-0001.jsonl        its archives                                   written by compress
-    failed-0001.jsonl      its files that could not be read, and why      written by compress
-    receipts-0001.jsonl    what S3 answered                               written by upload
-    data-0001-….bin        the archives themselves; those that the ledger knew were not compressed, and are not there
-
-Small archives share a file, one after the other: a hundred thousand of them are not a hundred thousand files.
+collected.json           how many batches there are             written by collect
+files-0001.jsonl         the log files of a batch               written by collect
+archives-0001.jsonl      its archives                           written by compress
+failures-0001.jsonl      its files that could not be read       written by compress
+data-0001-….bin          the archives' bytes                    written by compress, deleted by upload
+receipts-0001.jsonl      what S3 returned for each put          written by upload
 """
 
 from __future__ import annotations
 
 import hashlib
-import io
-import os
+import json
 import re
-import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
-from typing import IO, Any
-from urllib.parse import unquote, urlsplit
-
-from airflow.sdk import ObjectStoragePath
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from typing import Any
 
 from log_archival.exceptions import StagingError
-from log_archival.records import Archive
+from log_archival.pipeline.location import Location
+from log_archival.pipeline.packs import PackWriter
+from log_archival.records import Archive, Failure, LogFile, Receipt, read_jsonl, to_line, write_jsonl
 
 #: A component of a path has at most 255 bytes in every usual file system; Airflow's ids have up to 250 characters.
-_MAX_NAME = 200
+MAX_NAME_CHARS = 200
 
 
-class StagingPath:
-    """One staged file or folder.
+@dataclass
+class RunRecords:
+    """What the tasks of a run wrote.
 
-    :param location: a local path, a ``file://`` URL, or an ``s3://`` URL of the source account; with a connection
-        as ObjectStoragePath has it: ``s3://aws_default@bucket/staging``
+    :param files: the log files that were collected
+    :param archives: what was compressed
+    :param receipts: what was uploaded
+    :param failures: the files that could not be archived
+    :param all_sources: whether the run was of every source
     """
 
-    def __init__(self, location: str) -> None:
-        url = urlsplit(location)
-        self.location = location
-        # The standard library is several times faster than a file system layer on 100,000 small archives.
-        local = unquote(url.path) if url.scheme == "file" else location if not url.scheme else None
-        self.path: Any = Path(local) if local is not None else ObjectStoragePath(location)
-        self.local = local is not None
+    files: list[LogFile] = field(default_factory=list)
+    archives: list[Archive] = field(default_factory=list)
+    receipts: list[Receipt] = field(default_factory=list)
+    failures: list[Failure] = field(default_factory=list)
+    all_sources: bool = True
+
+
+class RunDirectory:
+    """The directory of one run. Nothing else knows the names of its files.
+
+    :param url: the directory, see `Location`
+    """
+
+    def __init__(self, url: str) -> None:
+        self._folder = Location(url)
+
+    @classmethod
+    def of_run(cls, staging: str, dag_id: str, run_id: str) -> RunDirectory:
+        """Return a run's own directory below the staging root.
+
+        :param staging: the staging root
+        :param dag_id: from outside; becomes a plain name
+        :param run_id: likewise
+        """
+        return cls(str(Location(staging) / plain_name(dag_id) / plain_name(run_id)))
 
     def __str__(self) -> str:
-        return self.location
+        """Return its URL."""
+        return str(self._folder)
 
-    def __truediv__(self, name: str) -> StagingPath:
-        return StagingPath(f"{self.location.rstrip('/')}/{name}")
+    def create(self, batches: Sequence[Sequence[LogFile]], *, all_sources: bool) -> None:
+        """Make the directory, empty but for the batches: a run that starts again does everything again.
 
-    def open(self, mode: str) -> IO[Any]:
-        """Open it, binary."""
-        stream: IO[Any] = self.path.open(mode)
-        return stream
+        :param batches: the log files of each batch; their numbers count from 1
+        :param all_sources: whether the run is of every source
+        """
+        self._folder.make_empty_folder()
+        for number, files in enumerate(batches, 1):
+            write_jsonl(self._file("files", number), files)
+        with (self._folder / "collected.json").open("wb") as stream:
+            stream.write(json.dumps({"all_sources": all_sources, "batches": len(batches)}).encode())
 
-    def make(self) -> None:
-        """Make it an empty folder, whatever was there: a run that starts again stages all anew."""
-        self.remove()
-        self.make_if_missing()
+    def log_files(self, batch: int) -> list[LogFile]:
+        """Return the log files of a batch.
 
-    def make_if_missing(self) -> None:
-        """Make it a folder, unless it is one."""
-        # Logs can hold what is nobody else's business.
-        self.path.mkdir(parents=True, exist_ok=True, **({"mode": 0o700} if self.local else {}))
+        :param batch: its number
+        :raises StagingError: when the record is missing or damaged
+        """
+        return list(read_jsonl(self._file("files", batch), LogFile))
 
-    def remove(self) -> None:
-        """Remove the folder and all that is in it."""
-        if self.local:
-            shutil.rmtree(self.path, ignore_errors=True)
-        elif self.path.exists():
-            self.path.rmdir(recursive=True)
+    def begin_batch(self, batch: int) -> None:
+        """Delete what an earlier try has left of a batch, its receipts too: what is compressed is uploaded.
 
-    def names(self, start: str) -> list[str]:
-        """The names in this folder that begin with `start`, in order."""
-        if not self.path.exists():
-            return []
-        return sorted(path.name for path in self.path.iterdir() if path.name.startswith(start))
+        :param batch: its number
+        """
+        for kind in ("archives", "failures", "receipts", "data"):
+            self._folder.delete_files(f"{kind}-{batch:04d}")
 
+    def pack_writer(self, batch: int, worker: int) -> PackWriter:
+        """Return a writer for data of a batch.
 
-def run_folder(staging: str, dag_id: str, run_id: str) -> StagingPath:
-    """A run's own folder below the staging root; the ids come from outside and become plain names."""
-    return StagingPath(staging) / plain_name(dag_id) / plain_name(run_id)
+        :param batch: its number
+        :param worker: distinguishes the writers of a batch
+        """
+        return PackWriter(self._folder, f"data-{batch:04d}-{worker}")
+
+    def write_compressed(self, batch: int, archives: Sequence[Archive], failures: Sequence[Failure]) -> None:
+        """Write the records of a compressed batch.
+
+        :param batch: its number
+        :param archives: in the order in which they are to be uploaded
+        :param failures: the files that could not be read
+        """
+        write_jsonl(self._file("failures", batch), failures)
+        write_jsonl(self._file("archives", batch), archives)
+
+    def archives(self, batch: int) -> list[Archive]:
+        """Return the archives of a batch.
+
+        :param batch: its number
+        :raises StagingError: when the record is missing or damaged
+        """
+        return list(read_jsonl(self._file("archives", batch), Archive))
+
+    def earlier_receipts(self, batch: int) -> list[Receipt]:
+        """Return the receipts that earlier tries of `upload` wrote, up to a line that was cut off.
+
+        :param batch: its number
+        """
+        receipts: list[Receipt] = []
+        if self._file("receipts", batch).exists():
+            with suppress(StagingError):  # the process ended within a line
+                receipts.extend(read_jsonl(self._file("receipts", batch), Receipt))
+        return receipts
+
+    @contextmanager
+    def receipt_log(self, batch: int, earlier: Sequence[Receipt]) -> Iterator[Callable[[Receipt], None]]:
+        """Yield a function that writes a receipt at once, so that a killed task's retry has it (on a local disk).
+
+        :param batch: the batch's number
+        :param earlier: the receipts to keep
+        """
+        with self._file("receipts", batch).open("wb") as stream:
+            stream.writelines(map(to_line, earlier))
+
+            def add(receipt: Receipt) -> None:
+                stream.write(to_line(receipt))
+                stream.flush()
+
+            yield add
+
+    def delete_data(self, batch: int) -> None:
+        """Delete the staged data of a batch.
+
+        :param batch: its number
+        """
+        self._folder.delete_files(f"data-{batch:04d}")
+
+    def read_records(self) -> RunRecords:
+        """Return everything that the run's tasks wrote.
+
+        :raises StagingError: when a record is missing or damaged, or nothing was collected
+        """
+        collected = self._folder / "collected.json"
+        if not collected.exists():
+            raise StagingError(
+                f"{self} does not exist, or was deleted after an earlier verification",
+                hint="Clear the run's `collect` and what follows it to archive the day again; nothing is added twice.",
+            )
+        with collected.open("rb") as stream:
+            head: dict[str, Any] = json.load(stream)
+        records = RunRecords(all_sources=head["all_sources"])
+        numbers = [int(name[len("files-") : -len(".jsonl")]) for name in self._folder.names("files-")]
+        if len(numbers) != head["batches"]:
+            raise StagingError(
+                f"{self} has {len(numbers)} batches of {head['batches']}",
+                hint="Clear the run's `collect` and what follows it.",
+            )
+        shared: dict[str, str] = {}
+        for number in numbers:
+            records.files += read_jsonl(self._file("files", number), LogFile, shared=shared)
+            records.archives += read_jsonl(self._file("archives", number), Archive, shared=shared)
+            records.failures += read_jsonl(self._file("failures", number), Failure, shared=shared)
+            records.receipts += read_jsonl(self._file("receipts", number), Receipt, shared=shared)
+        return records
+
+    def delete(self) -> None:
+        """Delete the directory and everything in it."""
+        self._folder.delete_folder()
+
+    def _file(self, kind: str, batch: int) -> Location:
+        return self._folder / f"{kind}-{batch:04d}.jsonl"
 
 
 def plain_name(name: str) -> str:
-    """A name from outside as the name of one file: no two become the same, and none leads elsewhere."""
-    # Each byte, and not each character: the codes are all two digits long, so that no two names become one.
+    """Return a name from outside as the name of one file: no two become the same, and none leads elsewhere.
+
+    :param name: a DAG or run id
+    """
+    # Each byte, not each character: the codes all have two digits, so that no two names become one.
     plain = re.sub(
         rb"[^A-Za-z0-9_+=@-]", lambda match: b".%02x" % match[0][0], name.encode(errors="surrogatepass")
     ).decode()
-    if len(plain) > _MAX_NAME:
-        return f"{plain[: _MAX_NAME - 34]}.~{hashlib.sha256(plain.encode()).hexdigest()[:32]}"
+    if len(plain) > MAX_NAME_CHARS:
+        return f"{plain[: MAX_NAME_CHARS - 34]}.~{hashlib.sha256(plain.encode()).hexdigest()[:32]}"
     return plain or ".~"
-
-
-class PackWriter:
-    """Writes archives into staging: a small one behind the other in one file, each large one in a file of its own.
-
-    :param folder: the run's folder
-    :param stem: begins the names of what it writes; nobody else may write under it
-    """
-
-    def __init__(self, folder: StagingPath, stem: str) -> None:
-        self.folder, self.stem = folder, stem
-        self._large = 0
-        self._pack_path = folder / f"{stem}.bin"
-        self._pack: IO[bytes] | None = None
-
-    @contextmanager
-    def part(self, *, large: bool) -> Iterator[tuple[IO[bytes], str, int]]:
-        """A file to write one archive to, where it lies, and from which byte on."""
-        if large:
-            self._large += 1
-            path = self.folder / f"{self.stem}-{self._large:06d}.bin"
-            with path.open("wb") as stream:
-                yield stream, str(path), 0
-        else:
-            if self._pack is None:
-                self._pack = self._pack_path.open("wb")
-            yield self._pack, str(self._pack_path), self._pack.tell()
-
-    def close(self) -> None:
-        """Close the shared file."""
-        if self._pack is not None:
-            self._pack.close()
-
-
-def staged_bytes(archive: Archive, at_once: int) -> bytes | IO[bytes]:
-    """The staged bytes of an archive: bytes when there are at most `at_once`, a file that the caller closes otherwise.
-
-    :raises StagingError: when they are not all there
-    """
-    try:
-        stream = StagingPath(archive.staged).open("rb")
-        if archive.stored_size > at_once:
-            size = stream.seek(0, os.SEEK_END)
-            if not archive.offset and size == archive.stored_size:
-                stream.seek(0)
-                return stream
-            # What doesn't compress can be a little more than `at_once` and still share its file with others.
-            if archive.stored_size > 2 * at_once:
-                stream.close()
-                raise StagingError(
-                    f"{archive.staged} has {size:,} bytes, the plan says {archive.stored_size:,}",
-                    hint="Clear the run's `compress` to stage the archive anew.",
-                )
-        with stream:
-            stream.seek(archive.offset)
-            data: bytes = stream.read(archive.stored_size)
-    except FileNotFoundError:
-        raise StagingError(
-            f"{archive.staged} is missing", hint="Clear the run's `compress` to stage it anew."
-        ) from None
-    if len(data) != archive.stored_size:
-        raise StagingError(
-            f"{archive.staged} ends within the archive of {archive.path}", hint="Clear the run's `compress`."
-        )
-    return data
-
-
-@contextmanager
-def opened(body: bytes | IO[bytes]) -> Iterator[IO[bytes]]:
-    """What `staged_bytes` gave, as a file."""
-    with io.BytesIO(body) if isinstance(body, bytes) else body as stream:
-        yield stream

@@ -1,219 +1,213 @@
-"""The work between a file and its receipt: compress into staging, or straight into the put."""
+"""Upload: archives are put into the archive bucket, from the run directory or straight from compression."""
 
 from __future__ import annotations
 
-import io
+import hashlib
 import logging
 import tempfile
-from collections.abc import Iterable, Iterator
+import threading
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from datetime import UTC, datetime
 from itertools import chain
-from typing import IO, Any
+from typing import IO
 
-from log_archival.direct import SEND_AT_ONCE
-from log_archival.exceptions import SourceError
-from log_archival.hooks.archive import CrossAccountS3Hook
-from log_archival.ledger import Known
-from log_archival.records import Archive, LogFile, Receipt, Record
-from log_archival.pipeline.compress import Place, Recipe
-from log_archival.pipeline.run_dir import PackWriter, StagingPath, staged_bytes
-from log_archival.concurrency import GROUP, SMALL, Budget, Progress, concurrently, cores
+from log_archival.aws.writer import ArchiveWriter
+from log_archival.concurrency import available_cores, concurrently
+from log_archival.exceptions import ConflictError, SourceError
+from log_archival.keys import KeyTemplate
+from log_archival.manifest import manifest_body, manifest_metadata
+from log_archival.partition import Partition
+from log_archival.pipeline.compress import MIN_THREADED_BYTES, Compressor, Destination, failure_of, split_by_size
+from log_archival.pipeline.packs import open_staged
+from log_archival.pipeline.run_dir import RunDirectory, RunRecords
+from log_archival.progress import Progress
+from log_archival.records import Archive, LogFile, Receipt
 
 log = logging.getLogger(__name__)
 
-#: Archives of raw files up to this size wait in memory for their put, together no more than this.
-IN_MEMORY = 64 << 20
-
-
-@dataclass(frozen=True)
-class Failure(Record):
-    """A file that could not be archived, and why."""
-
-    source: str
-    name: str
-    error: str
-
-
-def compress_batch(
-    recipe: Recipe, files: list[LogFile], folder: StagingPath, number: int, known: Known | None = None
-) -> tuple[list[Archive], list[Failure]]:
-    """Compress a batch into staging, several files at a time.
-
-    A file that can't be read doesn't stop the others: it is answered as a failure.
-
-    :param folder: the run's staging folder
-    :param number: the batch's number; what an earlier try of it staged is overwritten
-    :param known: what the ledger has of these files; those whose content is the same are not compressed, nor staged
-    """
-    known = known or {}
-    workers = min(cores(), max(1, len(files)))
-    writers = [PackWriter(folder, f"data-{number:04d}-{worker}") for worker in range(workers)]
-    progress = Progress(log, "compressed", sum(file.size for file in files))
-    free = list(writers)
-
-    def one(file: LogFile) -> list[Archive] | Failure:
-        writer = free.pop()
-        earlier = known.get((file.source, file.name))
-        try:
-            archives = (earlier and recipe.still(file, earlier)) or recipe.archive(
-                file, lambda _: writer.part(large=file.size > SEND_AT_ONCE), threads=cores() // workers
-            )
-        except SourceError as error:
-            log.error("%s", error)
-            return Failure(file.source, file.name, str(error))
-        finally:
-            free.append(writer)
-        progress.add(1, file.size, sum(archive.stored_size for archive in archives))
-        return archives
-
-    archives: list[Archive] = []
-    failures: list[Failure] = []
-    try:
-        small, large = by_size(files)
-        results = chain((result for _, result in concurrently(one, large, workers)), map(one, small))
-        for result in results:
-            if isinstance(result, Failure):
-                failures.append(result)
-            else:
-                archives.extend(result)
-    finally:
-        for writer in writers:
-            writer.close()
-    progress.done()
-    if found := sum(not archive.staged for archive in archives):
-        log.info("%s of them were archived and verified by an earlier run, and are the same", f"{found:,}")
-    return sorted(archives, key=lambda archive: (archive.staged, archive.offset)), failures
-
-
-def put_staged(hook: CrossAccountS3Hook, archives: list[Archive], *, content_addressed: bool) -> list[Receipt]:
-    """Put staged archives, many at once; answer their receipts. What the ledger knew is for verification to ask for.
-
-    :raises LogArchivalError: at the first put that fails; the others under way are waited for
-    """
-    archives = [archive for archive in archives if archive.staged]
-    if not archives:
-        return []
-    hook.assume()
-    progress = Progress(log, "put", sum(archive.raw_size for archive in archives))
-
-    def one(job: tuple[Archive, bytes | IO[bytes] | None]) -> Receipt:
-        archive, body = job
-        body = staged_bytes(archive, SEND_AT_ONCE) if body is None else body
-        with nullcontext() if isinstance(body, bytes) else body:
-            receipt = put_archive(hook, archive, body, content_addressed=content_addressed)
-        progress.add(archive.part == 1, archive.raw_size, archive.stored_size)
-        return receipt
-
-    # Small ones are read here, and only put in the threads.
-    large = ((archive, None) for archive in archives if archive.stored_size > SMALL)
-    small = ((archive, staged_bytes(archive, SEND_AT_ONCE)) for archive in archives if archive.stored_size <= SMALL)
-    receipts = [receipt for _, receipt in concurrently(one, large, hook.connections)]
-    receipts += [receipt for _, receipt in concurrently(one, small, hook.connections, at_a_time=GROUP)]
-    progress.done()
-    return receipts
+#: Archives up to this size wait in memory for their put, larger ones in a temporary file.
+MAX_IN_MEMORY_BYTES = 16 << 20
+#: Archives of larger files wait in temporary files: such a file can have many parts.
+MAX_RAW_IN_MEMORY_BYTES = 64 << 20
+#: Up to this raw size, a file is compressed by one thread and put by another, so that many are under way at once;
+#: larger files keep the thread that compressed them, which bounds the memory.
+MAX_HANDED_OVER_BYTES = 2 << 20
 
 
 def put_archive(
-    hook: CrossAccountS3Hook, archive: Archive, body: bytes | IO[bytes], *, content_addressed: bool
+    writer: ArchiveWriter, archive: Archive, body: bytes | IO[bytes], *, content_addressed: bool
 ) -> Receipt:
-    """Put one archive; the object carries what is needed to check it by itself."""
-    return hook.put(
+    """Put one archive; the object's metadata has what is needed to check it by itself.
+
+    :param writer: of the archive bucket
+    :param archive: the record
+    :param body: the archive's bytes
+    :param content_addressed: whether an existing key proves that the object has the same content
+    :raises ConflictError: when the key exists, and is not content-addressed
+    """
+    receipt = writer.put(
         archive.key,
         body,
         content_type=archive.content_type,
         sha256=archive.stored_sha256,
         size=archive.stored_size,
         metadata={"raw-sha256": archive.raw_sha256, "raw-size": str(archive.raw_size)},
-        content_addressed=content_addressed,
+    )
+    if receipt.outcome == "existing" and not content_addressed:
+        raise ConflictError(
+            f"the key {archive.key} exists, and it does not say with which content",
+            hint="Add {digest} to the key template, so that a changed file gets a key of its own.",
+        )
+    return receipt
+
+
+def put_manifest(
+    writer: ArchiveWriter, keys: KeyTemplate, partition: Partition, archives: list[Archive], *, dag_id: str, run_id: str
+) -> Receipt:
+    """Put the manifest, the commit mark of a run; the same archives give the same manifest.
+
+    :param writer: of the archive bucket
+    :param keys: the key template
+    :param partition: the day
+    :param archives: what the run uploaded
+    :param dag_id: for the metadata
+    :param run_id: for the metadata
+    """
+    body = manifest_body(partition, archives)
+    digest = hashlib.sha256(body).hexdigest()
+    return writer.put(
+        keys.manifest_key(partition, digest),
+        body,
+        content_type="application/json",
+        sha256=digest,
+        size=len(body),
+        metadata=manifest_metadata(dag_id, run_id, datetime.now(UTC)),
     )
 
 
-def archive_files(
-    hook: CrossAccountS3Hook, recipe: Recipe, files: list[LogFile], *, temporary: str | None = None
-) -> tuple[list[Archive], list[Receipt], list[Failure]]:
-    """Compress and put in one go: while some files are compressed, others are sent.
+def upload_batch(writer: ArchiveWriter, run_dir: RunDirectory, batch: int, *, content_addressed: bool) -> list[Receipt]:
+    """Put a batch's staged archives, write their receipts, then delete the staged data.
 
-    :param temporary: the folder for archives too large to hold in memory; the system's by default
-    :raises LogArchivalError: at the first put that fails
+    Archives that an earlier try of this task has put are not put again.
+
+    :param writer: of the archive bucket
+    :param run_dir: has the batch
+    :param batch: the batch's number
+    :param content_addressed: whether an existing key proves that the object has the same content
+    :returns: the receipts of the whole batch
+    :raises LogArchivalError: at the first put that fails; those under way are waited for
     """
-    progress = Progress(log, "archived", sum(file.size for file in files))
-    failures: list[Failure] = []
-    held = Budget(IN_MEMORY)
+    archives = run_dir.archives(batch)
+    stored = {archive.key: archive.stored_sha256 for archive in archives}
+    receipts = [one for one in run_dir.earlier_receipts(batch) if stored.get(one.key) == one.stored_sha256]
+    acknowledged = {receipt.key for receipt in receipts}
+    left = [archive for archive in archives if archive.key not in acknowledged]
+    progress = Progress(log, "uploaded", sum(archive.raw_size for archive in left))
 
-    def compressed(file: LogFile, threads: int) -> list[tuple[Archive, IO[bytes]]]:
+    def put(archive: Archive) -> Receipt:
+        body = open_staged(archive)
+        with nullcontext() if isinstance(body, bytes) else body:
+            receipt = put_archive(writer, archive, body, content_addressed=content_addressed)
+        progress.add(archive.part == 1, archive.raw_size, archive.stored_size)
+        return receipt
+
+    if left:
+        writer.assume_role()
+    with run_dir.receipt_log(batch, receipts) as write_receipt:
+        for _, receipt in concurrently(put, left, writer.max_concurrent_requests):
+            write_receipt(receipt)
+            receipts.append(receipt)
+    progress.done()
+    run_dir.delete_data(batch)
+    return receipts
+
+
+def compress_and_upload(writer: ArchiveWriter, compressor: Compressor, files: list[LogFile]) -> RunRecords:
+    """Compress and put in one task, without a run directory: while some files are compressed, others are put.
+
+    :param writer: of the archive bucket
+    :param compressor: makes the archives
+    :param files: the log files
+    :raises LogArchivalError: at the first put that fails; those under way are waited for
+    """
+    return _DirectUpload(writer, compressor, files).run()
+
+
+#: An archive and its bytes, in memory or in a temporary file.
+_Job = tuple[Archive, IO[bytes]]
+
+
+class _DirectUpload:
+    def __init__(self, writer: ArchiveWriter, compressor: Compressor, files: list[LogFile]) -> None:
+        self.writer, self.compressor = writer, compressor
+        self.records = RunRecords(files=files)
+        self.progress = Progress(log, "archived", sum(file.size for file in files))
+        self.cores = available_cores()
+        self.compressing = threading.BoundedSemaphore(self.cores)
+        self.threads_per_file = 1
+        self.wait_for_role: Callable[[], None] = lambda: None
+
+    def run(self) -> RunRecords:
+        handed_over, large = split_by_size(self.records.files, MAX_HANDED_OVER_BYTES)
+        self.threads_per_file = self.cores // min(self.cores, max(1, len(large)))
+        # To assume the role takes some tenths of a second, in which others can compress.
+        with ThreadPoolExecutor(1) as pool:
+            assumed = pool.submit(self.writer.assume_role)
+            self.wait_for_role = assumed.result
+            # Two more than cores: these put while the others compress.
+            for _, done in concurrently(self._compress_and_put, large, self.cores + 2):
+                self._record(done)
+            for _, put in concurrently(self._put, self._compressed(handed_over), self.writer.max_concurrent_requests):
+                self._record([put])
+            self.wait_for_role()  # without files, too: a role that can't be assumed is an error on any day
+        self.progress.done()
+        return self.records
+
+    def _record(self, done: list[tuple[Archive, Receipt]]) -> None:
+        for archive, receipt in done:
+            self.records.archives.append(archive)
+            self.records.receipts.append(receipt)
+
+    def _compressed(self, files: list[LogFile]) -> Iterator[_Job]:
+        small, medium = split_by_size(files, MIN_THREADED_BYTES)
+        threaded = (jobs for _, jobs in concurrently(self._compress, medium, self.cores))
+        return chain.from_iterable(chain(threaded, map(self._compress, small)))
+
+    def _compress_and_put(self, file: LogFile) -> list[tuple[Archive, Receipt]]:
+        with self.compressing:
+            jobs = self._compress(file)
+        return [self._put(job) for job in jobs]
+
+    def _compress(self, file: LogFile) -> list[_Job]:
         bodies: list[IO[bytes]] = []
+        in_memory = MAX_IN_MEMORY_BYTES if file.size <= MAX_RAW_IN_MEMORY_BYTES else 1
 
         @contextmanager
-        def place(_: int) -> Iterator[Place]:
+        def open_destination(_: int) -> Iterator[Destination]:
             # Closed by whoever puts it.
-            body: Any = io.BytesIO() if file.size <= IN_MEMORY else tempfile.TemporaryFile(dir=temporary)  # noqa: SIM115
+            body = tempfile.SpooledTemporaryFile(in_memory)  # noqa: SIM115
             bodies.append(body)
             yield body, "", 0
 
         try:
-            archives = recipe.archive(file, place, threads=threads)
+            archives = self.compressor.compress(file, open_destination, threads=self.threads_per_file)
         except SourceError as error:
-            log.error("%s", error)
-            failures.append(Failure(file.source, file.name, str(error)))
+            self.records.failures.append(failure_of(file, error))
             return []
         return list(zip(archives, bodies, strict=True))
 
-    # To assume the role and build a client takes a core some tenths of a second, in which others can compress.
-    assumed = ThreadPoolExecutor(1)
-    ready = assumed.submit(hook.assume)
-    assumed.shutdown(wait=False)
-
-    def put(archive: Archive, body: IO[bytes]) -> tuple[Archive, Receipt]:
+    def _put(self, job: _Job) -> tuple[Archive, Receipt]:
+        archive, body = job
         with body:
-            ready.result()
+            self.wait_for_role()
             body.seek(0)
             receipt = put_archive(
-                hook,
+                self.writer,
                 archive,
-                body.getvalue() if isinstance(body, io.BytesIO) else body,
-                content_addressed=recipe.keys.content_addressed,
+                body.read() if archive.stored_size <= MAX_IN_MEMORY_BYTES else body,
+                content_addressed=self.compressor.keys.content_addressed,
             )
-        progress.add(archive.part == 1, archive.raw_size, archive.stored_size)
+        self.progress.add(archive.part == 1, archive.raw_size, archive.stored_size)
         return archive, receipt
-
-    small, large = by_size(files)
-    workers = min(cores(), max(1, len(large)))
-
-    def compressed_within_budget(file: LogFile) -> list[tuple[Archive, IO[bytes]]]:
-        jobs = compressed(file, cores() // workers)
-        # At once for all parts: files that hold some and wait for more would wait for each other.
-        held.take(sum(archive.stored_size for archive, body in jobs if isinstance(body, io.BytesIO)))
-        return jobs
-
-    def put_and_give_back(job: tuple[Archive, IO[bytes]]) -> tuple[Archive, Receipt]:
-        try:
-            return put(*job)
-        finally:
-            if isinstance(job[1], io.BytesIO):
-                held.give_back(job[0].stored_size)
-
-    def jobs() -> Iterator[tuple[Archive, IO[bytes]]]:
-        for _, made in concurrently(compressed_within_budget, large, workers):
-            yield from made
-
-    try:
-        done = [result for _, result in concurrently(put_and_give_back, jobs(), hook.connections)]
-    finally:
-        held.lift()
-    # Small ones are compressed here, and only put in the threads.
-    made = (job for file in small for job in compressed(file, 1))
-    done += [result for _, result in concurrently(lambda job: put(*job), made, hook.connections, at_a_time=GROUP)]
-    ready.result()  # without files, too: a role that can't be assumed is an error on any day
-    progress.done()
-    return [archive for archive, _ in done], [receipt for _, receipt in done], failures
-
-
-def by_size(files: Iterable[LogFile]) -> tuple[list[LogFile], list[LogFile]]:
-    """The small files, and the others, largest first: one that comes last would leave all cores but one idle."""
-    small: list[LogFile] = []
-    large: list[LogFile] = []
-    for file in files:
-        (small if file.size <= SMALL else large).append(file)
-    return small, sorted(large, key=lambda file: -file.size)

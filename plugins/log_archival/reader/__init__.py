@@ -1,0 +1,1 @@
+"""Listing, verifying and restoring the archive, for the archive account's people. Imports no Airflow."""

@@ -1,32 +1,33 @@
-"""A folder that files are restored into, and nothing outside of it, whatever their names and whatever lies there."""
+"""The folder that files are restored into; nothing outside of it is written, whatever names and links are in it."""
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import hashlib
 import os
 import stat
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from itertools import count
 from typing import IO, Literal, Self
 
-from log_archival.codecs import CHUNK
 from log_archival.exceptions import LogArchivalError
+from log_archival.manifest import printable
+from log_archival.sources.safe_open import NOT_A_FOLDER, open_file, open_folder, require_plain_name
 
 _TEMPORARY = b".restoring"
-_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_CREATE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+#: What exists at a path, compared with what should: nothing, the same file, or anything else.
+State = Literal["absent", "same", "different"]
 
 
-class Tree:
-    """Writes files below a root, whole or not at all.
+class OutputDirectory:
+    """Writes files below a root, completely or not at all, as a context manager.
 
-    Each folder on the way is opened by itself, relative to the one before, without following links (openat(2)), so
-    that neither a name nor a link that lies there leads out. Paths are tuples of bytes, one for each component.
+    A path is the names of its components. Links below the root are never followed; see `safe_open`.
 
-    :param root: made when it isn't there; may itself be a link
-    :raises LogArchivalError: when it can't be made or written to, or another restore is writing into it
+    :param root: the folder, which is created if need be; may itself be a link
+    :raises LogArchivalError: when it can't be created or written to, or another restore is writing into it
     """
 
     def __init__(self, root: str) -> None:
@@ -34,124 +35,100 @@ class Tree:
         self._numbers = count()
 
     def __enter__(self) -> Self:
-        try:
-            os.makedirs(self.root, exist_ok=True)
-            self._root = os.open(self.root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        except OSError as error:
-            raise LogArchivalError(f"can't restore into {self.root}: {error.strerror}") from None
-        try:
-            fcntl.flock(self._root, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            self._temporary = self._open_folder(self._root, _TEMPORARY, create=True)
-            # Left by a restore that was killed.
-            self._clear_temporary()
-        except OSError as error:
-            os.close(self._root)
-            why = "another restore is writing into it" if error.errno == errno.EWOULDBLOCK else error.strerror
-            raise LogArchivalError(f"can't restore into {self.root}: {why}") from None
+        """Create the folder and lock it."""
+        with ExitStack() as stack:
+            try:
+                os.makedirs(self.root, exist_ok=True)
+                self._root = stack.enter_context(open_folder(self.root, ()))
+                fcntl.flock(self._root, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                self._temporary = stack.enter_context(open_folder(self._root, [_TEMPORARY], create=True))
+                self._remove_temporary_files()  # of a restore that was killed
+            except OSError as error:
+                locked = isinstance(error, BlockingIOError)
+                reason = "another restore is writing into it" if locked else error.strerror
+                raise LogArchivalError(f"can't restore into {self.root}: {reason}") from None
+            stack.callback(self._remove_temporary_folder)
+            self._opened = stack.pop_all()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._clear_temporary()
-        os.close(self._temporary)
-        with suppress(OSError):
-            os.rmdir(_TEMPORARY, dir_fd=self._root)
-        os.close(self._root)
+        """Remove what is temporary, and unlock the folder."""
+        self._opened.close()
 
-    def free(self) -> int:
-        """How many bytes are free for us on the root's file system."""
+    def free_bytes(self) -> int:
+        """Return how many bytes this process may still write to the root's file system."""
         status = os.fstatvfs(self._root)
         return status.f_bavail * status.f_frsize
 
-    def size(self, path: Sequence[bytes]) -> int:
-        """How many bytes lie at a path; 0 where there is nothing that can be said to."""
+    def size_bytes(self, path: Sequence[bytes]) -> int:
+        """Return the size of what exists at a path; 0 for nothing.
+
+        :param path: the names of its components
+        """
         try:
-            with self._folder(path[:-1]) as folder:
+            with self._parent(path) as folder:
                 return os.stat(path[-1], dir_fd=folder, follow_symlinks=False).st_size
         except (OSError, LogArchivalError):
             return 0
 
-    def state(self, path: Sequence[bytes], size: int, sha256: str) -> Literal["absent", "same", "different"]:
-        """What lies at a path, compared with what should: a regular file of this size and SHA-256, in hex.
+    def state(self, path: Sequence[bytes], size: int, sha256: str) -> State:
+        """Compare what exists at a path with a file.
 
+        :param path: the names of its components
+        :param size: of the file, in bytes
+        :param sha256: of the file, in hex
         :raises LogArchivalError: when a folder of the path is a link or a file
         """
         try:
-            with self._folder(path[:-1]) as folder:
-                # A FIFO is not waited for.
-                flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-                with os.fdopen(os.open(path[-1], flags, dir_fd=folder), "rb") as file:
-                    status = os.fstat(file.fileno())
-                    if not stat.S_ISREG(status.st_mode) or status.st_size != size:
-                        return "different"
-                    return "same" if _sha256(file) == sha256 else "different"
+            with self._parent(path) as folder:
+                status = os.stat(path[-1], dir_fd=folder, follow_symlinks=False)
+                if not stat.S_ISREG(status.st_mode) or status.st_size != size:
+                    return "different"
+                with os.fdopen(open_file(path[-1], folder), "rb") as file:
+                    return "same" if hashlib.file_digest(file, "sha256").hexdigest() == sha256 else "different"
         except FileNotFoundError:
             return "absent"
-        except IsADirectoryError:
-            return "different"
-        except OSError as error:
-            if error.errno in (errno.ELOOP, errno.ENXIO):  # a link, a socket
-                return "different"
-            raise
 
     @contextmanager
     def write(self, path: Sequence[bytes]) -> Iterator[IO[bytes]]:
-        """A new file that appears at its path when the block ends well; what lay there is replaced.
+        """Yield a new file that gets its path when the block ends without an error, and replaces what was there.
 
-        Not synced to the disk: a restore that is repeated checks what is there.
+        It is not synced to the disk: a restore that is repeated compares what exists.
 
+        :param path: the names of its components
         :raises LogArchivalError: when a folder of the path is a link or a file
         """
-        _require_plain(path[-1])
         temporary = b"%d" % next(self._numbers)
-        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-        descriptor = os.open(temporary, flags, 0o666, dir_fd=self._temporary)
+        descriptor = os.open(temporary, _CREATE, 0o666, dir_fd=self._temporary)
         try:
             with os.fdopen(descriptor, "wb") as file:
                 yield file
-            with self._folder(path[:-1], create=True) as folder:
+            with self._parent(path, create=True) as folder:
                 os.rename(temporary, path[-1], src_dir_fd=self._temporary, dst_dir_fd=folder)
         except BaseException:
             os.unlink(temporary, dir_fd=self._temporary)
             raise
 
     @contextmanager
-    def _folder(self, path: Sequence[bytes], *, create: bool = False) -> Iterator[int]:
-        descriptor = os.dup(self._root)
-        try:
-            for depth, name in enumerate(path, 1):
-                try:
-                    below = self._open_folder(descriptor, name, create=create)
-                except OSError as error:
-                    if error.errno in (errno.ELOOP, errno.ENOTDIR):
-                        where = os.fsdecode(b"/".join(path[:depth]))
-                        raise LogArchivalError(f"{where} is in the way: a link or a file, not a folder") from None
+    def _parent(self, path: Sequence[bytes], *, create: bool = False) -> Iterator[int]:
+        with ExitStack() as stack:
+            try:
+                require_plain_name(path[-1])
+                folder = stack.enter_context(open_folder(self._root, path[:-1], create=create))
+            except ValueError as error:
+                raise LogArchivalError(str(error)) from None
+            except OSError as error:
+                if error.errno not in NOT_A_FOLDER:
                     raise
-                os.close(descriptor)
-                descriptor = below
-            yield descriptor
-        finally:
-            os.close(descriptor)
+                name = printable(os.fsdecode(error.filename))
+                raise LogArchivalError(f"{name} is in the way: a link or a file, not a folder") from None
+            yield folder
 
-    @staticmethod
-    def _open_folder(parent: int, name: bytes, *, create: bool) -> int:
-        _require_plain(name)
-        if create:
-            with suppress(FileExistsError):
-                os.mkdir(name, dir_fd=parent)
-        return os.open(name, _FOLDER, dir_fd=parent)
-
-    def _clear_temporary(self) -> None:
+    def _remove_temporary_files(self) -> None:
         for name in os.listdir(self._temporary):
             os.unlink(name, dir_fd=self._temporary)
 
-
-def _require_plain(name: bytes) -> None:
-    if name in (b"", b".", b"..") or b"/" in name:
-        raise LogArchivalError(f"{name!r} can't be the name of a file or folder")
-
-
-def _sha256(file: IO[bytes]) -> str:
-    digest = hashlib.sha256()
-    while data := file.read(CHUNK):
-        digest.update(data)
-    return digest.hexdigest()
+    def _remove_temporary_folder(self) -> None:
+        self._remove_temporary_files()
+        with suppress(OSError):
+            os.rmdir(_TEMPORARY, dir_fd=self._root)

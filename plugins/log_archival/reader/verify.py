@@ -2,53 +2,51 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterator
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from datetime import date, timedelta
-from itertools import groupby
+from datetime import date
 from typing import Any
 
-from log_archival.manifest import Entry, Manifest, is_manifest, merged
-from log_archival.reader.archive import ArchiveReader, Depth, Finding, Findings, StoredObject
-
-# The folders that name the day, whatever stands around the numbers: 2026/11/22/, dt=2026-11-22/, year=2026/month=11/…
-_DAY = re.compile(r"(?<!\d)(?=(\d{4})[^/\d]*/?[^/\d]*(\d{2})[^/\d]*/?[^/\d]*(\d{2})(?!\d)([^/]*/))")
-# Not logs: an empty object that a run's probe makes where a server ignores checksums (see hook.probes_are_safe), and
-# the few bytes that check_least_privilege puts (see privileges.Target.canary).
-_PROBE = re.compile(r"(?:.*/)?_probe-[0-9a-f]{32}", re.DOTALL)
-_CANARY = re.compile(r"(?:.*/)?_canary/least-privilege-[0-9a-f]{16}(?:/[0-9a-f]{16})?", re.DOTALL)
-_CANARY_SIZE = 256
+from log_archival.exceptions import ArchiveRequestError
+from log_archival.keys import is_manifest_key, is_probe_or_canary
+from log_archival.manifest import Entry, Manifest, merged
+from log_archival.reader.archive import ArchiveReader, Depth, StoredObject, read_concurrently
+from log_archival.reader.days import DayRange, by_day, days_in, folder_of
+from log_archival.reader.findings import Finding, Report
 
 
 @dataclass
-class Report(Findings):
-    """What verification found. Sizes in bytes."""
+class VerifyReport(Report):
+    """What verification found. Sizes in bytes.
+
+    :param depth: how the objects were checked
+    :param days: the days that have a manifest
+    """
 
     depth: Depth
-    days: set[date] = field(default_factory=set)  # that have a manifest
+    days: set[date] = field(default_factory=set)
     manifests: int = 0
     files: int = 0
     archives: int = 0
     raw_size: int = 0
     stored_size: int = 0
-    findings: list[Finding] = field(default_factory=list)
+
+    def count(self, manifests: list[Manifest], entries: list[Entry]) -> None:
+        """Count some manifests.
+
+        :param manifests: the manifests
+        :param entries: their archives, each once
+        """
+        self.days |= {one.partition.day for one in manifests}
+        self.manifests += len(manifests)
+        self.files += len({(entry.source, entry.path, entry.file_sha256) for entry in entries})
+        self.archives += len(entries)
+        self.raw_size += sum(entry.raw_size for entry in entries)
+        self.stored_size += sum(entry.stored_size for entry in entries)
 
     def to_dict(self) -> dict[str, Any]:
-        """For JSON."""
-        return {
-            "ok": self.ok,
-            "depth": self.depth,
-            "days": [day.isoformat() for day in sorted(self.days)],
-            "manifests": self.manifests,
-            "files": self.files,
-            "archives": self.archives,
-            "raw_size": self.raw_size,
-            "stored_size": self.stored_size,
-            "problems": [finding.to_dict() for finding in self.problems],
-            "notes": [finding.to_dict() for finding in self.findings if finding.note],
-        }
+        """Return the report for JSON."""
+        return super().to_dict() | {"days": [day.isoformat() for day in sorted(self.days)]}
 
 
 def verify(
@@ -60,119 +58,115 @@ def verify(
     last: date | None = None,
     workers: int = 16,
     on_progress: Callable[[Entry], None] | None = None,
-) -> Report:
+) -> VerifyReport:
     """Check everything below a prefix, a day at a time: memory doesn't grow with the number of days.
 
-    :param prefix: of a day, a month, or of any number of days
-    :param first: days before this one are left out, and it has to have a manifest; by default the first day found
-    :param last: likewise, the last
-    :param on_progress: called for each archive that was checked
-    :raises ArchiveRequestError: when the archive can't be read; `RefusedError` for good
+    :param reader: the archive
+    :param prefix: the prefix of a day, of a month, or of any number of days
+    :param depth: ``checksums`` or ``bytes``
+    :param first: the first day, which has to have a manifest; days before are left out. None: the first one found
+    :param last: likewise, the last day
+    :param workers: how many objects are checked at once
+    :param on_progress: is called, in this thread, for each archive that was checked
+    :raises RefusedError: when the archive can't be read
+    :raises ArchiveRequestError: when many objects in a row can't be reached
     """
-    report = Report(depth)
-    folders: set[str] = set()
-    strays: list[StoredObject] = []
-    for day, objects in days(reader, prefix):
-        if not _inside(day, first, last):
+    report, days = VerifyReport(depth), DayRange(first, last)
+    folders: set[str] = set()  # those of usable manifests
+    orphans: list[StoredObject] = []  # unlisted, in folders without a manifest
+    for day, objects in by_day(reader.list_objects(prefix)):
+        if not days.includes(day):
             continue
-        manifests, malformed = reader.read_manifests(one for one in objects if is_manifest(one.key))
-        misplaced = list(_misplaced(manifests))
-        report.findings += malformed + misplaced
-        unusable = {finding.key for finding in misplaced}
-        manifests = [one for one in manifests if one.key not in unusable]
-        folders |= {_folder(one.key) for one in manifests}
+        manifests, unusable = _usable_manifests(reader, objects)
+        report.findings += unusable
+        folders |= {folder_of(one.key) for one in manifests}
         unlisted = _unlisted(objects, manifests)
-        manifests = [one for one in manifests if _inside(one.partition.day, first, last)]
+        manifests = [one for one in manifests if days.includes(one.partition.day)]
         entries = merged(entry for one in manifests for entry in one.entries)
-        report.findings += reader.check_all(entries, depth, workers, on_progress)
-        if folders.isdisjoint(_folder(one.key) for one in objects):
-            strays += unlisted
+        report.count(manifests, entries)
+        report.findings += check_all(reader, entries, depth, workers, on_progress)
+        if folders.isdisjoint(folder_of(one.key) for one in objects):
+            orphans += unlisted
         else:
-            report.findings += map(_stray, unlisted)
-        _count(report, manifests, entries)
-    report.findings += map(_stray, _still_unlisted(reader, strays, folders))
+            report.findings += map(_unlisted_finding, unlisted)
+    report.findings += map(_unlisted_finding, _still_unlisted(reader, orphans, folders))
     if not report.manifests and not report.findings:
-        report.findings.append(
-            Finding("empty", f"there is nothing below s3://{reader.bucket}/{prefix}; give a day, a month or all")
-        )
-    report.findings += _gaps(report.days, first, last)
+        where = f"s3://{reader.bucket}/{prefix}"
+        report.findings.append(Finding("empty", f"there is nothing below {where}; give a day, a month or all"))
+    report.findings += map(_missing_day, days.missing(report.days))
     return report
 
 
-def days(reader: ArchiveReader, prefix: str) -> Iterator[tuple[date | None, list[StoredObject]]]:
-    """The objects below a prefix, day by day as far as their keys tell it."""
-    for folder, objects in groupby(reader.objects(prefix), lambda one: _day_folder(one.key)):
-        yield folder[1], list(objects)
+def check_all(
+    reader: ArchiveReader,
+    entries: Iterable[Entry],
+    depth: Depth,
+    workers: int = 16,
+    on_progress: Callable[[Entry], None] | None = None,
+) -> list[Finding]:
+    """Check many archives at once, and return every finding, by source, path and key.
+
+    An archive that can't be reached is a finding of kind ``unknown``, and the others are checked all the same.
+
+    :param reader: the archive
+    :param entries: the archives
+    :param depth: ``checksums`` or ``bytes``
+    :param workers: how many are checked at once
+    :param on_progress: is called, in this thread, for each archive that was checked
+    :raises RefusedError: when reading isn't allowed at all
+    :raises ArchiveRequestError: when many in a row can't be reached
+    """
+    findings: list[Finding] = []
+    for entry, result in read_concurrently(lambda entry: reader.check(entry, depth), entries, workers):
+        if isinstance(result, ArchiveRequestError):
+            findings.append(Finding.about(entry, "unknown", f"the object could not be read: {result}"))
+        elif result:
+            findings.append(result)
+        if on_progress:
+            on_progress(entry)
+    return sorted(findings, key=lambda finding: finding.order)
 
 
-def _day_folder(key: str) -> tuple[str, date | None]:
-    return next(_days_in(key), ("", None))
+def _usable_manifests(reader: ArchiveReader, objects: list[StoredObject]) -> tuple[list[Manifest], list[Finding]]:
+    manifests, findings = reader.read_manifests(objects)
+    usable: list[Manifest] = []
+    for manifest in manifests:
+        # A manifest in another day's folder would hide that its day was never archived.
+        days = {day for _, day in days_in(folder_of(manifest.key))}
+        if days and manifest.partition.day not in days:
+            reason = f"its day is {manifest.partition.key}, and it is in another day's folder"
+            findings.append(Finding("manifest", f"not a usable manifest: {reason}", manifest.key))
+        else:
+            usable.append(manifest)
+    return usable, findings
 
 
-def _days_in(key: str) -> Iterator[tuple[str, date]]:
-    """Every folder of a key that could be a day's, and the day."""
-    for match in _DAY.finditer(key):
-        with suppress(ValueError):
-            yield key[: match.end(4)], date(int(match[1]), int(match[2]), int(match[3]))
+def _unlisted(objects: Iterable[StoredObject], manifests: Iterable[Manifest]) -> list[StoredObject]:
+    listed = {entry.key for manifest in manifests for entry in manifest.entries}
+    return [
+        one
+        for one in objects
+        if not (one.key in listed or is_manifest_key(one.key) or is_probe_or_canary(one.key, one.size))
+    ]
 
 
-def _misplaced(manifests: list[Manifest]) -> Iterator[Finding]:
-    """A manifest in another day's folder would hide that its day was never archived."""
-    for one in manifests:
-        found = {day for _, day in _days_in(_folder(one.key))}
-        if found and one.partition.day not in found:
-            yield Finding("manifest", f"not a usable manifest: it is of {one.partition.key}", one.key)
+def _still_unlisted(
+    reader: ArchiveReader, orphans: list[StoredObject], folders: Iterable[str]
+) -> Iterable[StoredObject]:
+    """Return the objects that are in no day's manifest, of those that seemed to be of a day without a manifest.
 
-
-def _inside(day: date | None, first: date | None, last: date | None) -> bool:
-    return day is None or ((first is None or first <= day) and (last is None or day <= last))
-
-
-def _folder(key: str) -> str:
-    return key.rpartition("/")[0] + "/"
-
-
-def _unlisted(objects: list[StoredObject], manifests: list[Manifest]) -> list[StoredObject]:
-    listed = {entry.key for one in manifests for entry in one.entries}
-    return [one for one in objects if not (one.key in listed or is_manifest(one.key) or _is_trial(one))]
-
-
-def _still_unlisted(reader: ArchiveReader, strays: list[StoredObject], folders: set[str]) -> list[StoredObject]:
-    """Look again at objects that seemed to be of a day without a manifest.
-
-    Where keys name the day in an unusual order, a date in a log file's own path is mistaken for it.
+    Where keys name the day in an unusual order, a date in a log file's own path may have been taken for it.
     """
     for folder in sorted(folders):
-        if any(one.key.startswith(folder) for one in strays):
-            strays = _unlisted(strays, reader.manifests(folder)[0])
-    return strays
+        if any(one.key.startswith(folder) for one in orphans):
+            orphans = _unlisted(orphans, reader.read_manifests(reader.list_objects(folder))[0])
+    return orphans
 
 
-def _stray(one: StoredObject) -> Finding:
+def _unlisted_finding(one: StoredObject) -> Finding:
     return Finding("unlisted", f"no manifest lists this object of {one.size:,} bytes", one.key)
 
 
-def _is_trial(one: StoredObject) -> bool:
-    if one.size == 0:
-        return _PROBE.fullmatch(one.key) is not None
-    return one.size <= _CANARY_SIZE and _CANARY.fullmatch(one.key) is not None
-
-
-def _count(report: Report, manifests: list[Manifest], entries: list[Entry]) -> None:
-    report.days |= {one.partition.day for one in manifests}
-    report.manifests += len(manifests)
-    report.files += len({(entry.source, entry.path, entry.file_sha256) for entry in entries})
-    report.archives += len(entries)
-    report.raw_size += sum(entry.raw_size for entry in entries)
-    report.stored_size += sum(entry.stored_size for entry in entries)
-
-
-def _gaps(found: set[date], first: date | None, last: date | None) -> Iterator[Finding]:
-    first, last = first or min(found, default=last), last or max(found, default=first)
-    if first is None or last is None:
-        return
-    for offset in range((last - first).days + 1):
-        day = first + timedelta(offset)
-        if day not in found:
-            message = f"{day} has no manifest: it was never archived, or its run never ended"
-            yield Finding("day", message, day=day.isoformat())
+def _missing_day(day: date) -> Finding:
+    message = f"{day} has no manifest: it was never archived, or its run never ended"
+    return Finding("day", message, day=day.isoformat())

@@ -1,0 +1,1 @@
+"""Where a partition's log files are found, opened, and cleaned up."""

@@ -1,16 +1,15 @@
-"""Sources: where a partition's log files are found, and how one is opened without being led astray.
+"""Local log files: finding a partition's files, and opening one.
 
-A source's folder is written by services, so it isn't trusted: symbolic links below the root are never
-followed, only regular files are read, and a file that isn't the one that was listed any more is an error.
+A source's folder is written by services, so it isn't trusted: symbolic links below the root are never followed, only
+regular files are read, and a file that isn't the one that was listed any more is an error.
 """
 
 from __future__ import annotations
 
-import errno
 import os
 import re
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -20,8 +19,9 @@ from urllib.parse import unquote, urlsplit
 from fsspec.utils import glob_translate
 
 from log_archival.exceptions import SettingsError, SourceError
-from log_archival.records import LogFile
 from log_archival.partition import Partition
+from log_archival.records import LogFile
+from log_archival.sources.safe_open import NOT_A_FOLDER, open_file, open_folder
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _MAGIC = re.compile(r"[*?\[]")
@@ -35,22 +35,24 @@ class FileSource:
     :param path: the root, an absolute path or ``file://`` URL
     :param pattern: which files below the root: ``*`` within a folder, ``**`` across folders. With strftime
         directives (``app-%Y-%m-%d.log*``) it names the partition's files; without any, the files that were
-        last modified within the partition's day are taken.
+        last modified within the partition's day are found.
     :param min_files: fewer files than this fail the run
-    :param skipped: filled by `find`: what was not taken, and why
+    :param after: what to do with the files once they are verified: ``keep``, ``delete`` or ``move: /folder``
+    :param skipped: filled by `find`: what was skipped, and why
     """
 
     name: str
     path: str
     pattern: str = "**/*"
     min_files: int = 1
+    after: str = "keep"
     skipped: list[str] = field(default_factory=list, compare=False)
 
     @property
     def root(self) -> str:
         """The root as a plain absolute path.
 
-        :raises SettingsError: for another scheme, a relative path, or a name or pattern that can't be
+        :raises SettingsError: for another scheme, a relative path, or an impossible name or pattern
         """
         if not _NAME.fullmatch(self.name):
             raise SettingsError(f"source name {self.name!r} may have letters, digits, '.', '_' and '-' only")
@@ -72,21 +74,16 @@ class FileSource:
         return "%" in self.pattern
 
     def find(self, partition: Partition) -> list[LogFile]:
-        """The partition's files, by name.
+        """Return the partition's files, by name.
 
+        :param partition: the day
         :raises SourceError: when there are fewer than `min_files`, or a folder can't be read
+        :raises SettingsError: when the pattern's date doesn't name a day
         """
         root = self.root
-        pattern = partition.day.strftime(self.pattern) if self.dated else self.pattern
-        if self.dated and (partition.day - timedelta(days=1)).strftime(self.pattern) == pattern:
-            raise SettingsError(
-                f"source {self.name}: the date in pattern {self.pattern!r} does not tell {partition.key} from the day"
-                " before",
-                hint="Name the day as well (%d), or leave the date out to go by the time of the last modification.",
-            )
+        pattern = self._pattern_on(partition)
         self.skipped.clear()
         matches = re.compile(glob_translate(pattern)).fullmatch
-        by_time = "" if self.dated else f", last modified on {partition.key} ({partition.timezone})"
         files: list[LogFile] = []
         for name, entry in self._walk(pattern):
             if not matches(name):
@@ -101,140 +98,118 @@ class FileSource:
             elif self.dated or partition.contains(status.st_mtime_ns):
                 files.append(LogFile(self.name, root, name, status.st_size, status.st_mtime_ns, status.st_ino))
         if len(files) < self.min_files:
-            also = f"; not taken: {', '.join(self.skipped[:3])}" if self.skipped else ""
-            raise SourceError(
-                f"source {self.name}: {len(files)} files match {pattern!r} in {root}{by_time};"
-                f" at least {self.min_files} are expected{also}",
-                hint="Did the service stop logging, or the path change? If so few are right, lower `min_files`.",
-            )
+            raise self._too_few(len(files), pattern, partition)
         return sorted(files, key=lambda file: file.name)
 
+    def _pattern_on(self, partition: Partition) -> str:
+        if not self.dated:
+            return self.pattern
+        pattern = partition.day.strftime(self.pattern)
+        if (partition.day - timedelta(days=1)).strftime(self.pattern) == pattern:
+            raise SettingsError(
+                f"source {self.name}: the date in pattern {self.pattern!r} does not distinguish {partition.key} from"
+                " the day before",
+                hint="Name the day as well (%d), or leave the date out to go by the time of the last modification.",
+            )
+        return pattern
+
+    def _too_few(self, count: int, pattern: str, partition: Partition) -> SourceError:
+        by_time = "" if self.dated else f", last modified on {partition.key} ({partition.timezone})"
+        also = f"; skipped: {', '.join(self.skipped[:3])}" if self.skipped else ""
+        return SourceError(
+            f"source {self.name}: {count} files match {pattern!r} in {self.root}{by_time};"
+            f" at least {self.min_files} are expected{also}",
+            hint="Did the service stop logging, or the path change? If so few are right, lower `min_files`.",
+        )
+
     def _walk(self, pattern: str) -> Iterator[tuple[str, os.DirEntry[str]]]:
-        # Folders that the pattern spells out are gone to directly, the rest is searched only as deep as it reaches.
+        # Folders that the pattern spells out are opened directly, the rest is searched only as deep as it reaches.
         folders = pattern.split("/")[:-1]
-        fixed = 0
-        while fixed < len(folders) and not _MAGIC.search(folders[fixed]):
-            fixed += 1
-        depth = None if "**" in pattern else len(folders)
-        start = "/".join(folders[:fixed])
-        root, pending = self.root, [start]
+        fixed = next((n for n, folder in enumerate(folders) if _MAGIC.search(folder)), len(folders))
+        max_depth = None if "**" in pattern else len(folders)
+        pending = ["/".join(folders[:fixed])]
         while pending:
             folder = pending.pop()
-            try:
-                with _opened_folder(root, folder) as descriptor, os.scandir(descriptor) as entries:
-                    for entry in entries:
-                        name = f"{folder}/{entry.name}" if folder else entry.name
-                        if entry.is_dir(follow_symlinks=False):
-                            if depth is None or name.count("/") < depth:
-                                pending.append(name)
-                        elif entry.is_symlink() and entry.is_dir():
-                            self.skipped.append(f"{name}: a link to a folder (links are not followed)")
-                        else:
-                            yield name, entry
-            except FileNotFoundError:
-                # `min_files` decides whether that is an error.
-                self.skipped.append(f"{os.path.join(root, folder).rstrip('/')}: no such folder")
-            except OSError as error:
-                if error.errno in _NOT_A_FOLDER and folder:
-                    self.skipped.append(f"{folder}: not a folder (links are not followed)")
-                    continue
-                raise SourceError(
-                    f"source {self.name}: can't list {os.path.join(root, folder).rstrip('/')}: {error.strerror}",
-                    hint="Airflow's worker needs read and search permission on the whole tree.",
-                ) from None
+            for name, entry in self._list(folder):
+                if entry.is_dir(follow_symlinks=False):
+                    if max_depth is None or name.count("/") < max_depth:
+                        pending.append(name)
+                elif entry.is_symlink() and entry.is_dir():
+                    self.skipped.append(f"{name}: a link to a folder (links are not followed)")
+                else:
+                    yield name, entry
 
-
-# What Linux and macOS say of a link, or of a file, where a folder was expected.
-_NOT_A_FOLDER = (errno.ENOTDIR, errno.ELOOP)
-
-
-@contextmanager
-def _opened_folder(root: str, folder: str) -> Iterator[int]:
-    """A descriptor of a folder below the root, reached through folders only.
-
-    Each is opened from the one before it: a folder that is swapped for a link at any moment is an error.
-    """
-    descriptor = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        for component in folder.split("/") if folder else ():
-            parent = descriptor
-            descriptor = os.open(component, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
-            os.close(parent)
-        yield descriptor
-    finally:
-        os.close(descriptor)
+    def _list(self, folder: str) -> Iterator[tuple[str, os.DirEntry[str]]]:
+        """Yield what is in one folder below the root, as paths below the root."""
+        path = os.path.join(self.root, folder).rstrip("/")
+        try:
+            with open_folder(self.root, _components(folder)) as descriptor, os.scandir(descriptor) as entries:
+                for entry in entries:
+                    yield f"{folder}/{entry.name}" if folder else entry.name, entry
+        except FileNotFoundError:
+            # `min_files` decides whether that is an error.
+            self.skipped.append(f"{path}: no such folder")
+        except OSError as error:
+            if error.errno in NOT_A_FOLDER and folder:
+                self.skipped.append(f"{folder}: not a folder (links are not followed)")
+                return
+            raise SourceError(
+                f"source {self.name}: can't list {path}: {error.strerror}",
+                hint="Airflow's worker needs read and search permission on the whole tree.",
+            ) from None
 
 
 @contextmanager
 def open_log_file(file: LogFile) -> Iterator[IO[bytes]]:
-    """Open a file that a source found, and make sure on both ends that it is still that file.
+    """Open a file that a source found, and check before and after reading that it is still that file.
 
+    :param file: what `FileSource.find` returned
     :raises SourceError: when it can't be read, has become another file, or has grown, shrunk or been written to
     """
-
-    def changed(what: str) -> SourceError:
-        return SourceError(
-            f"source {file.source}: {file.path} {what} since it was listed",
-            hint="Archive a day after its files are closed, or exclude this file. The next try lists it anew"
-            " when `collect` is cleared.",
-        )
-
-    def check(status: os.stat_result) -> None:
-        if not stat.S_ISREG(status.st_mode) or status.st_ino != file.inode:
-            raise changed("was replaced")
-        if status.st_size != file.size:
-            raise changed(
-                f"{'grew' if status.st_size > file.size else 'shrank'}, {file.size:,} to {status.st_size:,} bytes,"
-            )
-        if status.st_mtime_ns != file.mtime_ns:
-            raise changed("was written to")
-
+    descriptor = _open(file)
     try:
-        # Neither a link that was put in its place is followed, nor a FIFO waited for.
-        folder, _, last = file.name.rpartition("/")
-        with _opened_folder(file.root, folder) as parent:
-            flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-            descriptor = os.open(last, flags, dir_fd=parent)
-    except FileNotFoundError:
-        raise changed("vanished") from None
-    except OSError as error:
-        if error.errno in _NOT_A_FOLDER:
-            raise changed("was replaced by a link or a file in its path") from None
-        raise SourceError(
-            f"source {file.source}: can't read {file.path}: {error.strerror}",
-            hint="Airflow's worker needs read permission on the file, and links are not followed.",
-        ) from None
-    try:
-        check(os.fstat(descriptor))
+        _check_unchanged(file, os.fstat(descriptor))
         stream = os.fdopen(descriptor, "rb")
     except BaseException:
         os.close(descriptor)
         raise
     with stream:
         yield stream
-        check(os.fstat(descriptor))
+        _check_unchanged(file, os.fstat(descriptor))
 
 
-def cut_batches(
-    files: list[LogFile], *, batch_bytes: int, max_files: int = 20_000, max_batches: int = 512
-) -> list[list[LogFile]]:
-    """Cut files into batches of about equal size, in bytes.
+def _open(file: LogFile) -> int:
+    *folders, last = _components(file.name)
+    try:
+        with open_folder(file.root, folders) as parent:
+            return open_file(last, parent)
+    except FileNotFoundError:
+        raise _changed(file, "vanished") from None
+    except OSError as error:
+        if error.errno in NOT_A_FOLDER:
+            raise _changed(file, "was replaced by a link or a file in its path") from None
+        raise SourceError(
+            f"source {file.source}: can't read {file.path}: {error.strerror}",
+            hint="Airflow's worker needs read permission on the file, and links are not followed.",
+        ) from None
 
-    :param batch_bytes: a batch is closed when it has this many; a larger file is a batch by itself
-    :param max_files: a batch is closed at this many files, too
-    :param max_batches: batches grow rather than become more than this: Airflow maps at most
-        ``[core] max_map_length`` (1024 by default) tasks
-    """
-    # A file costs some time whatever its size, so each counts for at least this much.
-    weigh: Callable[[LogFile], int] = lambda file: max(file.size, 16 << 10)  # noqa: E731
-    limit = max(batch_bytes, -(-sum(map(weigh, files)) // max_batches))
-    file_limit = max(max_files, -(-len(files) // max_batches))
-    batches: list[list[LogFile]] = []
-    weight = 0
-    for file in files:
-        if not batches or weight + weigh(file) > limit or len(batches[-1]) >= file_limit:
-            batches.append([])
-            weight = 0
-        batches[-1].append(file)
-        weight += weigh(file)
-    return batches
+
+def _check_unchanged(file: LogFile, status: os.stat_result) -> None:
+    if not stat.S_ISREG(status.st_mode) or status.st_ino != file.inode:
+        raise _changed(file, "was replaced")
+    if status.st_size != file.size:
+        verb = "grew" if status.st_size > file.size else "shrank"
+        raise _changed(file, f"{verb}, {file.size:,} to {status.st_size:,} bytes,")
+    if status.st_mtime_ns != file.mtime_ns:
+        raise _changed(file, "was written to")
+
+
+def _changed(file: LogFile, what: str) -> SourceError:
+    return SourceError(
+        f"source {file.source}: {file.path} {what} since it was listed",
+        hint="Archive a day after its files are closed, or exclude this file. Clear `collect` to list the files again.",
+    )
+
+
+def _components(path: str) -> list[bytes]:
+    return [os.fsencode(component) for component in path.split("/")] if path else []

@@ -1,0 +1,76 @@
+"""Which day an object belongs to, as far as its key names one, and which days a range is missing."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Set
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import date, timedelta
+from itertools import groupby
+
+from log_archival.reader.archive import StoredObject
+
+# The folders that name the day, whatever is around the numbers: 2026/11/22/, dt=2026-11-22/, year=2026/month=11/…
+_DAY = re.compile(r"(?<!\d)(?=(\d{4})[^/\d]*/?[^/\d]*(\d{2})[^/\d]*/?[^/\d]*(\d{2})(?!\d)([^/]*/))")
+
+
+@dataclass(frozen=True)
+class DayRange:
+    """A range of days, both ends included; None is open.
+
+    :param first: the first day
+    :param last: the last day
+    """
+
+    first: date | None = None
+    last: date | None = None
+
+    def includes(self, day: date | None) -> bool:
+        """Return whether a day is in the range; None, of a key without a day, always is.
+
+        :param day: the day
+        """
+        if day is None:
+            return True
+        return (self.first is None or self.first <= day) and (self.last is None or day <= self.last)
+
+    def missing(self, found: Set[date]) -> Iterator[date]:
+        """Yield the days of the range that are not among those found; an open end is the first or last one found.
+
+        :param found: days
+        """
+        first = self.first or min(found, default=self.last)
+        last = self.last or max(found, default=self.first)
+        if first is None or last is None:
+            return
+        for offset in range((last - first).days + 1):
+            if (day := first + timedelta(offset)) not in found:
+                yield day
+
+
+def folder_of(key: str) -> str:
+    """Return a key up to its last slash, and the slash.
+
+    :param key: any object's key
+    """
+    return key.rpartition("/")[0] + "/"
+
+
+def days_in(key: str) -> Iterator[tuple[str, date]]:
+    """Yield each folder of a key that could be a day's, and the day.
+
+    :param key: any object's key
+    """
+    for match in _DAY.finditer(key):
+        with suppress(ValueError):
+            yield key[: match.end(4)], date(int(match[1]), int(match[2]), int(match[3]))
+
+
+def by_day(objects: Iterable[StoredObject]) -> Iterator[tuple[date | None, list[StoredObject]]]:
+    """Yield the objects of one day's folder after the other, so that memory doesn't grow with the number of days.
+
+    :param objects: in the order of their keys
+    """
+    for (_, day), of_day in groupby(objects, lambda one: next(days_in(one.key), ("", None))):
+        yield day, list(of_day)

@@ -1,0 +1,38 @@
+"""Cutting a partition's log files into batches, one for each mapped task."""
+
+from __future__ import annotations
+
+from log_archival.records import LogFile
+
+#: A file costs some time whatever its size, so each counts for at least this much.
+MIN_WEIGHT_BYTES = 16 << 10
+
+
+def cut_batches(
+    files: list[LogFile], *, batch_bytes: int, max_files: int = 20_000, max_batches: int = 512
+) -> list[list[LogFile]]:
+    """Cut files into batches of about equal size.
+
+    :param files: the log files, in the order in which they are to be archived
+    :param batch_bytes: a batch is closed when it has this many raw bytes; a larger file is a batch by itself
+    :param max_files: a batch is closed at this many files, too
+    :param max_batches: batches grow rather than become more than this: Airflow maps at most
+        ``[core] max_map_length`` (1024 by default) tasks.
+        https://airflow.apache.org/docs/apache-airflow/stable/configurations-ref.html#max-map-length
+    """
+    total = sum(_weight(file) for file in files)
+    limit = max(batch_bytes, -(-total // max_batches))
+    file_limit = max(max_files, -(-len(files) // max_batches))
+    batches: list[list[LogFile]] = []
+    weight = 0
+    for file in files:
+        if not batches or weight + _weight(file) > limit or len(batches[-1]) >= file_limit:
+            batches.append([])
+            weight = 0
+        batches[-1].append(file)
+        weight += _weight(file)
+    return batches
+
+
+def _weight(file: LogFile) -> int:
+    return max(file.size, MIN_WEIGHT_BYTES)
