@@ -74,7 +74,7 @@ class Tasks:
 
     def compress(self, worker: Worker, batch: dict[str, Any]) -> dict[str, Any]:
         """Compress a batch; return what `upload` needs."""
-        return worker.run("compress", batch=batch, check_compressed=self.check_compressed, **self._staging)
+        return worker.run("compress", batch=batch, check_compressed=self.check_compressed, day=corpus.DAY_KEY)
 
     def upload(self, worker: Worker, staged: dict[str, Any]) -> dict[str, Any]:
         """Upload what `compress` staged."""

@@ -98,7 +98,7 @@ def collect(staging: str, day: str, root: str, batch_bytes: int) -> list[dict[st
     return operator.execute(context(day))
 
 
-def compress(staging: str, day: str, batch: dict[str, Any], check_compressed: bool = True) -> dict[str, Any]:
+def compress(day: str, batch: dict[str, Any], check_compressed: bool = True) -> dict[str, Any]:
     """Run the DAG's second task for one batch; returns what the third one needs."""
     operator = CompressLogsOperator(task_id="compress", batch=batch, check_compressed=check_compressed)
     return operator.execute(context(day))
@@ -117,7 +117,7 @@ def verify(bucket: str, staging: str, day: str) -> dict[str, Any]:
 def compress_to_nowhere(files: list[str]) -> None:
     """Compress as fast as the library can, with two workers where it was built with threads, without any output."""
     _, most_workers = zstd.CompressionParameter.nb_workers.bounds()
-    options = {
+    options: dict[int, int] = {
         zstd.CompressionParameter.compression_level: 3,
         zstd.CompressionParameter.nb_workers: min(2, most_workers),
     }

@@ -36,9 +36,7 @@ def measure(bench: Bench) -> Section:
     title = f"{count:,} files of {SIZE_BYTES // 1024} KiB, responses {bench.delay_seconds * 1000:g} ms later"
     section = Section("latency", title, ("what", "PUT/s", "seconds", "runs"))
     _fill(section, results, count)
-    section.notes = [
-        "boto3 and s5cmd upload what is compressed already; ours reads, hashes and compresses, too"
-    ]
+    section.notes = ["boto3 and s5cmd upload what is compressed already; ours reads, hashes and compresses, too"]
     return section
 
 

@@ -97,7 +97,7 @@ class _Memory:
 
     def _add(self, what: str, task: str, done: list[dict[str, Any]]) -> float:
         """Add a row for a kind of task, and return its peak in MiB: the largest of its processes."""
-        peak = (max(one["peak"] for one in done) - self.idle) / MIB
+        peak = float(max(one["peak"] for one in done) - self.idle) / MIB
         seconds = sum(one["seconds"] for one in done)
         self.section.rows.append({"what": what, "task": task, "MiB": peak, "seconds": seconds})
         self.bench.log(f"  {what}, {task}: {peak:.0f} MiB, {seconds:.1f} s")
