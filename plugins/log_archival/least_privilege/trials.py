@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from typing import Any
 
 from log_archival.aws.connection import session_policy
 from log_archival.least_privilege.requests import Caller, PrerequisiteError, Requester, Response

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import boto3
+from airflow.providers.amazon.aws.hooks.base_aws import BaseSessionFactory
 from airflow.sdk import BaseOperator, Context
 from airflow.sdk.exceptions import AirflowSkipException
 from botocore import UNSIGNED
@@ -16,6 +17,7 @@ from botocore.config import Config
 from log_archival.aws.connection import DEFAULT_ACL, DEFAULT_CONN_ID, session_name
 from log_archival.exceptions import SettingsError
 from log_archival.hooks import CrossAccountS3Hook
+from log_archival.keys import DEFAULT_PREFIX
 from log_archival.least_privilege.checks import CHECKS, applicable_checks, require_known_checks
 from log_archival.least_privilege.judgement import (
     Result,
@@ -56,7 +58,7 @@ class TargetOperator(BaseOperator):
         *,
         bucket: str,
         aws_conn_id: str = DEFAULT_CONN_ID,
-        prefix: str = "logs/",
+        prefix: str = DEFAULT_PREFIX,
         acl: str | None = DEFAULT_ACL,
         kms_key_arn: str | None = None,
         other_bucket: str | None = None,
@@ -81,7 +83,7 @@ class TargetOperator(BaseOperator):
     def target(self, context: Context) -> Target:
         """Return the archive that is checked, as the connection has it; nothing is sent.
 
-        :param context: of the task
+        :param context: the task's
         :raises ConnectionSettingsError: when the connection is wrong
         """
         ti, hook = context["ti"], self.hook()
@@ -123,7 +125,7 @@ class ChooseChecksOperator(TargetOperator):
     def execute(self, context: Context) -> list[str]:
         """Return the names of the checks.
 
-        :param context: of the task
+        :param context: the task's
         """
         with fail_permanent_errors_at_once():
             names = [name.strip() for name in self.checks.split(",") if name.strip()]
@@ -157,7 +159,7 @@ class LeastPrivilegeCheckOperator(TargetOperator):
     def execute(self, context: Context) -> dict[str, Any]:
         """Try one check or all of them.
 
-        :param context: of the task
+        :param context: the task's
         """
         with fail_permanent_errors_at_once():
             accepted = require_known_checks(self.accepted_risks, "accepted_risks")
@@ -207,7 +209,7 @@ class LeastPrivilegeReportOperator(BaseOperator):
     def execute(self, context: Context) -> dict[str, Any]:
         """Report the results.
 
-        :param context: of the task
+        :param context: the task's
         """
         ti = context["ti"]
         with fail_permanent_errors_at_once():
@@ -232,8 +234,9 @@ class Clients:
     """
 
     def __init__(self, hook: CrossAccountS3Hook) -> None:
-        self._conn = hook.conn_config
-        self._source = hook.source_session()
+        conn = self._conn = hook.conn_config
+        factory = BaseSessionFactory(conn, region_name=conn.region_name, config=conn.botocore_config)
+        self._source = factory.basic_session
 
     def __call__(self, service: str, caller: Caller, tls: bool) -> Any:
         """Return a client.

@@ -200,7 +200,7 @@ class ArchiveReader:
             raise
 
     def _send(self, operation: str, method: Callable[..., dict[str, Any]], **arguments: Any) -> dict[str, Any]:
-        request = Request(operation, f"s3://{self.bucket}/{printable(arguments.get('Key', arguments.get('Prefix')))}")
+        request = Request(operation, f"s3://{self.bucket}/{printable(arguments.get('Key') or arguments['Prefix'])}")
         setup = "the credentials, the profile and the region"
         with translated_errors(request, hint=reader_hint, setup=setup):
             return method(Bucket=self.bucket, **arguments)

@@ -72,7 +72,6 @@ class Selection:
     all_versions: bool = False
 
     def __post_init__(self) -> None:
-        """Compile the patterns."""
         self._names = {path.strip("/") for path in self.paths}
         self._patterns: list[re.Pattern[str]] = []
         if self._names:

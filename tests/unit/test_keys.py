@@ -1,4 +1,4 @@
-"""Object keys: hostile names stay in their place, and no two files meet."""
+"""Object keys: hostile names stay below their prefix, and no two files share a key."""
 
 from __future__ import annotations
 
@@ -13,7 +13,16 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from log_archival.exceptions import SettingsError
-from log_archival.keys import MAX_KEY_BYTES, KeyTemplate
+from log_archival.keys import (
+    MAX_CANARY_BYTES,
+    MAX_KEY_BYTES,
+    KeyTemplate,
+    canary_key,
+    is_manifest_key,
+    is_probe_or_canary,
+    random_probe_key,
+    split_manifest_key,
+)
 from log_archival.partition import Partition
 
 # The machine may be busy, and nothing is to be left in the checkout.
@@ -75,13 +84,13 @@ def key_of(template: KeyTemplate, file: tuple[str, str, str, int | None], codec_
     ],
     ids=repr,
 )  # fmt: skip
-def test_the_key_of(name: str, part: int | None, key: str) -> None:
+def test_archive_key_of(name: str, part: int | None, key: str) -> None:
     assert key_of(KeyTemplate(), ("app", name, D1, part)) == f"{PREFIX}app/{key}"
 
 
 @given(FILES)
 @example(("a", "/".join(["é" * 127] * 12), D1, 1))
-def test_a_key_stays_below_its_day_and_its_source(file: tuple[str, str, str, int | None]) -> None:
+def test_archive_key_is_below_its_day_and_its_source(file: tuple[str, str, str, int | None]) -> None:
     key = key_of(KeyTemplate(), file)
     assert key.startswith(f"{PREFIX}{file[0]}/")
     assert len(key.encode("ascii")) <= MAX_KEY_BYTES
@@ -91,7 +100,7 @@ def test_a_key_stays_below_its_day_and_its_source(file: tuple[str, str, str, int
 
 
 @given(FILES)
-def test_a_key_that_was_not_cut_says_the_name(file: tuple[str, str, str, int | None]) -> None:
+def test_archive_key_that_was_not_cut_has_the_whole_name(file: tuple[str, str, str, int | None]) -> None:
     source, name, digest, _ = file
     key = key_of(NO_DIGEST, (source, name, digest, None), codec_suffix="")
     if "~" not in key:
@@ -101,7 +110,7 @@ def test_a_key_that_was_not_cut_says_the_name(file: tuple[str, str, str, int | N
 
 
 @given(FILES, FILES)
-# A name that ends as a digest does, one that ends as a part does, one that ends as a path that was cut does.
+# Names that end like a digest, and like a part.
 @example(("a", "q.-" + D2[:32], D1, None), ("a", f"q-{D1[:32]}.", D2, None))
 @example(("a", "app.part0001", D1, None), ("a", "app", D1, 1))
 @example(("a", "app.part0001.log", D1, None), ("a", "app.log", D1, 1))
@@ -115,7 +124,7 @@ def test_two_files_never_share_a_key(
 
 
 @given(NAMES, SOURCES)
-def test_a_name_cannot_imitate_one_that_was_cut(name: str, source: str) -> None:
+def test_name_can_not_imitate_one_that_was_cut(name: str, source: str) -> None:
     long = "/".join([name, *["x" * 250] * 5])
     key = key_of(KeyTemplate(), (source, long, D1, None), codec_suffix="")
     path = key.removeprefix(f"{PREFIX}{source}/").removesuffix(f"-{D1[:32]}")
@@ -124,12 +133,12 @@ def test_a_name_cannot_imitate_one_that_was_cut(name: str, source: str) -> None:
 
 
 @given(NAMES, DIGESTS)
-def test_the_same_file_always_has_the_same_key(name: str, digest: str) -> None:
+def test_archive_key_is_the_same_each_time(name: str, digest: str) -> None:
     file = ("app", name, digest, None)
     assert key_of(KeyTemplate(), file) == key_of(KeyTemplate(), file)
 
 
-def test_every_day_has_a_prefix_of_its_own() -> None:
+def test_day_prefix_is_different_for_each_day() -> None:
     days = [date.fromordinal(date(2026, 1, 1).toordinal() + offset) for offset in range(800)]
     prefixes = {KeyTemplate().day_prefix(Partition(day)) for day in days}
     assert len(prefixes) == len(days)
@@ -150,7 +159,7 @@ def test_every_day_has_a_prefix_of_its_own() -> None:
     ],
     ids=["hive", "digest folder", "one folder", "day of the year"],
 )
-def test_another_template(template: str, key: str) -> None:
+def test_template_may_be(template: str, key: str) -> None:
     keys = KeyTemplate(template)
     assert key_of(keys, ("app", "w/a.log", D1, None), codec_suffix="") == key.replace("D", D1[:32])
     assert keys.content_addressed
@@ -183,19 +192,69 @@ def test_another_template(template: str, key: str) -> None:
         ("", "is empty"),
     ],
 )  # fmt: skip
-def test_refuses_a_template_that_could_mix_days_or_files(template: str, message: str) -> None:
+def test_template_that_could_mix_days_or_files_is_refused(template: str, message: str) -> None:
     with pytest.raises(SettingsError, match=re.escape(message)) as caught:
         KeyTemplate(template)
     assert repr(template) in str(caught.value)
 
 
 @pytest.mark.parametrize("prefix", ["logs", "", "logs/%Y/"])
-def test_refuses_a_prefix_that_bounds_nothing(prefix: str) -> None:
+def test_prefix_that_bounds_nothing_is_refused(prefix: str) -> None:
     with pytest.raises(SettingsError, match="prefix"):
         KeyTemplate("logs/%Y/%m/%d/{source}/{path}{suffix}", prefix=prefix)
 
 
-def test_refuses_a_template_that_leaves_no_room() -> None:
+def test_template_that_leaves_no_room_is_refused() -> None:
     keys = KeyTemplate(f"logs/%Y/%m/%d/{'x' * 1000}/{{source}}/{{path}}-{{digest}}{{suffix}}")
     with pytest.raises(SettingsError, match=r"gives a key of over 1024 bytes for 'app.log'"):
         key_of(keys, ("app", "app.log", D1, None))
+
+
+# --- keys of manifests, probes and canaries
+
+
+@pytest.mark.parametrize(
+    ("key", "split"),
+    [
+        (KeyTemplate().manifest_key(DAY, D1), (PREFIX, D1[:32])),
+        (f"_manifest-{D1[:32]}.json", ("", D1[:32])),
+        (f"logs/a\nb/_manifest-{D1[:32]}.json", ("logs/a\nb/", D1[:32])),
+        (f"{PREFIX}_manifest-{D1[:31]}.json", None),
+        (f"{PREFIX}_manifest-{D1[:33]}.json", None),
+        (f"{PREFIX}_manifest-{'A' * 32}.json", None),
+        (f"{PREFIX}_manifest-{D1[:32]}.json\n", None),
+        (f"{PREFIX}x_manifest-{D1[:32]}.json", None),
+        (f"{PREFIX}app/_manifest-{D1[:32]}.json.zst", None),
+    ],
+    ids=["day", "no folder", "line end in a folder", "short", "long", "upper case", "line end", "prefixed", "archive"],
+)
+def test_manifest_key_is_recognized(key: str, split: tuple[str, str] | None) -> None:
+    assert split_manifest_key(key) == split
+    assert is_manifest_key(key) is (split is not None)
+
+
+def test_probe_keys_are_random_and_recognized() -> None:
+    first, second = random_probe_key(PREFIX), random_probe_key(PREFIX)
+    assert first != second
+    assert first.startswith(PREFIX)
+    assert is_probe_or_canary(first, 0)
+    assert not is_probe_or_canary(first, 1)
+    assert not is_probe_or_canary(first + "0", 0)
+
+
+def test_canary_keys_are_recognized_while_small() -> None:
+    key = canary_key("logs/", "0123456789abcdef")
+    for canary in (key, f"{key}/{'0' * 16}"):
+        assert is_probe_or_canary(canary, 1)
+        assert is_probe_or_canary(canary, MAX_CANARY_BYTES)
+        assert not is_probe_or_canary(canary, MAX_CANARY_BYTES + 1)
+    assert not is_probe_or_canary(f"{key}/x", 1)
+    assert not is_probe_or_canary("logs/_canary/x", 1)
+
+
+def test_archive_keys_are_no_manifest_probe_or_canary() -> None:
+    for name in (f"_manifest-{D1[:32]}.json", f"_probe-{D1[:32]}", "_canary/least-privilege-0123456789abcdef"):
+        key = key_of(KeyTemplate(), ("app", name, D1, None))
+        assert not is_manifest_key(key)
+        assert not is_probe_or_canary(key, 0)
+        assert not is_probe_or_canary(key, 1)

@@ -17,9 +17,9 @@ from dev.local_airflow import LocalAirflow
 from dev.local_aws import LocalAws
 from log_archival.exceptions import PrivilegeError
 from log_archival.hooks.archive import CrossAccountS3Hook
-from log_archival.operators import LeastPrivilegeCheckOperator, least_privilege
 from log_archival.least_privilege.checks import CHECKS
 from log_archival.least_privilege.requests import Credentials
+from log_archival.operators import LeastPrivilegeCheckOperator, least_privilege
 from tests.support.privilege_mutations import MUTATIONS
 
 ROOT = Path(__file__).parent.parent

@@ -1,4 +1,4 @@
-"""Which day a run archives, and what belongs to that day."""
+"""Partitions: which day a run archives, and when that day begins and ends."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def epoch_ns(text: str) -> int:
         "twice 23h",
     ],
 )
-def test_a_day_lasts_from_midnight_to_midnight(day: str, zone: str, start: str, end: str, hours: int) -> None:
+def test_partition_lasts_from_midnight_to_midnight(day: str, zone: str, start: str, end: str, hours: int) -> None:
     partition = Partition.parse(day, zone)
     first, after = epoch_ns(start), epoch_ns(end)
     assert partition.start.astimezone(UTC).isoformat() == f"{start}+00:00"
@@ -64,7 +64,7 @@ def test_a_day_lasts_from_midnight_to_midnight(day: str, zone: str, start: str, 
 
 
 @given(DAYS, st.sampled_from(ZONES), st.integers(-(10**9), 10**9))
-def test_every_moment_belongs_to_one_day(day: date, zone: str, offset: int) -> None:
+def test_partitions_contain_every_moment_once(day: date, zone: str, offset: int) -> None:
     yesterday, today = Partition(day - timedelta(days=1), zone), Partition(day, zone)
     assert yesterday.end == today.start
     moment = int(today.start.timestamp()) * 10**9 + offset
@@ -72,7 +72,7 @@ def test_every_moment_belongs_to_one_day(day: date, zone: str, offset: int) -> N
 
 
 @given(DAYS)
-def test_a_day_is_read_back_from_its_key(day: date) -> None:
+def test_partition_is_parsed_from_its_key(day: date) -> None:
     assert Partition.parse(Partition(day).key) == Partition(day)
 
 
@@ -80,15 +80,16 @@ def test_a_day_is_read_back_from_its_key(day: date) -> None:
     "text",
     ["2026-1-2", "26-11-22", "2026-11-31", "2026-02-29", "2026-11-22T00:00:00", " 2026-11-22", "2026-11-22\n",
      "20261122", "2026/11/22", "\uff12\uff10\uff12\uff16-11-22", "today", "../2026-11-22", ""],
+    ids=repr,
 )  # fmt: skip
-def test_refuses_what_is_not_a_day(text: str) -> None:
+def test_text_that_is_not_a_day_is_refused(text: str) -> None:
     with pytest.raises(SettingsError, match=r"is not a day such as 2026-11-22") as caught:
         Partition.parse(text)
     assert repr(text) in str(caught.value)
 
 
-@pytest.mark.parametrize("zone", ["Mars/Olympus", "Europe", "../etc/passwd", "/etc/passwd", "", "CEST+1"])
-def test_refuses_what_is_not_a_time_zone(zone: str) -> None:
+@pytest.mark.parametrize("zone", ["Mars/Olympus", "Europe", "../etc/passwd", "/etc/passwd", "", "CEST+1"], ids=repr)
+def test_unknown_time_zone_is_refused(zone: str) -> None:
     with pytest.raises(SettingsError, match="is not a time zone such as Europe/Paris"):
         Partition.parse("2026-11-22", zone)
     with pytest.raises(SettingsError, match="is not a time zone"):
@@ -114,7 +115,7 @@ LATE = datetime(2026, 11, 22, 23, 30, tzinfo=UTC)
     ],
     ids=["key", "date", "logical date", "key and same date", "key first", "date before logical", "no date", "no key"],
 )
-def test_a_run_names_its_day(
+def test_run_names_its_day(
     date_param: str | None, partition_key: str | None, logical_date: datetime | None, day: str
 ) -> None:
     chosen = choose_partition(
@@ -134,7 +135,7 @@ def test_a_run_names_its_day(
     ],
     ids=["nothing", "empty", "two days", "bad date", "key with a time"],
 )
-def test_refuses_a_run_without_one_day(date_param: str | None, partition_key: str | None, message: str) -> None:
+def test_run_without_one_day_is_refused(date_param: str | None, partition_key: str | None, message: str) -> None:
     with pytest.raises(SettingsError, match=f"(?s){message}"):
         choose_partition(date_param=date_param, partition_key=partition_key, logical_date=None, timezone="UTC")
 
@@ -149,7 +150,7 @@ def test_refuses_a_run_without_one_day(date_param: str | None, partition_key: st
     ],
     ids=["before", "end", "end in paris", "an hour off"],
 )
-def test_a_day_is_over_at_its_last_midnight(now: str, over: bool) -> None:
+def test_partition_is_over_at_its_last_midnight(now: str, over: bool) -> None:
     partition = Partition.parse("2026-10-25", "Europe/Paris")
     moment = datetime.fromisoformat(now)
     assert partition.is_over(moment) is over

@@ -1,4 +1,4 @@
-"""Codecs: every byte comes back, the same bytes are written each time, and damage is seen."""
+"""Codecs: every byte is read back, the same bytes are written each time, and damage is an error."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ import itertools
 import random
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from typing import IO
@@ -19,10 +20,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dev.sample_logs import log_bytes
 from log_archival import codecs
 from log_archival.codecs import GZIP, NONE, ZSTD, Codec, Compressed, codec_for, codec_named, decompress, measure
-from log_archival.exceptions import SettingsError, VerificationError
-from dev.sample_logs import log_bytes
+from log_archival.exceptions import CompressionError, SettingsError, VerificationError
 
 # The machine may be busy, and nothing is to be left in the checkout.
 settings.register_profile("log-archival", deadline=None, database=None)
@@ -41,11 +42,12 @@ def compress(
     data: bytes,
     codec: Codec,
     *,
-    part_size: int = codecs.DEFAULT_PART_SIZE,
+    part_size: int = codecs.DEFAULT_PART_BYTES,
     threads: int = 1,
     size_hint: int | None = None,
+    check: bool = True,
 ) -> tuple[Compressed, list[bytes]]:
-    """What was written, part by part."""
+    """Compress, and return the result and the bytes of each part."""
     written: list[bytes] = []
 
     @contextmanager
@@ -56,12 +58,14 @@ def compress(
             written.append(sink.getvalue())
 
     hint = len(data) if size_hint is None else size_hint
-    result = codecs.compress(io.BytesIO(data), codec, part, size_hint=hint, part_size=part_size, threads=threads)
+    result = codecs.compress(
+        io.BytesIO(data), codec, part, size_hint=hint, part_size=part_size, threads=threads, check=check
+    )
     return result, written
 
 
 def check(data: bytes, codec: Codec, result: Compressed, written: list[bytes]) -> list[bytes]:
-    """Every figure and digest is true; answer the raw bytes of each part."""
+    """Check every figure and digest, and return the raw bytes of each part."""
     raw = [b"".join(decompress(io.BytesIO(stored), codec)) for stored in written]
     assert b"".join(raw) == data
     assert (result.size, result.sha256) == (len(data), hashlib.sha256(data).hexdigest())
@@ -77,7 +81,7 @@ def check(data: bytes, codec: Codec, result: Compressed, written: list[bytes]) -
 
 @ALL
 @given(data=st.binary(max_size=3000), copies=st.integers(1, 2000))
-def test_any_bytes_come_back(codec: Codec, data: bytes, copies: int) -> None:
+def test_any_bytes_are_read_back(codec: Codec, data: bytes, copies: int) -> None:
     data *= copies
     result, written = compress(data, codec)
     assert check(data, codec, result, written) == [data]
@@ -86,22 +90,22 @@ def test_any_bytes_come_back(codec: Codec, data: bytes, copies: int) -> None:
 
 @ALL
 @pytest.mark.parametrize("size", [0, 1, MIB - 1, MIB, MIB + 1, 5 * MIB])
-def test_bytes_that_do_not_compress_come_back(codec: Codec, size: int) -> None:
+def test_bytes_that_do_not_compress_are_read_back(codec: Codec, size: int) -> None:
     data = random.Random(size).randbytes(size)
     check(data, codec, *compress(data, codec))
 
 
 @pytest.fixture
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Blocks of 256 KiB: what takes many blocks takes little time."""
-    monkeypatch.setattr(codecs, "BLOCK", 1 << 18)
-    monkeypatch.setattr(codecs, "PARALLEL_FROM", 1 << 20)
+    """Make blocks of 256 KiB, so that many blocks take little time."""
+    monkeypatch.setattr(codecs, "BLOCK_BYTES", 1 << 18)
+    monkeypatch.setattr(codecs, "MIN_PARALLEL_BYTES", 1 << 20)
 
 
 @ALL
 @pytest.mark.parametrize("part_size", [512 * MIB, MIB // 2], ids=["whole", "parts"])
 @pytest.mark.usefixtures("small_blocks")
-def test_writes_the_same_bytes_with_any_number_of_threads(codec: Codec, part_size: int) -> None:
+def test_number_of_threads_does_not_change_what_is_written(codec: Codec, part_size: int) -> None:
     data = logs(3 * MIB) + random.Random(1).randbytes(2 * MIB)
     first = compress(data, codec, threads=1, part_size=part_size)
     check(data, codec, *first)
@@ -110,8 +114,8 @@ def test_writes_the_same_bytes_with_any_number_of_threads(codec: Codec, part_siz
         assert compress(data, codec, threads=threads, part_size=part_size) == first
 
 
-def test_writes_the_same_bytes_with_any_number_of_threads_as_shipped() -> None:
-    data = logs(codecs.PARALLEL_FROM + 2 * MIB)
+def test_number_of_threads_does_not_change_what_is_written_with_the_real_blocks() -> None:
+    data = logs(codecs.MIN_PARALLEL_BYTES + 2 * MIB)
     first = compress(data, ZSTD, threads=1)
     assert compress(data, ZSTD, threads=3) == first
     check(data, ZSTD, *first)
@@ -120,7 +124,7 @@ def test_writes_the_same_bytes_with_any_number_of_threads_as_shipped() -> None:
 @ALL
 @pytest.mark.parametrize("kind", ["logs", "noise with line ends", "noise", "one byte"])
 @pytest.mark.usefixtures("small_blocks")
-def test_no_part_passes_the_part_size(codec: Codec, kind: str) -> None:
+def test_parts_are_no_larger_than_the_part_size(codec: Codec, kind: str) -> None:
     part_size, size = 1 << 19, 2 * MIB
     noise = random.Random(7).randbytes(size)
     data = {
@@ -134,17 +138,17 @@ def test_no_part_passes_the_part_size(codec: Codec, kind: str) -> None:
     assert max(map(len, written)) <= part_size
     if codec is NONE or "noise" in kind:
         # A block more might not have fitted: each part but the last is at least half full.
-        assert min(map(len, written[:-1])) > part_size - codecs.BLOCK - MIB // 64
+        assert min(map(len, written[:-1])) > part_size - codecs.BLOCK_BYTES - MIB // 64
     if kind in ("logs", "noise with line ends"):
         assert all(part.endswith(b"\n") for part in raw[:-1])
 
 
 @pytest.mark.parametrize("hint", [0, 1, 20 * MIB - 1, 20 * MIB + 1, 64 * MIB], ids=str)
-def test_a_wrong_size_hint_does_no_harm(hint: int) -> None:
+def test_wrong_size_hint_does_no_harm(hint: int) -> None:
     data = random.Random(3).randbytes(20 * MIB)
-    result, written = compress(data, ZSTD, part_size=codecs.MIN_PART_SIZE, size_hint=hint, threads=2)
+    result, written = compress(data, ZSTD, part_size=codecs.MIN_PART_BYTES, size_hint=hint, threads=2)
     check(data, ZSTD, result, written)
-    assert max(map(len, written)) <= codecs.MIN_PART_SIZE
+    assert max(map(len, written)) <= codecs.MIN_PART_BYTES
 
 
 @given(st.lists(st.integers(0, 6000), max_size=20), st.integers(2, 20), st.sampled_from([1, 2]))
@@ -152,8 +156,8 @@ def test_parts_end_where_lines_end(lengths: list[int], part_kib: int, threads: i
     # Blocks of 1 KiB, so that hundreds of files are tried in little time; this codec adds nothing.
     data = b"".join(b"x" * length + b"\n" for length in lengths)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(codecs, "BLOCK", 1 << 10)
-        patch.setattr(codecs, "PARALLEL_FROM", 4 << 10)
+        patch.setattr(codecs, "BLOCK_BYTES", 1 << 10)
+        patch.setattr(codecs, "MIN_PARALLEL_BYTES", 4 << 10)
         result, written = compress(data, NONE, part_size=part_kib << 10, threads=threads)
         zstd = compress(data, ZSTD, part_size=part_kib << 10, threads=threads)
         check(data, ZSTD, *zstd)
@@ -168,7 +172,7 @@ def test_parts_end_where_lines_end(lengths: list[int], part_kib: int, threads: i
 
 @pytest.mark.parametrize("codec", [ZSTD, GZIP], ids=lambda codec: codec.name)
 @pytest.mark.parametrize("size", [0, 100, 300_000, 10 * MIB], ids=str)
-def test_the_usual_tools_read_what_is_written(codec: Codec, size: int, tmp_path: Path) -> None:
+def test_common_tools_read_what_is_written(codec: Codec, size: int, tmp_path: Path) -> None:
     data = logs(size)
     _, written = compress(data, codec, threads=2)
     if codec is GZIP:
@@ -182,7 +186,7 @@ def test_the_usual_tools_read_what_is_written(codec: Codec, size: int, tmp_path:
         assert subprocess.run([tool, "-dc", str(path)], check=True, capture_output=True).stdout == data
 
 
-DAMAGE = {
+DAMAGE: dict[str, Callable[[bytes], bytes]] = {
     "last byte gone": lambda stored: stored[:-1],
     "checksum gone": lambda stored: stored[:-4],
     "half": lambda stored: stored[: len(stored) // 2],
@@ -197,12 +201,12 @@ DAMAGE = {
 
 @pytest.mark.parametrize("codec", [ZSTD, GZIP], ids=lambda codec: codec.name)
 @pytest.mark.parametrize("content", ["logs", "noise", "long"])
-@pytest.mark.parametrize("damage", DAMAGE)
-def test_damage_is_found(codec: Codec, content: str, damage: str) -> None:
+@pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE)
+def test_damage_is_an_error(codec: Codec, content: str, damage: Callable[[bytes], bytes]) -> None:
     noise = random.Random(5).randbytes(300_000)
     data = {"logs": logs(100_000), "noise": noise, "long": logs(3 * MIB)}[content]
     result, written = compress(data, codec)
-    stored = DAMAGE[damage](written[0])
+    stored = damage(written[0])
     found = measure(io.BytesIO(stored), codec)
     assert found.error is not None
     assert found.error.startswith(f"does not decompress as {codec.name}: ")
@@ -213,7 +217,7 @@ def test_damage_is_found(codec: Codec, content: str, damage: str) -> None:
 
 
 @pytest.mark.parametrize("codec", [ZSTD, GZIP], ids=lambda codec: codec.name)
-def test_every_way_to_cut_an_archive_short_is_found(codec: Codec) -> None:
+def test_archive_cut_short_anywhere_is_an_error(codec: Codec) -> None:
     for data in (b"", b"a line\n", random.Random(1).randbytes(200)):
         stored = compress(data, codec)[1][0]
         for length in range(len(stored)):
@@ -221,11 +225,11 @@ def test_every_way_to_cut_an_archive_short_is_found(codec: Codec) -> None:
 
 
 @ALL
-def test_an_archive_that_ends_between_two_blocks_is_another(codec: Codec) -> None:
-    # Each block is an archive of its own, so this is no damage; the digests tell.
+def test_archive_that_ends_between_two_blocks_has_another_digest(codec: Codec) -> None:
+    # Each block is an archive of its own, so this is no damage.
     data = logs(12 * MIB)
     result, written = compress(data, codec)
-    first = written[0][: len(compress(data[: data.rindex(b"\n", 0, codecs.BLOCK) + 1], codec)[1][0])]
+    first = written[0][: len(compress(data[: data.rindex(b"\n", 0, codecs.BLOCK_BYTES) + 1], codec)[1][0])]
     found = measure(io.BytesIO(first), codec)
     assert found.error is None
     assert data.startswith(b"".join(decompress(io.BytesIO(first), codec)))
@@ -234,17 +238,17 @@ def test_an_archive_that_ends_between_two_blocks_is_another(codec: Codec) -> Non
 
 
 @ALL
-def test_another_archive_behind_the_first_is_found(codec: Codec) -> None:
+def test_second_archive_behind_the_first_changes_the_digest(codec: Codec) -> None:
     result, written = compress(b"a line\n", codec)
     found = measure(io.BytesIO(written[0] * 2), codec)
     assert found.raw_sha256 != result.sha256
     assert found.stored_sha256 != result.parts[0].stored_sha256
 
 
-def test_a_bomb_comes_in_small_pieces() -> None:
+def test_decompression_bomb_is_read_in_small_chunks() -> None:
     _, written = compress(bytes(64 * MIB), ZSTD)
     assert len(written[0]) < 10_000
-    assert max(len(piece) for piece in decompress(io.BytesIO(written[0]), ZSTD)) <= codecs.CHUNK + 64
+    assert max(len(piece) for piece in decompress(io.BytesIO(written[0]), ZSTD)) <= codecs.CHUNK_BYTES + 64
 
 
 @pytest.mark.parametrize(
@@ -262,17 +266,17 @@ def test_a_bomb_comes_in_small_pieces() -> None:
     ],
     ids=["text", "empty", "too short", "gzip", "zstd", "xz", "bzip2", "zip", "lz4"],
 )
-def test_what_is_compressed_stays_as_it_is(head: bytes, codec: Codec) -> None:
+def test_compressed_files_stay_as_they_are(head: bytes, codec: Codec) -> None:
     assert codec_for(ZSTD, head) is codec
 
 
-def test_names_of_codecs() -> None:
+def test_codec_names() -> None:
     assert [codec_named(name) for name in ("zstd", "gzip", "none")] == [ZSTD, GZIP, NONE]
     with pytest.raises(SettingsError, match="codec 'brotli' is unknown; there are zstd, gzip, none"):
         codec_named("brotli")
 
 
-def test_an_error_of_the_disk_is_not_called_damage() -> None:
+def test_disk_error_is_not_reported_as_damage() -> None:
     class Broken(io.BytesIO):
         def read(self, size: int | None = -1) -> bytes:
             raise PermissionError(13, "Permission denied")
@@ -280,3 +284,26 @@ def test_an_error_of_the_disk_is_not_called_damage() -> None:
     for codec in (ZSTD, GZIP, NONE):
         with pytest.raises(PermissionError):
             list(decompress(Broken(), codec))
+
+
+@pytest.mark.parametrize("codec", [ZSTD, GZIP], ids=lambda codec: codec.name)
+@pytest.mark.parametrize("decompressed", [b"2026-11-22 b", b"2026", b""], ids=["other content", "too short", "nothing"])
+def test_block_that_does_not_decompress_to_what_went_in_is_an_error(codec: Codec, decompressed: bytes) -> None:
+    broken = replace(codec, decompress_block=lambda stored: decompressed)
+    with pytest.raises(CompressionError, match=f"a block of 12 bytes, compressed with {codec.name}") as caught:
+        compress(b"2026-11-22 a", broken)
+    assert not caught.value.permanent
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("codec", [ZSTD, GZIP], ids=lambda codec: codec.name)
+@pytest.mark.usefixtures("small_blocks")
+def test_block_that_is_damaged_in_memory_is_an_error(codec: Codec, threads: int) -> None:
+    broken = replace(codec, compress_block=lambda block: bytes(codec.compress_block(block))[:-1])
+    with pytest.raises(CompressionError):
+        compress(logs(2 * MIB), broken, threads=threads)
+
+
+def test_check_of_blocks_can_be_left_out() -> None:
+    broken = replace(ZSTD, decompress_block=lambda stored: b"other content")
+    assert compress(b"a line\n", broken, check=False) == compress(b"a line\n", ZSTD)
