@@ -18,17 +18,13 @@ from pathlib import Path
 from typing import IO
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from dev.sample_logs import log_bytes
 from log_archival import codecs
 from log_archival.codecs import GZIP, NONE, ZSTD, Codec, Compressed, codec_for, codec_named, decompress, measure
 from log_archival.exceptions import CompressionError, SettingsError, VerificationError
-
-# The machine may be busy, and nothing is to be left in the checkout.
-settings.register_profile("log-archival", deadline=None, database=None)
-settings.load_profile("log-archival")
 
 ALL = pytest.mark.parametrize("codec", [ZSTD, GZIP, NONE], ids=lambda codec: codec.name)
 DAY = date(2026, 11, 22)
