@@ -1,4 +1,4 @@
-"""archive.yaml: the shipped one works, and a wrong one is told field by field."""
+"""archive.yaml: the shipped one works, and of a wrong one every wrong field is named."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 import yaml
 
-from log_archival.codecs import GZIP, ZSTD
+from log_archival.config import SETTINGS_VARIABLE, Settings, load_settings, settings_file
 from log_archival.exceptions import SettingsError
 from log_archival.keys import DEFAULT_KEY
-from log_archival.config import SETTINGS_VARIABLE, Settings, load_settings, settings_file
+from log_archival.sources.files import FileSource
 
-SHIPPED = Path(__file__).parent.parent / "include" / "archive.yaml"
+SHIPPED = Path(__file__).parents[2] / "include" / "archive.yaml"
 LEAST: dict[str, Any] = {
     "archive": {"bucket": "acme-log-archive"},
     "sources": [{"name": "app", "path": "/var/log/app"}],
@@ -42,21 +42,21 @@ def source(**fields: Any) -> dict[str, Any]:
     return changed(sources=[LEAST["sources"][0] | fields])
 
 
-def test_the_shipped_file_is_right() -> None:
+def test_shipped_file_is_valid() -> None:
     settings = load_settings(SHIPPED)
     assert settings.archive.bucket == "acme-log-archive"
     assert [entry.name for entry in settings.sources] == ["app", "nginx"]
-    assert settings.sources[0].files().root == "/var/log/app"
+    assert settings.file_sources[0].root == "/var/log/app"
     assert (settings.part_size, settings.batch_size) == (512 << 20, 256 << 20)
 
 
-def test_the_shipped_file_says_the_defaults(tmp_path: Path) -> None:
+def test_shipped_file_names_the_defaults(tmp_path: Path) -> None:
     shipped, least = load_settings(SHIPPED), load(tmp_path, LEAST)
     for field in ("archive", "schedule", "codec", "part_size", "batch_size", "staging", "verify"):
         assert getattr(shipped, field) == getattr(least, field), field
     assert least.archive.key == DEFAULT_KEY
     assert least.keys.content_addressed
-    assert least.default_codec is ZSTD
+    assert least.codec == "zstd"
 
 
 @pytest.mark.parametrize(
@@ -64,7 +64,7 @@ def test_the_shipped_file_says_the_defaults(tmp_path: Path) -> None:
     [("16 MiB", 16 << 20), ("1 GiB", 1 << 30), ("20000 kB", 20_000_000), ("19 MB", 19_000_000), ("5 GiB", 5 << 30),
      (16777216, 16777216), ("16777216 B", 16777216), ("20480 KiB", 20480 << 10), (" 16 MiB ", 16 << 20)],
 )  # fmt: skip
-def test_sizes(text: str | int, size: int, tmp_path: Path) -> None:
+def test_size_is_read_with_its_unit(text: str | int, size: int, tmp_path: Path) -> None:
     assert load(tmp_path, changed(part_size=text)).part_size == size
 
 
@@ -76,12 +76,14 @@ def test_sizes(text: str | int, size: int, tmp_path: Path) -> None:
         (changed(part_size="1 MiB"), "part_size: Input should be greater than or equal to 16777216"),
         (changed(part_size="6 GiB"), "part_size: Input should be less than or equal to 5368709120"),
         (changed(batch_size="1 kB"), "batch_size: "),
-        (changed(archive__bucket="Acme"), "archive.bucket: bucket 'Acme' can't be"),
+        (changed(archive__bucket="Acme"), "archive.bucket: the bucket 'Acme' can't be"),
         (changed(archive__buckt="acme"), "archive.buckt: Extra inputs are not permitted"),
         (changed(archive={}), "archive.bucket: Field required"),
         (changed(archive=None), "archive: "),
         (changed(archive__key="logs/{path}"), "archive.key: key template 'logs/{path}' needs %Y, %m and %d"),
         (changed(archive__prefix="data/"), "archive.key: key template"),
+        (changed(archive__max_concurrent_requests=0), "archive.max_concurrent_requests: "),
+        (changed(archive__max_concurrent_requests=257), "archive.max_concurrent_requests: "),
         (changed(codec="brotli"), "codec: Input should be 'zstd', 'gzip' or 'none'"),
         (changed(schedule__timezone="Mars"), "schedule.timezone: 'Mars' is not a time zone such as Europe/Paris"),
         (changed(schedule__timezone="Europe"), "schedule.timezone: 'Europe' is not a time zone"),
@@ -103,12 +105,12 @@ def test_sizes(text: str | int, size: int, tmp_path: Path) -> None:
         (source(min_files=-1), "sources.0.min_files: "),
         (source(after="remove"), "sources.0.after: it is one of keep, delete and 'move: /absolute/folder'"),
         (source(after="move: relative"), "sources.0.after: it is one of"),
-        (changed(sources=LEAST["sources"] * 2), "sources.1.name: 'app' is there twice"),
+        (changed(sources=LEAST["sources"] * 2), "sources.1.name: 'app' is used twice"),
         (changed(emails=["a@b"]), "emails: Extra inputs are not permitted"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_a_wrong_field_is_named(document: Any, wrong: str, tmp_path: Path) -> None:
+def test_wrong_field_is_named(document: Any, wrong: str, tmp_path: Path) -> None:
     with pytest.raises(SettingsError) as caught:
         load(tmp_path, document)
     head, *lines = str(caught.value).splitlines()
@@ -135,7 +137,7 @@ def test_a_wrong_field_is_named(document: Any, wrong: str, tmp_path: Path) -> No
     ],
     ids=["values", "contradictions"],
 )
-def test_all_wrong_fields_are_named_at_once(document: Any, wrong: list[str], tmp_path: Path) -> None:
+def test_wrong_fields_are_all_named_at_once(document: Any, wrong: list[str], tmp_path: Path) -> None:
     with pytest.raises(SettingsError) as caught:
         load(tmp_path, document)
     named = [line.strip().split(": ")[0] for line in str(caught.value).splitlines()[1:] if line.startswith("  ")]
@@ -151,29 +153,29 @@ def test_all_wrong_fields_are_named_at_once(document: Any, wrong: list[str], tmp
         ("archive: !!python/object/apply:os.system ['true']\n", "is not YAML: "),
         ("sources:\n  - after: move: /x\n", "is not YAML: "),
     ],
-    ids=["empty", "list", "torn", "code", "unquoted"],
+    ids=["empty", "list", "unfinished", "code", "unquoted"],
 )
-def test_what_is_no_settings_file(text: str, message: str, tmp_path: Path) -> None:
+def test_file_that_is_no_mapping_is_refused(text: str, message: str, tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match=message) as caught:
         load(tmp_path, text)
     assert str(tmp_path / "archive.yaml") in str(caught.value)
 
 
-def test_bytes_that_are_no_text(tmp_path: Path) -> None:
+def test_file_that_is_no_text_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "archive.yaml"
     path.write_bytes(b"archive: \xff\xfe\n")
     with pytest.raises(SettingsError, match="is not YAML"):
         load_settings(path)
 
 
-def test_a_missing_file_says_what_to_do(tmp_path: Path) -> None:
+def test_missing_file_has_a_hint(tmp_path: Path) -> None:
     with pytest.raises(
         SettingsError, match=rf"can't read {tmp_path}/none\.yaml: No such file.*\n.*{SETTINGS_VARIABLE}"
     ):
         load_settings(tmp_path / "none.yaml")
 
 
-def test_another_file_by_an_environment_variable(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_environment_variable_names_another_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.delenv(SETTINGS_VARIABLE, raising=False)
     assert settings_file(SHIPPED) == SHIPPED
     monkeypatch.setenv(SETTINGS_VARIABLE, "")
@@ -182,16 +184,16 @@ def test_another_file_by_an_environment_variable(monkeypatch: pytest.MonkeyPatch
     other.write_text(yaml.safe_dump(changed(codec="gzip", staging="s3://bucket/staging")))
     monkeypatch.setenv(SETTINGS_VARIABLE, str(other))
     settings = load_settings(settings_file(SHIPPED))
-    assert settings.default_codec is GZIP
+    assert settings.codec == "gzip"
     assert settings.staging_root == "s3://bucket/staging"
 
 
 @pytest.mark.parametrize("after", ["keep", "delete", "move: /var/log/archived"])
-def test_what_happens_after(after: str, tmp_path: Path) -> None:
-    assert load(tmp_path, source(after=after)).sources[0].after == after
+def test_after_is_passed_to_the_source(after: str, tmp_path: Path) -> None:
+    assert load(tmp_path, source(after=after)).file_sources == [FileSource("app", "/var/log/app", after=after)]
 
 
-def test_staging_is_by_default_in_airflows_home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_staging_is_in_airflow_home_by_default(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     settings = load(tmp_path, LEAST)
     monkeypatch.setenv("AIRFLOW_HOME", "/srv/airflow")
     assert settings.staging_root == "/srv/airflow/staging"
