@@ -1,18 +1,21 @@
-"""Servers that the tests share, and an environment that has nothing of the caller's."""
+"""An environment without the caller's settings, markers by folder, and fixtures that need no server."""
 
 from __future__ import annotations
 
 import itertools
-import json
 import os
-import secrets
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import date, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import hypothesis
 import pytest
+
+from tests.support.skips import pytest_make_collect_report, pytest_runtest_makereport
+
+__all__ = ["pytest_make_collect_report", "pytest_runtest_makereport"]
 
 # Before Airflow is imported: neither the caller's Airflow nor AWS configuration is used.
 for _name in [name for name in os.environ if name.startswith(("AWS_", "AIRFLOW", "LOG_ARCHIVAL"))]:
@@ -26,12 +29,20 @@ os.environ.update(
     AWS_EC2_METADATA_DISABLED="true",
 )
 
-if TYPE_CHECKING:
-    from dev.local_aws import LocalAws
-    from tests.support.seaweed import Seaweed
+# The machine may be busy, and nothing is to be left in the checkout.
+hypothesis.settings.register_profile("log-archival", deadline=None, database=None)
+hypothesis.settings.load_profile("log-archival")
 
-
+_TESTS = Path(__file__).parent
 _DAYS = itertools.count()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests of tests/integration/aws with `aws`, and so on."""
+    for item in items:
+        match item.path.relative_to(_TESTS).parts:
+            case ("integration", ("aws" | "store" | "airflow") as folder, *_):
+                item.add_marker(folder)
 
 
 @pytest.fixture
@@ -44,10 +55,10 @@ def day() -> str:
 def show(request: pytest.FixtureRequest) -> Callable[[str], None]:
     """Shows a figure or a table at the end of the run, whichever process the test runs in."""
 
-    def shown(text: str) -> None:
+    def add(text: str) -> None:
         request.node.user_properties.append(("shown", text))
 
-    return shown
+    return add
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
@@ -62,38 +73,12 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
             terminalreporter.write_line("\n".join(lines))
 
 
-@pytest.fixture(scope="session")
-def aws() -> Iterator[LocalAws]:
-    """Two AWS accounts with the shipped templates deployed."""
-    from dev.local_aws import LocalAws
-
-    with LocalAws.start() as accounts:
-        yield accounts
-
-
-@pytest.fixture(scope="session")
-def store() -> Iterator[Seaweed]:
-    """A real object store."""
-    from tests.support.seaweed import Seaweed
-
-    with Seaweed.start() as server:
-        yield server
-
-
 @pytest.fixture
-def root(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """A staging root of each kind."""
+def root(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """A staging root of each kind; `s3` for integration tests only, which have the fixture for it."""
     if request.param == "path":
         return str(tmp_path)
     if request.param == "url":
         return f"file://{tmp_path}/with%20space"
-    store: Seaweed = request.getfixturevalue("store")
-    bucket = store.bucket(f"staging-{secrets.token_hex(4)}")
-    connection = {
-        "conn_type": "aws",
-        "login": store.access_key,
-        "password": store.secret_key,
-        "extra": {"region_name": "eu-central-1", "endpoint_url": store.endpoint_url},
-    }
-    monkeypatch.setenv("AIRFLOW_CONN_STAGING", json.dumps(connection))
-    return f"s3://staging@{bucket}/staging"
+    url: str = request.getfixturevalue("staging_url")
+    return url

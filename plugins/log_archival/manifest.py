@@ -222,15 +222,12 @@ def printable(name: str) -> str:
 
     :param name: a name from outside
     """
-    return "".join(map(_printable_char, name))
+    return "".join(char if char.isprintable() else _escaped(char) for char in name)
 
 
-def _printable_char(char: str) -> str:
-    if char.isprintable():
-        return char
-    if "\udc80" <= char <= "\udcff":  # a byte that is no UTF-8
-        return f"\\x{ord(char) - 0xDC00:02x}"
-    return char.encode("unicode_escape", "backslashreplace").decode()
+def _escaped(char: str) -> str:
+    # A byte that is no UTF-8 is one of these surrogates in the name.
+    return f"\\x{ord(char) - 0xDC00:02x}" if "\udc80" <= char <= "\udcff" else ascii(char)[1:-1]
 
 
 def _problem_with_parts(parts: list[Entry]) -> str | None:

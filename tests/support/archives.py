@@ -1,4 +1,4 @@
-"""Archives as a run leaves them, written with plain boto3; and an S3 in memory for what no server can be made to do."""
+"""Archives as a run puts them, written with plain boto3, and an S3 in memory for errors that no server can cause."""
 
 from __future__ import annotations
 
@@ -15,8 +15,9 @@ from botocore.exceptions import ClientError
 
 from log_archival import codecs
 from log_archival.keys import KeyTemplate
-from log_archival.records import Archive, manifest_body
+from log_archival.manifest import manifest_body
 from log_archival.partition import Partition
+from log_archival.records import Archive
 
 KEYS = KeyTemplate()
 
@@ -36,9 +37,9 @@ def compressed(
     raw: bytes,
     *,
     codec: codecs.Codec = codecs.ZSTD,
-    part_size: int = codecs.DEFAULT_PART_SIZE,
+    part_size: int = codecs.DEFAULT_PART_BYTES,
 ) -> list[tuple[Archive, bytes]]:
-    """The archives of one log file, and their bytes."""
+    """Return the archives of one log file, and their bytes."""
     bodies: list[io.BytesIO] = []
 
     @contextmanager
@@ -68,47 +69,52 @@ def compressed(
 
 @dataclass
 class Writer:
-    """Writes archives and manifests into a bucket, as an administrator."""
+    """Puts archives and manifests into a bucket, as an administrator; `written` has the bodies by key."""
 
     client: Any
     bucket: str
     written: dict[str, bytes] = field(default_factory=dict)
 
     def put(self, key: str, body: bytes, **arguments: Any) -> None:
-        sums = {"ChecksumSHA256": base64.b64encode(hashlib.sha256(body).digest()).decode()}
-        self.client.put_object(Bucket=self.bucket, Key=key, Body=body, **(sums | arguments))
+        checksum = {"ChecksumSHA256": base64.b64encode(hashlib.sha256(body).digest()).decode()}
+        self.client.put_object(Bucket=self.bucket, Key=key, Body=body, **(checksum | arguments))
         self.written[key] = body
 
-    def file(self, name: str, raw: bytes, *, on: str = "2026-11-22", source: str = "app", **how: Any) -> list[Archive]:
-        made = compressed(day(on), source, name, raw, **how)
-        for archive, body in made:
+    def file(
+        self, name: str, raw: bytes, *, on: str = "2026-11-22", source: str = "app", **options: Any
+    ) -> list[Archive]:
+        """Put the archives of one log file."""
+        archives = compressed(day(on), source, name, raw, **options)
+        for archive, body in archives:
             self.put(archive.key, body)
-        return [archive for archive, _ in made]
+        return [archive for archive, _ in archives]
 
     def manifest(self, archives: list[Archive], *, on: str = "2026-11-22") -> str:
+        """Put a manifest, and return its key."""
         body = manifest_body(day(on), archives)
         key = KEYS.manifest_key(day(on), sha256(body))
         self.put(key, body)
         return key
 
-    def files(self, contents: dict[str, bytes], *, on: str = "2026-11-22", **how: Any) -> list[Archive]:
-        """A day's files and their manifest."""
-        archives = [archive for name, raw in contents.items() for archive in self.file(name, raw, on=on, **how)]
+    def files(self, contents: dict[str, bytes], *, on: str = "2026-11-22", **options: Any) -> list[Archive]:
+        """Put a day's files and their manifest."""
+        archives = [archive for name, raw in contents.items() for archive in self.file(name, raw, on=on, **options)]
         self.manifest(archives, on=on)
         return archives
 
 
 @dataclass
 class MemoryS3:
-    """What `ArchiveReader` asks of an S3 client. Each put comes a minute after the last."""
+    """The part of an S3 client that `ArchiveReader` uses. Each put is a minute after the last."""
 
     bodies: dict[str, bytes] = field(default_factory=dict)
     modified: dict[str, datetime] = field(default_factory=dict)
     checksums: dict[str, str] = field(default_factory=dict)
-    #: By key: the error code to answer with, or how many bytes to give before the connection breaks, and how often.
-    refuse: dict[str, str] = field(default_factory=dict)
+    #: By key or prefix: the error code to return.
+    errors: dict[str, str] = field(default_factory=dict)
+    #: By key: how many bytes each of the first requests returns before the connection breaks.
     breaks: dict[str, list[int]] = field(default_factory=dict)
-    page: int = 1000
+    page_size: int = 1000
 
     def put_object(self, *, Bucket: str, Key: str, Body: bytes, ChecksumSHA256: str = "") -> None:
         self.bodies[Key] = Body
@@ -118,7 +124,7 @@ class MemoryS3:
     def list_objects_v2(self, *, Bucket: str, Prefix: str, ContinuationToken: str = "") -> dict[str, Any]:
         self._raise("ListObjectsV2", Prefix)
         keys = sorted(key for key in self.bodies if key.startswith(Prefix) and key > ContinuationToken)
-        page = keys[: self.page]
+        page = keys[: self.page_size]
         return {
             "Contents": [
                 {"Key": key, "Size": len(self.bodies[key]), "LastModified": self.modified[key]} for key in page
@@ -143,11 +149,13 @@ class MemoryS3:
         return {"Body": _Breaking(self.bodies[Key], breaks.pop(0) if breaks else None)}
 
     def _raise(self, operation: str, key: str) -> None:
-        if code := self.refuse.get(key):
+        if code := self.errors.get(key):
             raise _error(operation, code, 503 if code == "SlowDown" else 403)
 
 
 class _Breaking(io.BytesIO):
+    """A body whose connection breaks after some bytes, unless that is None."""
+
     def __init__(self, body: bytes, after: int | None) -> None:
         super().__init__(body if after is None else body[:after])
         self.after = after
@@ -156,24 +164,23 @@ class _Breaking(io.BytesIO):
         data = super().read(size)
         if not data and self.after is not None:
             # botocore's ReadTimeoutError is an OSError, too.
-            raise TimeoutError("the connection broke")
+            raise TimeoutError("no more bytes")
         return data
 
 
 def _error(operation: str, code: str, status: int) -> ClientError:
-    answer: Any = {"Error": {"Code": code, "Message": "no"}, "ResponseMetadata": {"HTTPStatusCode": status}}
-    return ClientError(answer, operation)
+    response: Any = {"Error": {"Code": code, "Message": "no"}, "ResponseMetadata": {"HTTPStatusCode": status}}
+    return ClientError(response, operation)
 
 
 def other_bytes(archive: Archive, raw: bytes) -> bytes:
-    """The same content as an archive's, stored in other bytes: as another version of zstd would."""
-    import zstandard
-
-    body = zstandard.ZstdCompressor(level=19, write_content_size=True).compress(raw)
+    """Return an archive's content in other stored bytes, as another version of zstd could write them."""
+    middle = len(raw) // 2
+    body = b"".join(bytes(codecs.ZSTD.compress_block(memoryview(half))) for half in (raw[:middle], raw[middle:]))
     assert sha256(body) != archive.stored_sha256
     return body
 
 
 def relisted(archive: Archive, body: bytes) -> Archive:
-    """The archive, as a run lists it that compressed it to `body`."""
+    """Return the archive as a run lists it that compressed it to `body`."""
     return replace(archive, stored_size=len(body), stored_sha256=sha256(body))

@@ -1,6 +1,6 @@
-"""Ways to weaken the two templates, each with the checks that must notice; `test_privileges` deploys every one.
+"""Ways to weaken the two templates, each with the checks that must fail; the integration tests deploy every one.
 
-A mutation that a writer can't notice says why, and which test looks after it.
+A mutation that no check can detect says why, and which test covers it instead.
 """
 
 from __future__ import annotations
@@ -9,12 +9,13 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from dev.local_aws import SOURCE_ACCOUNT
-from tests.test_templates import VPCE, load, statement_lists, statement_of
+from dev.local_aws import SOURCE_ACCOUNT, LocalAws
+from tests.support.templates import ARCHIVE, SOURCE, VPCE, load_template, statement_lists, statement_of
 
 Template = dict[str, Any]
 Statement = dict[str, Any]
-ARCHIVE, SOURCE = "archive_account.yaml", "source_account.yaml"
+#: Changes a statement (or the bucket's properties) in place.
+Edit = Callable[[dict[str, Any]], object]
 
 TRUST = "OnlyAirflowOfTheSourceAccountMayBecomeTheWriter"
 ADD, NAME_ACL, USE_KEY = "AddLogsUnderThePrefix", "NameTheBucketOwnersAclInThePut", "EncryptLogsWithTheArchiveKey"
@@ -56,47 +57,55 @@ ANYTHING = (
 
 @dataclass(frozen=True)
 class Mutation:
-    """A weakened (or broken) template, and who notices.
+    """A weakened (or broken) template, and the checks that fail on it.
 
     :param parts: what is changed: ``Sid`` or ``Sid operator key``
-    :param edits: Sid to what is done to its statement; None removes it
-    :param caught: the checks that report it, besides those that can't be decided then
-    :param unseen: why the writer can't notice it alone
-    :param tested: the test that looks after it instead
+    :param edits: by Sid, what changes its statement; None removes it
+    :param failing: the checks that fail, besides those that can't be decided then
+    :param undetected: why no check can detect it
+    :param tested_by: the tests or mutations that cover it instead, separated by commas
+    :param parameters: those of the archive account's stack
+    :param bucket: changes the bucket's properties
     """
 
     parts: tuple[str, ...]
-    edits: Mapping[str, Callable[[Statement], object] | None]
-    caught: frozenset[str] | set[str] = frozenset()
-    unseen: str = ""
-    tested: str = ""
+    edits: Mapping[str, Edit | None]
+    failing: frozenset[str] | set[str] = frozenset()
+    undetected: str = ""
+    tested_by: str = ""
     parameters: Mapping[str, str] = field(default_factory=dict)
-    bucket: Callable[[Statement], object] | None = None
+    bucket: Edit | None = None
 
     def templates(self) -> tuple[Template, Template]:
-        """Both templates, with the edits made."""
-        archive, source = load(ARCHIVE), load(SOURCE)
-        left = set(self.edits)
-        for template in (archive, source):
-            for items in statement_lists(template):
-                for item in list(items):
-                    sid = statement_of(item)["Sid"]
-                    if sid in self.edits:
-                        left.discard(sid)
-                        if edit := self.edits[sid]:
-                            edit(item["Fn::If"][1] if "Fn::If" in item else item)
-                        else:
-                            items.remove(item)
-        assert not left, f"no such statement: {left}"
+        """Return the archive account's and the source account's template, with the edits applied."""
+        archive, source = load_template(ARCHIVE), load_template(SOURCE)
+        self.apply(archive, source)
+        return archive, source
+
+    def apply(self, archive: Template, source: Template) -> None:
+        """Apply the edits to templates, which may have others already.
+
+        :param archive: the archive account's template
+        :param source: the source account's template
+        """
+        unused = set(self.edits)
+        for items in (*statement_lists(archive), *statement_lists(source)):
+            for item in [item for item in items if statement_of(item)["Sid"] in self.edits]:
+                sid = statement_of(item)["Sid"]
+                unused.discard(sid)
+                if edit := self.edits[sid]:
+                    edit(statement_of(item))
+                else:
+                    items.remove(item)
+        assert not unused, f"no such statement: {unused}"
         if self.bucket:
             self.bucket(archive["Resources"]["Archive"]["Properties"])
-        return archive, source
 
 
 def parts() -> Iterator[str]:
-    """Every statement and every condition of both templates, as a mutation names them."""
+    """Return every statement and every condition of both templates, the way mutations name them."""
     for name in (ARCHIVE, SOURCE):
-        for items in statement_lists(load(name)):
+        for items in statement_lists(load_template(name)):
             for item in items:
                 statement = statement_of(item)
                 yield statement["Sid"]
@@ -107,8 +116,8 @@ def parts() -> Iterator[str]:
                     yield from (f"{statement['Sid']} {operator} {key}" for key in keys)
 
 
-def without(operator: str, key: str) -> Callable[[Statement], object]:
-    """A condition less."""
+def without(operator: str, key: str) -> Edit:
+    """Return an edit that removes a condition."""
 
     def edit(statement: Statement) -> None:
         condition = statement["Condition"]
@@ -123,13 +132,13 @@ def without(operator: str, key: str) -> Callable[[Statement], object]:
     return edit
 
 
-def setting(**values: Any) -> Callable[[Statement], object]:
-    """Other values."""
+def setting(**values: Any) -> Edit:
+    """Return an edit that sets other values."""
     return lambda statement: statement.update(values)
 
 
-def condition(operator: str, key: str, other_operator: str, value: Any = None) -> Callable[[Statement], object]:
-    """A weaker operator for a condition, or another value."""
+def condition(operator: str, key: str, other_operator: str, value: Any = None) -> Edit:
+    """Return an edit that gives a condition another operator, or another value."""
 
     def edit(statement: Statement) -> None:
         before = statement["Condition"]
@@ -141,13 +150,13 @@ def condition(operator: str, key: str, other_operator: str, value: Any = None) -
     return edit
 
 
-def guarded(key: str) -> Callable[[Statement], object]:
-    """A deny that looks only at requests which have the key."""
+def guarded(key: str) -> Edit:
+    """Return an edit that restricts a deny to requests which have the key."""
     return lambda statement: statement["Condition"].update(Null={key: "false"})
 
 
-def also(**lists: Any) -> Callable[[Statement], object]:
-    """More actions than there are."""
+def also(**lists: Any) -> Edit:
+    """Return an edit that adds actions."""
 
     def edit(statement: Statement) -> None:
         for name, more in lists.items():
@@ -159,70 +168,71 @@ def also(**lists: Any) -> Callable[[Statement], object]:
     return edit
 
 
-def _of(sid: str, operator: str, key: str, **more: Any) -> Mutation:
-    """A condition removed."""
+def _without_condition(sid: str, operator: str, key: str, **more: Any) -> Mutation:
     return Mutation((f"{sid} {operator} {key}",), {sid: without(operator, key)}, **more)
 
 
-def _gone(sid: str, **more: Any) -> Mutation:
-    """A statement removed."""
+def _without_statement(sid: str, **more: Any) -> Mutation:
     return Mutation((sid,), {sid: None}, **more)
 
 
 KMS = {"KmsKeyArn": "{key}"}
-STRICTER = "nothing is permitted that was not: the deny covers more, not less"
+STRICTER = "it is stricter: the deny covers more"
 _CONDITIONAL = "s3:x-amz-"
 
 MUTATIONS: dict[str, Mutation] = {
     # The trust policy
-    "nobody is trusted": _gone(TRUST, caught={"assume-role"}),
+    "nobody is trusted": _without_statement(TRUST, failing={"assume-role"}),
     "somebody else is trusted": Mutation(
         (), {TRUST: setting(Principal={"AWS": f"arn:aws:iam::{SOURCE_ACCOUNT}:user/somebody"})}, {"assume-role"}
     ),
     "the whole source account is trusted": Mutation(
         (), {TRUST: setting(Principal={"AWS": f"arn:aws:iam::{SOURCE_ACCOUNT}:root"})},
-        unseen="it takes another principal to notice",
-        tested="test_templates::test_nobody_else_may_assume_the_role",
+        undetected="only another principal could detect it",
+        tested_by="test_nobody_else_may_assume_the_role",
     ),
-    "no external id is asked for": _of(
-        TRUST, "StringEquals", "sts:ExternalId", caught={"assume-without-external-id", "assume-with-wrong-external-id"}
+    "no external id is required": _without_condition(
+        TRUST, "StringEquals", "sts:ExternalId", failing={"assume-without-external-id", "assume-with-wrong-external-id"}
     ),
     "the external id may be missing": Mutation(
         (), {TRUST: condition("StringEquals", "sts:ExternalId", "StringEqualsIfExists")},
         {"assume-without-external-id"},
     ),
-    "any external id will do": Mutation(
+    "any external id is accepted": Mutation(
         (), {TRUST: condition("StringEquals", "sts:ExternalId", "StringLike", "*")}, {"assume-with-wrong-external-id"}
     ),
-    "any session name will do": _of(
-        TRUST, "StringLike", "sts:RoleSessionName", caught={"assume-under-another-name"}
+    "any session name is accepted": _without_condition(
+        TRUST, "StringLike", "sts:RoleSessionName", failing={"assume-under-another-name"}
     ),
-    "any organization will do": _of(
+    "any organization is accepted": _without_condition(
         TRUST, "StringEquals", "aws:PrincipalOrgID", parameters={"OrganizationId": "{organization}"},
-        unseen="it takes a principal of another organization to notice", tested="test_templates::test_an_organization",
+        undetected="only a principal of another organization could detect it",
+        tested_by="test_organization_is_required",
     ),
-    "another organization is asked for": Mutation(
+    "another organization is required": Mutation(
         (), {}, {"assume-role"}, parameters={"OrganizationId": "o-somebodyelse"}
     ),
     # What lets the writer add logs
-    "the role's policy does not allow the put": _gone(
-        ADD, unseen=f"nothing is lost: {ONLY_WRITER} allows the same", tested="the mutation of both",
+    "the role's policy does not allow the put": _without_statement(
+        ADD, undetected=f"nothing is lost: {ONLY_WRITER} allows the same", tested_by="neither policy allows the put",
     ),
-    "the bucket policy does not allow the put": _gone(
-        ONLY_WRITER, unseen=f"nothing is lost: {ADD} allows the same", tested="the mutation of both",
+    "the bucket policy does not allow the put": _without_statement(
+        ONLY_WRITER, undetected=f"nothing is lost: {ADD} allows the same", tested_by="neither policy allows the put",
     ),
     "neither policy allows the put": Mutation((), {ADD: None, ONLY_WRITER: None}, {"put-a-log"}),
     "the role may put anywhere in the bucket": Mutation(
-        (), {ADD: setting(Resource=EVERYWHERE)}, unseen=f"held by {OUTSIDE}", tested="the mutation of both"
+        (), {ADD: setting(Resource=EVERYWHERE)}, undetected=f"still refused by {OUTSIDE}",
+        tested_by="no statement restricts the prefix",
     ),
-    "the bucket policy does not mind the prefix": _gone(
-        OUTSIDE, unseen=f"held by the Resource of {ADD}", tested="the mutation of both"
+    "the bucket policy does not restrict the prefix": _without_statement(
+        OUTSIDE, undetected=f"still refused by the Resource of {ADD}", tested_by="no statement restricts the prefix",
     ),
-    "neither policy minds the prefix": Mutation(
+    "neither policy restricts the prefix": Mutation(
         (), {ADD: setting(Resource=EVERYWHERE), OUTSIDE: None},
-        unseen=f"held by the Resource of {NAME_ACL}: every put names the ACL", tested="the next",
+        undetected=f"still refused by the Resource of {NAME_ACL}: every put names the ACL",
+        tested_by="no statement restricts the prefix",
     ),
-    "no statement minds the prefix": Mutation(
+    "no statement restricts the prefix": Mutation(
         (), {ADD: setting(Resource=EVERYWHERE), NAME_ACL: setting(Resource=EVERYWHERE), OUTSIDE: None},
         PLACES | {"put-an-acl-outside"},
     ),
@@ -237,9 +247,9 @@ MUTATIONS: dict[str, Mutation] = {
         (), {ADD: setting(Action="s3:*", Resource="*")},
         {"put-an-acl", "put-into-another-bucket", "put-an-acl-outside"},
     ),
-    "the bucket policy does not bind the writer": _gone(
-        ELSE, unseen="held by the role's policy, which allows nothing else",
-        tested="test_templates::test_the_writer_stays_the_writer_whatever_is_attached_to_it; the mutation of both",
+    "the bucket policy does not bind the writer": _without_statement(
+        ELSE, undetected="still refused by the role's policy, which allows nothing else",
+        tested_by="test_writer_gains_nothing_from_another_policy, the role may do anything in its bucket",
     ),
     "the role may do anything in its bucket": Mutation(
         (), {ADD: setting(Action="s3:*", Resource=[{"Fn::GetAtt": ["Archive", "Arn"]}, EVERYWHERE]), ELSE: None},
@@ -259,18 +269,19 @@ MUTATIONS: dict[str, Mutation] = {
         (), {ADD: setting(Action=["s3:PutObject", "sts:AssumeRole"], Resource="*")},
         {"writer-assumes-another-role", "put-into-another-bucket"},
     ),
-    "the role may not name the ACL": _gone(NAME_ACL, caught={"put-a-log"}),
-    "the role may name any ACL": _of(NAME_ACL, "StringEquals", "s3:x-amz-acl", caught={"put-an-acl"}),
+    "the role may not name the ACL": _without_statement(NAME_ACL, failing={"put-a-log"}),
+    "the role may name any ACL": _without_condition(NAME_ACL, "StringEquals", "s3:x-amz-acl", failing={"put-an-acl"}),
     "the role may change ACLs anywhere": Mutation(
         (), {NAME_ACL: setting(Resource=EVERYWHERE)}, {"put-an-acl-outside"}
     ),
-    "the role may not use the key": _gone(USE_KEY, caught={"put-a-log"}, parameters=KMS),
-    "the role may use the key directly": _of(
-        USE_KEY, "StringEquals", "kms:ViaService", caught={"use-the-key-directly"}, parameters=KMS
+    "the role may not use the key": _without_statement(USE_KEY, failing={"put-a-log"}, parameters=KMS),
+    "the role may use the key directly": _without_condition(
+        USE_KEY, "StringEquals", "kms:ViaService", failing={"use-the-key-directly"}, parameters=KMS
     ),
     # The bucket policy
-    "the allow does not ask for the ACL": _of(
-        ONLY_WRITER, "StringEquals", "s3:x-amz-acl", unseen=f"held by {NEEDS_ACL}", tested="the mutation without it"
+    "the allow does not require the ACL": _without_condition(
+        ONLY_WRITER, "StringEquals", "s3:x-amz-acl", undetected=f"still refused by {NEEDS_ACL}",
+        tested_by="test_each_allow_is_narrow_by_itself",
     ),
     "anybody may put": Mutation(
         (), {ONLY_WRITER: setting(Principal="*", Action=PUT_WITH_ACL)}, {"put-as-nobody"},
@@ -281,79 +292,83 @@ MUTATIONS: dict[str, Mutation] = {
              BECOME: setting(Action=["sts:AssumeRole", "s3:*"], Resource="*")},
         {"put-without-the-role", "source-assumes-another-role"},
     ),
-    "no ACL is asked for": _gone(NEEDS_ACL, caught={"put-without-acl"}),
+    "no ACL is required": _without_statement(NEEDS_ACL, failing={"put-without-acl"}),
     "the ACL may be missing": Mutation(
         (f"{NEEDS_ACL} StringNotEquals s3:x-amz-acl",),
         {NEEDS_ACL: guarded("s3:x-amz-acl")}, {"put-without-acl"},
     ),
-    "any ACL will do": Mutation(
+    "any ACL is accepted": Mutation(
         (), {NEEDS_ACL: None, NAME_ACL: without("StringEquals", "s3:x-amz-acl")},
         {"put-without-acl", "put-with-another-acl", "put-an-acl"},
     ),
-    "logs may be replaced": _gone(ONCE, caught={"put-without-if-none-match", "replace-with-if-match"}),
+    "logs may be replaced": _without_statement(ONCE, failing={"put-without-if-none-match", "replace-with-if-match"}),
     "no put is a creation": Mutation(
         (), {ONCE: condition("Bool", "s3:ObjectCreationOperation", "Bool", "false")},
         {"put-without-if-none-match", "replace-with-if-match"},
     ),
-    "every put is a replacement": _of(ONCE, "Null", "s3:if-none-match", caught={"put-a-log"}),
-    "parts need If-None-Match": _of(
-        ONCE, "Bool", "s3:ObjectCreationOperation", unseen=STRICTER,
-        tested="test_templates::test_logs_arrive_in_one_put"
+    "every put is a replacement": _without_condition(ONCE, "Null", "s3:if-none-match", failing={"put-a-log"}),
+    "parts need If-None-Match": _without_condition(
+        ONCE, "Bool", "s3:ObjectCreationOperation", undetected=STRICTER,
+        tested_by="test_multipart_upload_is_refused"
     ),
-    "logs may come in parts": _gone(ONE_PUT, caught={"start-a-multipart-upload"}),
-    "no put is one": _of(ONE_PUT, "Bool", "s3:ObjectCreationOperation", caught={"put-a-log"}),
-    "any storage class will do": _gone(CLASSES, caught={"put-with-a-lesser-storage-class"}),
-    "a storage class must be named": _of(CLASSES, "Null", "s3:x-amz-storage-class", caught={"put-a-log"}),
-    "no storage class may be named": _of(
-        CLASSES, "StringNotEquals", "s3:x-amz-storage-class", unseen=STRICTER,
-        tested="test_templates::test_more_storage_classes",
+    "logs may come in parts": _without_statement(ONE_PUT, failing={"start-a-multipart-upload"}),
+    "no put is one": _without_condition(ONE_PUT, "Bool", "s3:ObjectCreationOperation", failing={"put-a-log"}),
+    "any storage class is accepted": _without_statement(CLASSES, failing={"put-with-a-lesser-storage-class"}),
+    "a storage class must be named": _without_condition(
+        CLASSES, "Null", "s3:x-amz-storage-class", failing={"put-a-log"}
     ),
-    "any encryption will do": _gone(ENCRYPTED, caught={"put-with-another-encryption"}),
-    "any encryption will do, with a key": _gone(
-        ENCRYPTED, caught={"put-with-another-encryption"}, parameters=KMS
+    "no storage class may be named": _without_condition(
+        CLASSES, "StringNotEquals", "s3:x-amz-storage-class", undetected=STRICTER,
+        tested_by="test_storage_classes_can_be_added",
     ),
-    "an encryption must be named": _of(ENCRYPTED, "Null", "s3:x-amz-server-side-encryption", caught={"put-a-log"}),
-    "no encryption may be named": _of(
-        ENCRYPTED, "StringNotEquals", "s3:x-amz-server-side-encryption", unseen=STRICTER,
-        tested="test_templates::test_a_kms_key",
+    "any encryption is accepted": _without_statement(ENCRYPTED, failing={"put-with-another-encryption"}),
+    "any encryption is accepted, with a key": _without_statement(
+        ENCRYPTED, failing={"put-with-another-encryption"}, parameters=KMS
     ),
-    "keys may be brought along": _gone(OWN_KEY, caught={"put-with-a-key-of-ones-own"}),
-    "keys must be brought along": _of(
-        OWN_KEY, "Null", "s3:x-amz-server-side-encryption-customer-algorithm", caught={"put-a-log"}
+    "an encryption must be named": _without_condition(
+        ENCRYPTED, "Null", "s3:x-amz-server-side-encryption", failing={"put-a-log"}
     ),
-    "any key of the account will do": _gone(
-        ARCHIVE_KEY, parameters=KMS, unseen=f"held by {USE_KEY}: the writer may use no other key",
-        tested="test_templates::test_statement_stops_an_administrator",
+    "no encryption may be named": _without_condition(
+        ENCRYPTED, "StringNotEquals", "s3:x-amz-server-side-encryption", undetected=STRICTER,
+        tested_by="test_kms_key_is_used_through_s3_only",
     ),
-    "the key must be named": _of(
-        ARCHIVE_KEY, "Null", f"{_CONDITIONAL}server-side-encryption-aws-kms-key-id", caught={"put-a-log"},
+    "keys may be brought along": _without_statement(OWN_KEY, failing={"put-with-a-key-of-ones-own"}),
+    "keys must be brought along": _without_condition(
+        OWN_KEY, "Null", "s3:x-amz-server-side-encryption-customer-algorithm", failing={"put-a-log"}
+    ),
+    "any key of the account is accepted": _without_statement(
+        ARCHIVE_KEY, parameters=KMS, undetected=f"still refused by {USE_KEY}: the writer may use no other key",
+        tested_by="test_statement_stops_an_administrator",
+    ),
+    "the key must be named": _without_condition(
+        ARCHIVE_KEY, "Null", f"{_CONDITIONAL}server-side-encryption-aws-kms-key-id", failing={"put-a-log"},
         parameters=KMS,
     ),
-    "no key may be named": _of(
-        ARCHIVE_KEY, "ArnNotEquals", f"{_CONDITIONAL}server-side-encryption-aws-kms-key-id", unseen=STRICTER,
-        tested="test_templates::test_a_kms_key", parameters=KMS,
+    "no key may be named": _without_condition(
+        ARCHIVE_KEY, "ArnNotEquals", f"{_CONDITIONAL}server-side-encryption-aws-kms-key-id", undetected=STRICTER,
+        tested_by="test_kms_key_is_used_through_s3_only", parameters=KMS,
     ),
-    "any network will do": _gone(
-        ENDPOINT, parameters={"VpcEndpointId": VPCE}, unseen="it takes a request from another network to notice",
-        tested="test_templates::test_statement_stops_an_administrator, test_a_vpc_endpoint",
+    "any network is accepted": _without_statement(
+        ENDPOINT, parameters={"VpcEndpointId": VPCE}, undetected="only a request from another network could detect it",
+        tested_by="test_statement_stops_an_administrator, test_vpc_endpoint_is_required",
     ),
     "Airflow is outside of the VPC endpoint": Mutation(
         (), {}, {"put-a-log"}, parameters={"VpcEndpointId": VPCE}
     ),
-    "no network will do": _of(
-        ENDPOINT, "StringNotEquals", "aws:SourceVpce", caught={"put-a-log"}, parameters={"VpcEndpointId": VPCE}
+    "no network is accepted": _without_condition(
+        ENDPOINT, "StringNotEquals", "aws:SourceVpce", failing={"put-a-log"}, parameters={"VpcEndpointId": VPCE}
     ),
-    "the retention may be bypassed": _gone(
-        RETENTION, parameters={"RetentionDays": "7"}, unseen=f"held by {ELSE}",
-        tested="test_templates::test_a_retention",
+    "the retention may be bypassed": _without_statement(
+        RETENTION, parameters={"RetentionDays": "7"}, undetected=f"still refused by {ELSE}",
+        tested_by="test_retention_stops_deletion_by_administrators",
     ),
-    "plain HTTP will do": _gone(TLS, caught={"put-without-tls"}),
-    "not even TLS will do": _of(TLS, "Bool", "aws:SecureTransport", caught={"put-a-log"}),
-    "an old TLS will do": _gone(
-        OLD_TLS, unseen="no client of today speaks TLS 1.1, and AWS's endpoints do not either",
-        tested="test_templates::test_statement_stops_an_administrator",
+    "plain HTTP is accepted": _without_statement(TLS, failing={"put-without-tls"}),
+    "not even TLS is accepted": _without_condition(TLS, "Bool", "aws:SecureTransport", failing={"put-a-log"}),
+    "an old TLS is accepted": _without_statement(
+        OLD_TLS, undetected="no client of today speaks TLS 1.1, and AWS's endpoints do not either",
+        tested_by="test_statement_stops_an_administrator",
     ),
-    "no TLS is new enough": _of(OLD_TLS, "NumericLessThan", "s3:TlsVersion", caught={"put-a-log"}),
+    "no TLS is new enough": _without_condition(OLD_TLS, "NumericLessThan", "s3:TlsVersion", failing={"put-a-log"}),
     # The bucket
     "the bucket keeps no versions": Mutation(
         (), {}, {"bucket-keeps-versions"}, bucket=lambda properties: properties.pop("VersioningConfiguration")
@@ -364,42 +379,55 @@ MUTATIONS: dict[str, Mutation] = {
     # The reader
     "anybody with its external id is the reader": Mutation(
         (READER,), {READER: setting(Principal={"AWS": "*"})}, parameters={"CreateReaderRole": "true"},
-        unseen="held by the source account: Airflow may assume one role",
-        tested="the next; test_templates::test_a_reader",
+        undetected="the source account still refuses it: Airflow may assume one role",
+        tested_by="Airflow may become the reader, test_reader_reads_under_the_prefix_only",
     ),
     "Airflow may become the reader": Mutation(
         (), {READER: setting(Principal={"AWS": "*"}), BECOME: setting(Resource="*")},
         {"source-assumes-another-role"}, parameters={"CreateReaderRole": "true"},
     ),
-    "the reader needs no external id": _of(
+    "the reader needs no external id": _without_condition(
         READER, "StringEquals", "sts:ExternalId", parameters={"CreateReaderRole": "true"},
-        unseen="the reader's matter, not the writer's", tested="test_templates::test_a_reader",
+        undetected="it concerns the reader, not the writer", tested_by="test_reader_reads_under_the_prefix_only",
     ),
-    "the reader may not read": _gone(
-        READ, parameters={"CreateReaderRole": "true"}, unseen="the reader's matter, not the writer's",
-        tested="test_templates::test_a_reader",
+    "the reader may not read": _without_statement(
+        READ, parameters={"CreateReaderRole": "true"}, undetected="it concerns the reader, not the writer",
+        tested_by="test_reader_reads_under_the_prefix_only",
     ),
-    "the reader may not list": _gone(
-        LIST, parameters={"CreateReaderRole": "true"}, unseen="the reader's matter, not the writer's",
-        tested="test_templates::test_a_reader",
+    "the reader may not list": _without_statement(
+        LIST, parameters={"CreateReaderRole": "true"}, undetected="it concerns the reader, not the writer",
+        tested_by="test_reader_reads_under_the_prefix_only",
     ),
-    "the reader may list everything": _of(
+    "the reader may list everything": _without_condition(
         LIST, "StringLike", "s3:prefix", parameters={"CreateReaderRole": "true"},
-        unseen="the reader's matter, not the writer's", tested="test_templates::test_a_reader",
+        undetected="it concerns the reader, not the writer", tested_by="test_reader_reads_under_the_prefix_only",
     ),
-    "the reader may not use the key": _gone(
-        DECRYPT, parameters={"CreateReaderRole": "true", **KMS}, unseen="the reader's matter, not the writer's",
-        tested="test_templates::test_a_reader_of_encrypted_logs_may_use_the_key_through_s3",
+    "the reader may not use the key": _without_statement(
+        DECRYPT, parameters={"CreateReaderRole": "true", **KMS}, undetected="it concerns the reader, not the writer",
+        tested_by="test_reader_of_encrypted_logs_uses_the_key_through_s3_only",
     ),
-    "the reader may use the key directly": _of(
+    "the reader may use the key directly": _without_condition(
         DECRYPT, "StringEquals", "kms:ViaService", parameters={"CreateReaderRole": "true", **KMS},
-        unseen="the reader's matter, not the writer's",
-        tested="test_templates::test_a_reader_of_encrypted_logs_may_use_the_key_through_s3",
+        undetected="it concerns the reader, not the writer",
+        tested_by="test_reader_of_encrypted_logs_uses_the_key_through_s3_only",
     ),
     # The source account
-    "Airflow may assume no role": _gone(BECOME, caught={"assume-role"}),
+    "Airflow may assume no role": _without_statement(BECOME, failing={"assume-role"}),
     "Airflow may assume another role only": Mutation(
         (), {BECOME: setting(Resource="arn:aws:iam::222222222222:role/Another")}, {"assume-role"}
     ),
     "Airflow may assume any role": Mutation((), {BECOME: setting(Resource="*")}, {"source-assumes-another-role"}),
 }  # fmt: skip
+
+
+def two_mistakes(aws: LocalAws) -> LocalAws:
+    """Return a deployment where logs may be replaced (a missing hardening) and read (an over-privilege).
+
+    That no ACL is required is a third mistake, which the tests accept as a risk.
+
+    :param aws: where to deploy it
+    """
+    archive, source = MUTATIONS["logs may be replaced"].templates()
+    for name in ("the role may read logs", "no ACL is required"):
+        MUTATIONS[name].apply(archive, source)
+    return aws.deploy(archive_template=archive, source_template=source)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -35,6 +35,7 @@ MAX_SESSION_NAME_CHARS = 64
 SESSION_NAME_PREFIX = "log-archival@"
 MAX_SESSION_POLICY_CHARS = 2048
 _MISSPELLED = ("ExternalId", "externalId", "externalID", "external-id", "ExternalID", "externalid")
+_BUCKET_PROBLEM = "the bucket {!r} can't be: 3 to 63 lower-case letters, digits, dots and dashes"
 _EXAMPLE = {
     "role_arn": "arn:aws:iam::222222222222:role/LogWriterRole",
     "external_id": "<the agreed external id>",
@@ -78,116 +79,83 @@ def role_settings(
     :raises ConnectionSettingsError: with everything that is wrong and what to write where; never with a value
         that is secret
     """
-    check = _ExtraCheck(extra, long_term_key=long_term_key)
-    arn, external_id = check.role_arn(), check.external_id()
-    check.assume_role()
-    check.own_credentials()
-    check.session_duration()
-    check.region(region, arn)
-    if bucket is not None and not _BUCKET.fullmatch(bucket):
-        check.problems.append(_bucket_problem(bucket))
-    if check.problems or arn is None:
+    given = extra.get("assume_role_kwargs") or {}
+    is_object = isinstance(given, Mapping)
+    # Each run has its own session name; one in the connection is for the provider's hooks (Test connection).
+    kwargs = {name: value for name, value in given.items() if name != "RoleSessionName"} if is_object else {}
+    arn = _ROLE_ARN.fullmatch(str(extra.get("role_arn") or ""))
+    problems = [
+        *([] if is_object else ['"assume_role_kwargs" has to be an object, such as {"ExternalId": "…"}']),
+        *_role_arn_problems(extra, arn),
+        *_external_id_problems(extra, kwargs),
+        *_assume_role_problems(extra, kwargs, MAX_SESSION_SECONDS if long_term_key else MAX_CHAINED_SESSION_SECONDS),
+        *_region_problems(region, arn),
+        *([] if bucket is None or _BUCKET.fullmatch(bucket) else [_BUCKET_PROBLEM.format(bucket)]),
+    ]
+    if problems or arn is None:
         raise ConnectionSettingsError(
-            f"connection {conn_id!r}: " + "; ".join(check.problems),
-            hint="An extra that works: " + json.dumps(_EXAMPLE),
+            f"connection {conn_id!r}: " + "; ".join(problems), hint="An extra that works: " + json.dumps(_EXAMPLE)
         )
-    return RoleSettings(arn[0], arn[1], arn[2], external_id, check.kwargs)
+    nested = kwargs.pop("ExternalId", None)
+    return RoleSettings(arn[0], arn[1], arn[2], extra.get("external_id") or nested, kwargs)
 
 
-class _ExtraCheck:
-    """Checks one part of an extra after the other, and collects the problems."""
+def _role_arn_problems(extra: Mapping[str, Any], arn: re.Match[str] | None) -> Iterator[str]:
+    if not extra.get("role_arn"):
+        yield 'the extra has no "role_arn"; write the RoleArn output of the archive account\'s stack'
+    elif not arn:
+        given = str(extra["role_arn"])
+        yield f'"role_arn" is {given!r}, which is not of the form arn:aws:iam::222222222222:role/LogWriterRole'
 
-    def __init__(self, extra: Mapping[str, Any], *, long_term_key: bool) -> None:
-        self.extra, self.long_term_key = extra, long_term_key
-        self.problems: list[str] = []
-        given = extra.get("assume_role_kwargs") or {}
-        if not isinstance(given, Mapping):
-            self.problems.append('"assume_role_kwargs" has to be an object, such as {"ExternalId": "…"}')
-            given = {}
-        # Each run has its own session name; one in the connection is for the provider's hooks (Test connection).
-        self.kwargs = {name: value for name, value in given.items() if name != "RoleSessionName"}
 
-    def role_arn(self) -> re.Match[str] | None:
-        arn = str(self.extra.get("role_arn") or "")
-        match = _ROLE_ARN.fullmatch(arn)
-        if not arn:
-            self.problems.append(
-                'the extra has no "role_arn"; write the RoleArn output of the archive account\'s stack'
-            )
-        elif not match:
-            self.problems.append(
-                f'"role_arn" is {arn!r}, which is not of the form arn:aws:iam::222222222222:role/LogWriterRole'
-            )
-        return match
+def _external_id_problems(extra: Mapping[str, Any], kwargs: Mapping[str, Any]) -> Iterator[str]:
+    top, nested = extra.get("external_id"), kwargs.get("ExternalId")
+    external_id = top or nested
+    misspelled = [
+        *(name for name in _MISSPELLED if name in extra),
+        *(f"assume_role_kwargs.{name}" for name in (*_MISSPELLED[1:], "external_id") if name in kwargs),
+    ]
+    if top and nested and top != nested:
+        yield 'the external ids in "external_id" and in "assume_role_kwargs"."ExternalId" differ; keep one of the two'
+    elif misspelled:
+        yield f'"{misspelled[0]}" is not read by anything; write the external id as "external_id"'
+    elif not external_id:
+        yield 'the extra has no "external_id"; write the one that the archive account\'s stack was given'
+    elif not isinstance(external_id, str) or not _EXTERNAL_ID.fullmatch(external_id):
+        # Not the value: it is meant to be known to two parties only.
+        yield '"external_id" has to be 2 to 1,224 letters, digits or any of _+=,.@:/-'
 
-    def external_id(self) -> str:
-        top, nested = self.extra.get("external_id"), self.kwargs.pop("ExternalId", None)
-        external_id = top or nested
-        misspelled = [
-            *(name for name in _MISSPELLED if name in self.extra),
-            *(f"assume_role_kwargs.{name}" for name in (*_MISSPELLED[1:], "external_id") if name in self.kwargs),
-        ]
-        if top and nested and top != nested:
-            self.problems.append(
-                'the external ids in "external_id" and in "assume_role_kwargs"."ExternalId" differ; keep one of the two'
-            )
-        elif misspelled:
-            self.problems.append(f'"{misspelled[0]}" is not read by anything; write the external id as "external_id"')
-        elif not external_id:
-            self.problems.append(
-                'the extra has no "external_id"; write the one that the archive account\'s stack was given'
-            )
-        elif not isinstance(external_id, str) or not _EXTERNAL_ID.fullmatch(external_id):
-            # Not the value: it is meant to be known to two parties only.
-            self.problems.append('"external_id" has to be 2 to 1,224 letters, digits or any of _+=,.@:/-')
-        return str(external_id)
 
-    def assume_role(self) -> None:
-        method = self.extra.get("assume_role_method", "assume_role")
-        if method != "assume_role":
-            self.problems.append(f'"assume_role_method" is {method!r}, which sends no external id; leave it out')
-        self.problems += [
-            f'"assume_role_kwargs" has "{name}", which each run sets by itself; leave it out'
-            for name in ("RoleArn", "Policy", "PolicyArns")
-            if name in self.kwargs
-        ]
+def _assume_role_problems(extra: Mapping[str, Any], kwargs: Mapping[str, Any], max_seconds: int) -> Iterator[str]:
+    if (method := extra.get("assume_role_method", "assume_role")) != "assume_role":
+        yield f'"assume_role_method" is {method!r}, which sends no external id; leave it out'
+    for name in {"RoleArn", "Policy", "PolicyArns"} & kwargs.keys():
+        yield f'"assume_role_kwargs" has "{name}", which each run sets by itself; leave it out'
+    if bool(extra.get("aws_access_key_id")) != bool(extra.get("aws_secret_access_key")):
+        yield 'one of "aws_access_key_id" and "aws_secret_access_key" is missing; give both or neither'
+    if extra.get("profile_name") and extra.get("aws_access_key_id"):
+        yield '"profile_name" and "aws_access_key_id" contradict each other; keep one of the two'
+    seconds = kwargs.get("DurationSeconds", MIN_SESSION_SECONDS)
+    # By type: a bool is an int of Python's.
+    if type(seconds) is not int or not MIN_SESSION_SECONDS <= seconds <= max_seconds:
+        why = "" if max_seconds == MAX_SESSION_SECONDS else ", since a role that assumes a role gets an hour at most"
+        limits = f"{MIN_SESSION_SECONDS} to {max_seconds}{why}"
+        yield f'"assume_role_kwargs"."DurationSeconds" is {seconds!r}; it can be {limits}'
 
-    def own_credentials(self) -> None:
-        if bool(self.extra.get("aws_access_key_id")) != bool(self.extra.get("aws_secret_access_key")):
-            self.problems.append(
-                'one of "aws_access_key_id" and "aws_secret_access_key" is missing; give both or neither'
-            )
-        if self.extra.get("profile_name") and self.extra.get("aws_access_key_id"):
-            self.problems.append('"profile_name" and "aws_access_key_id" contradict each other; keep one of the two')
 
-    def session_duration(self) -> None:
-        seconds = self.kwargs.get("DurationSeconds", MIN_SESSION_SECONDS)
-        longest = MAX_SESSION_SECONDS if self.long_term_key else MAX_CHAINED_SESSION_SECONDS
-        is_number = isinstance(seconds, int) and not isinstance(seconds, bool)
-        if not is_number or not MIN_SESSION_SECONDS <= seconds <= longest:
-            why = "" if self.long_term_key else ", since a role that assumes a role gets an hour at most"
-            self.problems.append(
-                f'"assume_role_kwargs"."DurationSeconds" is {seconds!r}; it can be {MIN_SESSION_SECONDS} to'
-                f" {longest}{why}"
-            )
-
-    def region(self, region: str | None, arn: re.Match[str] | None) -> None:
-        if not region:
-            self.problems.append('no region is known; write "region_name", for example "eu-west-1"')
-        elif not _REGION.fullmatch(region):
-            self.problems.append(f'the region {region!r} can\'t be; write "region_name", for example "eu-west-1"')
-        elif arn and not _same_partition(arn[1], region):
-            self.problems.append(f'"role_arn" is of the AWS partition {arn[1]!r}, but the region is {region!r}')
+def _region_problems(region: str | None, arn: re.Match[str] | None) -> Iterator[str]:
+    if not region:
+        yield 'no region is known; write "region_name", for example "eu-west-1"'
+    elif not _REGION.fullmatch(region):
+        yield f'the region {region!r} can\'t be; write "region_name", for example "eu-west-1"'
+    elif arn and not _same_partition(arn[1], region):
+        yield f'"role_arn" is of the AWS partition {arn[1]!r}, but the region is {region!r}'
 
 
 def _same_partition(aws_partition: str, region: str) -> bool:
     of_region = next((name for name, start in _PARTITION_REGIONS.items() if region.startswith(start)), "aws")
     # Partitions that aren't known here (the isolated ones) have regions of their own.
     return aws_partition == of_region or (of_region == "aws" and aws_partition not in ("aws", *_PARTITION_REGIONS))
-
-
-def _bucket_problem(bucket: str) -> str:
-    return f"the bucket {bucket!r} can't be: 3 to 63 lower-case letters, digits, dots and dashes"
 
 
 def require_bucket(bucket: str) -> str:
@@ -197,7 +165,7 @@ def require_bucket(bucket: str) -> str:
     :raises SettingsError: when no bucket can have it
     """
     if not _BUCKET.fullmatch(bucket):
-        raise SettingsError(_bucket_problem(bucket))
+        raise SettingsError(_BUCKET_PROBLEM.format(bucket))
     return bucket
 
 

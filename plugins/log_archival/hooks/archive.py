@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import Any
 
+import boto3
+from airflow.providers.amazon.aws.hooks.base_aws import BaseSessionFactory
 from airflow.providers.amazon.aws.utils.connection_wrapper import AwsConnectionWrapper
 from airflow.sdk import BaseHook
 from botocore.config import Config
@@ -34,8 +36,6 @@ class CrossAccountS3Hook(BaseHook):
     :param max_concurrent_requests: how many requests to send at once
     :param kwargs: of the provider's AwsBaseHook: ``region_name``, ``verify``, ``config``
     """
-
-    hook_name = "Cross-account log archive"
 
     def __init__(
         self,
@@ -74,6 +74,14 @@ class CrossAccountS3Hook(BaseHook):
         :raises ConnectionSettingsError: when the connection is not right
         """
         return self._assumed_role.conn_config
+
+    def source_session(self) -> boto3.session.Session:
+        """Return a session with the connection's own credentials, which has not assumed the role.
+
+        :raises ConnectionSettingsError: when the connection is not right
+        """
+        conn = self.conn_config
+        return BaseSessionFactory(conn, region_name=conn.region_name, config=conn.botocore_config).basic_session
 
     @cached_property
     def writer(self) -> ArchiveWriter:
@@ -139,8 +147,6 @@ class ArchiveReaderHook(BaseHook):
     :param aws_conn_id: a connection of type `aws` whose extra has ``role_arn`` and ``external_id``
     :param bucket: the archive bucket
     """
-
-    hook_name = "Cross-account log archive, reading"
 
     def __init__(self, aws_conn_id: str, *, bucket: str) -> None:
         super().__init__()

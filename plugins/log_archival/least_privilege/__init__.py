@@ -1,0 +1,1 @@
+"""The checks that the archive account's role can add logs, and do nothing else; imports no Airflow."""

@@ -16,6 +16,7 @@ from botocore.config import Config
 from log_archival.aws.connection import DEFAULT_ACL, DEFAULT_CONN_ID, session_name
 from log_archival.exceptions import SettingsError
 from log_archival.hooks import CrossAccountS3Hook
+from log_archival.keys import DEFAULT_PREFIX
 from log_archival.least_privilege.checks import CHECKS, applicable_checks, require_known_checks
 from log_archival.least_privilege.judgement import (
     Result,
@@ -56,7 +57,7 @@ class TargetOperator(BaseOperator):
         *,
         bucket: str,
         aws_conn_id: str = DEFAULT_CONN_ID,
-        prefix: str = "logs/",
+        prefix: str = DEFAULT_PREFIX,
         acl: str | None = DEFAULT_ACL,
         kms_key_arn: str | None = None,
         other_bucket: str | None = None,
@@ -81,7 +82,7 @@ class TargetOperator(BaseOperator):
     def target(self, context: Context) -> Target:
         """Return the archive that is checked, as the connection has it; nothing is sent.
 
-        :param context: of the task
+        :param context: the task's
         :raises ConnectionSettingsError: when the connection is wrong
         """
         ti, hook = context["ti"], self.hook()
@@ -123,7 +124,7 @@ class ChooseChecksOperator(TargetOperator):
     def execute(self, context: Context) -> list[str]:
         """Return the names of the checks.
 
-        :param context: of the task
+        :param context: the task's
         """
         with fail_permanent_errors_at_once():
             names = [name.strip() for name in self.checks.split(",") if name.strip()]
@@ -157,7 +158,7 @@ class LeastPrivilegeCheckOperator(TargetOperator):
     def execute(self, context: Context) -> dict[str, Any]:
         """Try one check or all of them.
 
-        :param context: of the task
+        :param context: the task's
         """
         with fail_permanent_errors_at_once():
             accepted = require_known_checks(self.accepted_risks, "accepted_risks")
@@ -207,7 +208,7 @@ class LeastPrivilegeReportOperator(BaseOperator):
     def execute(self, context: Context) -> dict[str, Any]:
         """Report the results.
 
-        :param context: of the task
+        :param context: the task's
         """
         ti = context["ti"]
         with fail_permanent_errors_at_once():

@@ -18,7 +18,7 @@ from log_archival.partition import Partition
 from log_archival.pipeline.run_dir import RunDirectory, RunRecords
 from log_archival.pipeline.summary import PROOF, format_table, summarize
 from log_archival.pipeline.upload import put_manifest
-from log_archival.pipeline.verify import TIERS, Verification, check_records, probe_keys, read_objects
+from log_archival.pipeline.verify import TIERS, Verification, check_objects, check_records, probe_keys
 from log_archival.reader.archive import ArchiveReader, Depth
 from log_archival.records import Archive, Receipt
 from log_archival.sources.cleanup import KEEP, CleanUp, clean_up_sources
@@ -105,7 +105,7 @@ class VerifyArchiveOperator(ArchiveOperator):
         if self.tier == "read":
             reader = ArchiveReaderHook(str(self.read_conn_id), bucket=self.bucket).get_conn()
             depth: Depth = "bytes" if self.depth == "bytes" else "checksums"
-            return read_objects(partial(self._check_object, reader, depth), archives, MAX_CONCURRENT_READS)
+            return check_objects("read", archives, partial(self._check_object, reader, depth), MAX_CONCURRENT_READS)
         if self.tier == "probe":
             return probe_keys(writer, archives)
         return Verification("receipts")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -52,8 +53,8 @@ class PackWriter:
             self._pack.close()
 
 
-def open_staged(archive: Archive) -> bytes | IO[bytes]:
-    """Return an archive's staged bytes: as bytes when it shares its data file, else as a file that the caller closes.
+def open_staged(archive: Archive) -> IO[bytes]:
+    """Return an archive's staged bytes, as a file that the caller closes.
 
     :param archive: with the data file and offset
     :raises StagingError: when they are not all there
@@ -70,5 +71,4 @@ def open_staged(archive: Archive) -> bytes | IO[bytes]:
     if archive.stored_size > MAX_PACKED_BYTES:
         return stream
     with stream:
-        data: bytes = stream.read(archive.stored_size)
-    return data
+        return io.BytesIO(stream.read(archive.stored_size))

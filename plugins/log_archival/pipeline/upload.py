@@ -6,9 +6,9 @@ import hashlib
 import logging
 import tempfile
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from itertools import chain
 from typing import IO
@@ -104,11 +104,10 @@ def upload_batch(writer: ArchiveWriter, run_dir: RunDirectory, batch: int, *, co
     receipts = [one for one in run_dir.earlier_receipts(batch) if stored.get(one.key) == one.stored_sha256]
     acknowledged = {receipt.key for receipt in receipts}
     left = [archive for archive in archives if archive.key not in acknowledged]
-    progress = Progress(log, "uploaded", sum(archive.raw_size for archive in left))
+    progress = Progress(log.info, "uploaded", sum(archive.raw_size for archive in left))
 
     def put(archive: Archive) -> Receipt:
-        body = open_staged(archive)
-        with nullcontext() if isinstance(body, bytes) else body:
+        with open_staged(archive) as body:
             receipt = put_archive(writer, archive, body, content_addressed=content_addressed)
         progress.add(archive.part == 1, archive.raw_size, archive.stored_size)
         return receipt
@@ -143,39 +142,33 @@ class _DirectUpload:
     def __init__(self, writer: ArchiveWriter, compressor: Compressor, files: list[LogFile]) -> None:
         self.writer, self.compressor = writer, compressor
         self.records = RunRecords(files=files)
-        self.progress = Progress(log, "archived", sum(file.size for file in files))
+        self.progress = Progress(log.info, "archived", sum(file.size for file in files))
         self.cores = available_cores()
         self.compressing = threading.BoundedSemaphore(self.cores)
-        self.threads_per_file = 1
-        self.wait_for_role: Callable[[], None] = lambda: None
+        self.handed_over, self.large = split_by_size(files, MAX_HANDED_OVER_BYTES)
+        self.threads_per_file = self.cores // min(self.cores, max(1, len(self.large)))
+        # To assume the role takes some tenths of a second, in which others can compress.
+        pool = ThreadPoolExecutor(1)
+        self.assumed = pool.submit(writer.assume_role)
+        pool.shutdown(wait=False)
 
     def run(self) -> RunRecords:
-        handed_over, large = split_by_size(self.records.files, MAX_HANDED_OVER_BYTES)
-        self.threads_per_file = self.cores // min(self.cores, max(1, len(large)))
-        # To assume the role takes some tenths of a second, in which others can compress.
-        with ThreadPoolExecutor(1) as pool:
-            assumed = pool.submit(self.writer.assume_role)
-            self.wait_for_role = assumed.result
-            # Two more than cores: these put while the others compress.
-            for _, done in concurrently(self._compress_and_put, large, self.cores + 2):
-                self._record(done)
-            for _, put in concurrently(self._put, self._compressed(handed_over), self.writer.max_concurrent_requests):
-                self._record([put])
-            self.wait_for_role()  # without files, too: a role that can't be assumed is an error on any day
+        # Two more than cores: these put while the others compress.
+        for _, archives in concurrently(self._compress_and_put, self.large, self.cores + 2):
+            self.records.archives += archives
+        jobs = self._compressed(self.handed_over)
+        for _, archive in concurrently(self._put, jobs, self.writer.max_concurrent_requests):
+            self.records.archives.append(archive)
+        self.assumed.result()  # without files, too: a role that can't be assumed is an error on any day
         self.progress.done()
         return self.records
-
-    def _record(self, done: list[tuple[Archive, Receipt]]) -> None:
-        for archive, receipt in done:
-            self.records.archives.append(archive)
-            self.records.receipts.append(receipt)
 
     def _compressed(self, files: list[LogFile]) -> Iterator[_Job]:
         small, medium = split_by_size(files, MIN_THREADED_BYTES)
         threaded = (jobs for _, jobs in concurrently(self._compress, medium, self.cores))
         return chain.from_iterable(chain(threaded, map(self._compress, small)))
 
-    def _compress_and_put(self, file: LogFile) -> list[tuple[Archive, Receipt]]:
+    def _compress_and_put(self, file: LogFile) -> list[Archive]:
         with self.compressing:
             jobs = self._compress(file)
         return [self._put(job) for job in jobs]
@@ -198,16 +191,19 @@ class _DirectUpload:
             return []
         return list(zip(archives, bodies, strict=True))
 
-    def _put(self, job: _Job) -> tuple[Archive, Receipt]:
+    def _put(self, job: _Job) -> Archive:
         archive, body = job
+        self.assumed.result()
         with body:
-            self.wait_for_role()
             body.seek(0)
-            receipt = put_archive(
-                self.writer,
-                archive,
-                body.read() if archive.stored_size <= MAX_IN_MEMORY_BYTES else body,
-                content_addressed=self.compressor.keys.content_addressed,
+            in_memory = archive.stored_size <= MAX_IN_MEMORY_BYTES
+            self.records.receipts.append(
+                put_archive(
+                    self.writer,
+                    archive,
+                    body.read() if in_memory else body,
+                    content_addressed=self.compressor.keys.content_addressed,
+                )
             )
         self.progress.add(archive.part == 1, archive.raw_size, archive.stored_size)
-        return archive, receipt
+        return archive

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import logging
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from functools import partial
+from typing import Literal
 
 from log_archival.aws.writer import ArchiveWriter, ProbeResult
 from log_archival.codecs import codec_named
@@ -26,8 +27,8 @@ log = logging.getLogger(__name__)
 
 Tier = Literal["receipts", "probe", "read"]
 TIERS: tuple[Tier, ...] = ("receipts", "probe", "read")
-#: So many keys of the run are tried before it is concluded that the server doesn't answer probes: one of them could be
-#: missing, but hardly all.
+#: So many keys, from all of the run, are tried before it is concluded that the server doesn't answer probes: some of
+#: them could be missing, but hardly all.
 MAX_TRIAL_PROBES = 10
 
 
@@ -80,30 +81,22 @@ def _check_files(records: RunRecords, partition: Partition, keys: KeyTemplate) -
 
 
 def _check_parts(file: LogFile, parts: list[Archive], partition: Partition, keys: KeyTemplate) -> Iterator[Problem]:
-    numbers = [archive.part for archive in parts]
-    if not parts or numbers != list(range(1, len(parts) + 1)):
-        yield Problem(file.source, file.path, "", f"collected, but it was compressed into parts {numbers}")
+    problem = partial(Problem, file.source, file.path)
+    numbers = [(archive.part, archive.parts) for archive in parts]
+    if not parts or numbers != [(number, len(parts)) for number in range(1, len(parts) + 1)]:
+        yield problem("", f"collected, but compressed into these parts (number, of how many): {numbers}")
         return
-    if any(archive.parts != len(parts) for archive in parts):
-        yield Problem(file.source, file.path, "", f"it has {len(parts)} parts, and its records say {parts[0].parts}")
     if (raw := sum(archive.raw_size for archive in parts)) != file.size:
-        yield Problem(file.source, file.path, "", f"expected {file.size:,} bytes as collected, compressed were {raw:,}")
+        yield problem("", f"expected {file.size:,} bytes as collected, compressed were {raw:,}")
     if len(parts) == 1 and parts[0].raw_sha256 != parts[0].file_sha256:
-        yield Problem(
-            file.source, file.path, "",
-            f"expected SHA-256 {parts[0].file_sha256}, its only part has {parts[0].raw_sha256}",
-        )  # fmt: skip
+        yield problem("", f"expected SHA-256 {parts[0].file_sha256}, its only part has {parts[0].raw_sha256}")
     for archive in parts:
+        part, suffix = archive.part if archive.parts > 1 else None, codec_named(archive.codec).suffix
         expected = keys.archive_key(
-            partition,
-            source=archive.source,
-            name=archive.name,
-            digest=archive.raw_sha256,
-            codec_suffix=codec_named(archive.codec).suffix,
-            part=archive.part if archive.parts > 1 else None,
+            partition, source=file.source, name=file.name, digest=archive.raw_sha256, codec_suffix=suffix, part=part
         )
         if archive.key != expected:
-            yield Problem(file.source, file.path, archive.key, f"expected key {expected}")
+            yield problem(archive.key, f"expected key {expected}")
 
 
 def _check_receipts(archives: list[Archive], receipts: list[Receipt]) -> Iterator[Problem]:
@@ -111,23 +104,15 @@ def _check_receipts(archives: list[Archive], receipts: list[Receipt]) -> Iterato
     acknowledged = Counter(receipt.key for receipt in receipts)
     expected = Counter(archive.key for archive in archives)
     for archive in archives:
-        if problem := _problem_with_receipt(archive, by_key, acknowledged, expected):
-            yield Problem(archive.source, archive.path, archive.key, problem)
+        problem, sha256 = partial(Problem, archive.source, archive.path, archive.key), archive.stored_sha256
+        if acknowledged[archive.key] != expected[archive.key]:
+            yield problem(f"expected {expected[archive.key]} receipt, there are {acknowledged[archive.key]}")
+        elif (receipt := by_key[archive.key]).stored_sha256 != sha256:
+            yield problem(f"expected SHA-256 {sha256}, S3 acknowledged {receipt.stored_sha256}")
+        elif receipt.echoed_sha256 not in (None, sha256):
+            yield problem(f"expected SHA-256 {sha256}, S3 returned {receipt.echoed_sha256}")
     for key in sorted(acknowledged.keys() - expected.keys()):
         yield Problem("?", "?", key, "has a receipt, but no archive")
-
-
-def _problem_with_receipt(
-    archive: Archive, by_key: dict[str, Receipt], acknowledged: Counter[str], expected: Counter[str]
-) -> str | None:
-    if acknowledged[archive.key] != expected[archive.key]:
-        return f"expected {expected[archive.key]} receipt, there are {acknowledged[archive.key]}"
-    receipt = by_key[archive.key]
-    if receipt.stored_sha256 != archive.stored_sha256:
-        return f"expected SHA-256 {archive.stored_sha256}, S3 acknowledged {receipt.stored_sha256}"
-    if receipt.echoed_sha256 not in (None, archive.stored_sha256):
-        return f"expected SHA-256 {archive.stored_sha256}, S3 returned {receipt.echoed_sha256}"
-    return None
 
 
 @dataclass
@@ -160,54 +145,39 @@ def probe_keys(writer: ArchiveWriter, archives: list[Archive]) -> Verification:
         return Verification(
             "receipts", "this server stores a body that does not fit its checksums, so asking for keys is not safe"
         )
-    if not _answers_probes(writer, archives[:MAX_TRIAL_PROBES]):
+    trials = archives[:: -(-len(archives) // MAX_TRIAL_PROBES)]
+    if not any(writer.probe(archive.key) is ProbeResult.EXISTS for archive in trials):
         return Verification(
             "receipts",
             "this server compares checksums before it looks whether the key exists (or none of the keys that were"
             " tried exists), so asking for keys says nothing",
         )
-    progress = Progress(log, "verified", sum(archive.raw_size for archive in archives))
-    result = Verification("probe")
-
-    def probe(archive: Archive) -> ProbeResult:
-        found = writer.probe(archive.key)
-        progress.add(archive.part == 1, archive.raw_size, archive.stored_size)
-        return found
-
-    for archive, found in concurrently(probe, archives, writer.max_concurrent_requests):
-        if found is not ProbeResult.EXISTS:
-            result.problems.append(
-                Problem(archive.source, archive.path, archive.key, "S3 acknowledged it, and now it is missing")
-            )
-    progress.done()
-    return result
+    return check_objects(
+        "probe",
+        archives,
+        lambda archive: None if writer.probe(archive.key) is ProbeResult.EXISTS else _MISSING,
+        writer.max_concurrent_requests,
+    )
 
 
-def _answers_probes(writer: ArchiveWriter, archives: list[Archive]) -> bool:
-    return any(writer.probe(archive.key) is ProbeResult.EXISTS for archive in archives)
+_MISSING = "S3 acknowledged it, and now it is missing"
 
 
-class CheckObject(Protocol):
-    """Compares one object with its archive, with a permission to read; returns what is wrong, or None."""
+def check_objects(
+    tier: Tier, archives: list[Archive], check: Callable[[Archive], str | None], max_concurrent_requests: int
+) -> Verification:
+    """Check every object, many at once.
 
-    def __call__(self, archive: Archive, /) -> str | None:
-        """Compare."""
-        ...
-
-
-def read_objects(check_object: CheckObject, archives: Iterable[Archive], max_concurrent_reads: int) -> Verification:
-    """Look at every object, with a permission to read.
-
-    :param check_object: compares one
+    :param tier: that this proves
     :param archives: what the run uploaded
-    :param max_concurrent_reads: how many objects to look at at once
+    :param check: checks one object, and returns what is wrong, or None
+    :param max_concurrent_requests: how many objects to check at once
     """
-    archives = list(archives)
-    progress = Progress(log, "verified", sum(archive.raw_size for archive in archives))
-    result = Verification("read")
-    for archive, problem in concurrently(check_object, archives, max_concurrent_reads):
+    progress = Progress(log.info, "verified", sum(archive.raw_size for archive in archives))
+    result = Verification(tier)
+    for archive, message in concurrently(check, archives, max_concurrent_requests):
         progress.add(archive.part == 1, archive.raw_size, archive.stored_size)
-        if problem:
-            result.problems.append(Problem(archive.source, archive.path, archive.key, problem))
+        if message:
+            result.problems.append(Problem(archive.source, archive.path, archive.key, message))
     progress.done()
     return result

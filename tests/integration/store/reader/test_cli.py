@@ -1,0 +1,273 @@
+"""``python -m log_archival`` as its users run it: in a process of its own, against a real object store."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import log_archival
+from tests.support.archives import KEYS, Writer, day, other_bytes
+from tests.support.seaweed import REGION, Seaweed
+
+PACKAGE = Path(log_archival.__file__).parent.parent
+RAW = b"2026-11-22T10:00:00Z GET / 200\n" * 200
+FILES = {"web-1/app.log": RAW, "web-2/app.log": RAW * 2}
+pytestmark = pytest.mark.store
+# Runs the command, and prints the peak of the process's resident memory in KiB. On Linux, getrusage's would include
+# this process's, from the fork.
+_PRINT_PEAK = """
+import sys
+from log_archival.reader.cli import main
+status = main()
+print([line.split()[1] for line in open("/proc/self/status", "rb") if line.startswith(b"VmHWM:")][0].decode())
+sys.exit(status)
+"""
+# Runs the command, and prints a line when the first megabytes of a large file have been written.
+_PRINT_UNDER_WAY = """
+import sys
+from log_archival.reader import cli, restore
+decompress = restore.decompress
+def announced(*arguments):
+    for number, data in enumerate(decompress(*arguments)):
+        yield data
+        if number == 3:
+            print("under way", flush=True)
+restore.decompress = announced
+sys.exit(cli.main())
+"""
+
+
+@dataclass
+class Cli:
+    """Runs the command with nothing of this process's environment.
+
+    :param home: the home and working directory
+    :param environment: the environment
+    """
+
+    home: Path
+    environment: dict[str, str]
+
+    def start(self, *arguments: str, script: str = "", **environment: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [sys.executable, *(["-c", script] if script else ["-m", "log_archival"]), *arguments],
+            cwd=self.home,
+            env={"HOME": str(self.home), "PYTHONPATH": str(PACKAGE), "PYTHONWARNINGS": "error"}
+            | self.environment
+            | environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def __call__(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        with self.start(*arguments, **environment) as process:
+            out, error = process.communicate(timeout=120)
+        assert "Traceback" not in error, error
+        return subprocess.CompletedProcess(arguments, process.returncode, out, error)
+
+    def json(self, *arguments: str, status: int = 0) -> dict[str, Any]:
+        done = self(*arguments, "--json")
+        assert done.returncode == status, done.stderr
+        printed: dict[str, Any] = json.loads(done.stdout)
+        return printed
+
+
+@pytest.fixture
+def cli(tmp_path: Path, store: Seaweed) -> Cli:
+    """Return the command with a profile of the AWS configuration, as people have it."""
+    config = tmp_path / ".aws" / "config"
+    config.parent.mkdir()
+    config.write_text(
+        f"[profile archive]\naws_access_key_id={store.access_key}\naws_secret_access_key={store.secret_key}\n"
+        f"endpoint_url={store.endpoint_url}\nregion={REGION}\n"
+        f"[profile writer]\naws_access_key_id={store.user_access_key}\naws_secret_access_key={store.user_secret_key}\n"
+        f"endpoint_url={store.endpoint_url}\nregion={REGION}\n"
+    )
+    return Cli(tmp_path, {"AWS_PROFILE": "archive"})
+
+
+@pytest.fixture
+def writer(request: pytest.FixtureRequest, store: Seaweed) -> Writer:
+    name = "".join(char if char.isalnum() else "-" for char in request.node.name.lower())[:50].strip("-")
+    return Writer(store.client(), store.bucket(f"cli-{name}"))
+
+
+def files_in(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_thousand_archives_are_verified_and_restored(cli: Cli, writer: Writer, tmp_path: Path) -> None:
+    contents = {f"web-{n % 7}/{n}.log": RAW + b"%d\n" % n for n in range(1000)}
+    with ThreadPoolExecutor(8) as pool:
+        archives = [made for some in pool.map(lambda item: writer.file(*item), contents.items()) for made in some]
+    writer.manifest(archives)
+    url = f"s3://{writer.bucket}/logs/2026/11/22/"
+
+    good = cli("verify", url)
+    assert good.returncode == 0
+    assert good.stdout.endswith(": no problems\n")
+    assert "1,000 files in 1,000 archives" in good.stdout
+    assert cli.json("verify", url, "--depth", "bytes")["archives"] == 1000
+
+    for name, raw in contents.items():
+        original = tmp_path / "original" / name
+        original.parent.mkdir(parents=True, exist_ok=True)
+        original.write_bytes(raw)
+    assert cli.json("restore", url, "--to", "restored")["restored"] == 1000
+    diff = ["diff", "-r", str(tmp_path / "original"), str(tmp_path / "restored" / "app")]
+    assert subprocess.run(diff, capture_output=True, check=False).stdout == b""
+    assert cli.json("restore", url, "--to", "restored")["already"] == 1000
+
+    victim = archives[500]
+    body = bytearray(writer.written[victim.key])
+    body[len(body) // 2] ^= 1
+    writer.put(victim.key, bytes(body))
+    for depth in ("checksums", "bytes"):
+        (problem,) = cli.json("verify", url, "--depth", depth, status=1)["problems"]
+        assert (problem["kind"], problem["source"], problem["path"]) == ("differs", "app", victim.name)
+        assert problem["key"] == victim.key
+        assert problem["expected"] != problem["found"]
+
+
+def test_verify_prints_every_problem_in_words_and_in_json(cli: Cli, writer: Writer) -> None:
+    archives = writer.files(FILES)
+    writer.files({"a.log": RAW}, on="2026-11-24", source="web")
+    url = f"s3://{writer.bucket}/logs/"
+    writer.client.delete_object(Bucket=writer.bucket, Key=archives[0].key)
+    writer.put("logs/2026/11/22/stray\x1b[2J", b"?")
+    bad = KEYS.manifest_key(day("2026-11-24"), "0" * 64)
+    writer.put(bad, b"{}")
+    done = cli("verify", url)
+    assert done.returncode == 1
+    assert [line.split(":")[0] for line in done.stdout.splitlines()[:-1]] == ["missing", "unlisted", "manifest", "day"]
+    assert archives[0].key in done.stdout
+    assert "\x1b" not in done.stdout + done.stderr
+    assert done.stdout.splitlines()[-1].endswith("checked by checksums: 4 problems")
+    assert "checked 3 files" in done.stderr
+    printed = cli.json("verify", url, status=1)
+    assert [problem["kind"] for problem in printed["problems"]] == ["missing", "unlisted", "manifest", "day"]
+    assert {name: printed[name] for name in ("ok", "depth", "days", "manifests", "files", "archives", "notes")} == {
+        "ok": False, "depth": "checksums", "days": ["2026-11-22", "2026-11-24"], "manifests": 2, "files": 3,
+        "archives": 3, "notes": [],
+    }  # fmt: skip
+    assert cli("verify", f"{url}2026/11/", "--from", "2026-11-25", "--to", "2026-11-26").stdout.count("day: ") == 2
+    assert cli("verify", f"{url}2031/").returncode == 1
+
+
+def test_closed_pipe_is_exit_status_2_without_a_traceback(cli: Cli, writer: Writer) -> None:
+    writer.files(FILES)
+    with cli.start("verify", f"s3://{writer.bucket}/logs/") as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        error = process.stderr.read()
+    assert (process.returncode, "Traceback" in error, "BrokenPipe" in error) == (2, False, False)
+
+
+def test_same_content_in_other_bytes_is_a_note(cli: Cli, writer: Writer) -> None:
+    archive = writer.files({"a.log": RAW})[0]
+    writer.put(archive.key, other_bytes(archive, RAW))
+    url = f"s3://{writer.bucket}/logs/"
+    assert cli("verify", url).returncode == 1
+    printed = cli.json("verify", url, "--depth", "bytes")
+    assert [note["key"] for note in printed["notes"]] == [archive.key]
+    assert cli("restore", url, "--to", "to").returncode == 0
+
+
+def test_restore_takes_what_is_selected(cli: Cli, writer: Writer, tmp_path: Path) -> None:
+    writer.files(FILES | {"odd \udcff\n.log": RAW})
+    url = f"s3://{writer.bucket}/logs/2026/11/22/"
+    done = cli("restore", url, "--source", "app", "--path", "web-1/*", "--to", str(tmp_path / "to"))
+    assert (done.returncode, files_in(tmp_path / "to")) == (0, {"app/web-1/app.log": RAW})
+    assert "1 files restored" in done.stdout
+    assert "restored 1 files, 6.2 kB of 6.2 kB (" in done.stderr
+    # Even in a locale that has ASCII only.
+    odd = {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
+    done = cli("restore", url, "--path", "odd*", "--to", str(tmp_path / "odd"), **odd)
+    assert (done.returncode, files_in(tmp_path / "odd")) == (0, {"app/odd \udcff\n.log": RAW})
+    assert cli("restore", url, "--source", "nobody", "--to", str(tmp_path / "no")).returncode == 1
+
+
+def test_restore_of_different_days_is_exit_status_2_until_one_chooses(cli: Cli, writer: Writer, tmp_path: Path) -> None:
+    writer.files({"a.log": RAW})
+    writer.files({"a.log": RAW * 2}, on="2026-11-23")
+    url = f"s3://{writer.bucket}/logs/"
+    done = cli("restore", url, "--to", "to")
+    assert (done.returncode, "--by-day" in done.stderr, (tmp_path / "to").exists()) == (2, True, False)
+    assert cli.json("restore", url, "--to", "to", "--by-day")["restored"] == 2
+    assert set(files_in(tmp_path / "to")) == {"2026-11-22/app/a.log", "2026-11-23/app/a.log"}
+
+
+@pytest.mark.parametrize("command", ["verify", "restore"])
+def test_denied_command_names_the_permission(cli: Cli, writer: Writer, command: str) -> None:
+    writer.files(FILES)
+    arguments = ["--to", "to"] if command == "restore" else []
+    done = cli(command, f"s3://{writer.bucket}/logs/", "--profile", "writer", *arguments)
+    assert (done.returncode, done.stdout) == (2, "")
+    for named in ("ListObjectsV2", "AccessDenied", "s3:ListBucket", "CreateReaderRole"):
+        assert named in done.stderr
+
+
+def test_missing_bucket_is_exit_status_2(cli: Cli) -> None:
+    done = cli("verify", "s3://there-is-no-such-bucket/logs/")
+    assert (done.returncode, "NoSuchBucket" in done.stderr) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("stop", "status"), [(signal.SIGINT, 130), (signal.SIGKILL, -signal.SIGKILL)], ids=["interrupted", "killed"]
+)
+def test_restore_continues_after_it_was_stopped(
+    cli: Cli, writer: Writer, tmp_path: Path, stop: signal.Signals, status: int
+) -> None:
+    small = {f"{n}.log": RAW for n in range(20)}
+    # Few stored bytes, that take longer to write than the signal takes to arrive.
+    large = bytes(1 << 20) * 500
+    archives = [archive for name, raw in small.items() for archive in writer.file(name, raw)]
+    writer.manifest(archives + writer.file("huge.log", large))
+    url = f"s3://{writer.bucket}/logs/"
+    temporary = tmp_path / "to" / ".restoring"
+    with cli.start("restore", url, "--to", "to", "--workers", "2", script=_PRINT_UNDER_WAY) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "under way\n"
+        process.send_signal(stop)
+        process.communicate(timeout=30)
+    assert process.returncode == status
+    assert not (tmp_path / "to/app/huge.log").exists()
+    assert temporary.exists() == (stop == signal.SIGKILL)
+    printed = cli.json("restore", url, "--to", "to")
+    assert printed["restored"] + printed["already"] == 21
+    assert printed["restored"] >= 1
+    assert not temporary.exists()
+    assert sorted(os.listdir(tmp_path / "to/app")) == sorted([*small, "huge.log"])
+    assert (tmp_path / "to/app/huge.log").stat().st_size == len(large)
+
+
+def test_memory_does_not_grow_with_the_files(cli: Cli, writer: Writer) -> None:
+    def peak(*arguments: str) -> int:
+        """Return the peak of the process's resident memory in KiB."""
+        with cli.start(*arguments, script=_PRINT_PEAK) as process:
+            out, error = process.communicate(timeout=120)
+        assert process.returncode == 0, error
+        return int(out.split()[-1])
+
+    commands: list[Callable[[str], list[str]]] = [
+        lambda url: ["verify", url, "--depth", "bytes"],
+        lambda url: ["restore", url, "--to", "to", "--by-day"],
+    ]
+    writer.files({"small.log": os.urandom(1 << 20)})
+    writer.files({"large.log": os.urandom(80 << 20)}, on="2026-11-23")
+    for command in commands:
+        small = peak(*command(f"s3://{writer.bucket}/logs/2026/11/22/"))
+        large = peak(*command(f"s3://{writer.bucket}/logs/2026/11/23/"))
+        assert large - small < 16 << 10

@@ -1,0 +1,107 @@
+"""The table of checks, against the templates as data."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from log_archival.exceptions import SettingsError
+from log_archival.keys import is_probe_or_canary
+from log_archival.least_privilege.checks import CHECKS, applicable_checks, require_known_checks
+from log_archival.least_privilege.requests import Target
+from tests.support.privilege_mutations import MUTATIONS, parts
+from tests.support.privilege_targets import AWS_ENDPOINT_URL, TARGET
+from tests.support.templates import ARCHIVE, SOURCE, load_template, sids
+
+INTEGRATION_TESTS = Path(__file__).parents[2] / "integration" / "aws" / "least_privilege"
+EVERYTHING = {"other_bucket": "other", "kms_key_arn": "arn:aws:kms:…", "endpoint_url": AWS_ENDPOINT_URL}
+
+
+def target(**changes: Any) -> Target:
+    return dataclasses.replace(TARGET, **changes)
+
+
+def test_checks_have_names_of_their_own() -> None:
+    assert all(name == check.name and re.fullmatch(r"[a-z]+(-[a-z]+)+", name) for name, check in CHECKS.items())
+    assert len(CHECKS) == 51
+
+
+def test_remediations_name_statements_of_the_templates() -> None:
+    known = {*sids(load_template(ARCHIVE)), *sids(load_template(SOURCE))}
+    for check in CHECKS.values():
+        named = set(re.findall(r"\b(?:[A-Z][a-z]+){4,}\b", check.remediation)) - {"PublicAccessBlockConfiguration"}
+        assert named <= known, check.name
+        assert named or check.remediation.startswith(("none: ", "archive_account.yaml: ")), check.name
+
+
+def test_every_check_is_applicable_somewhere() -> None:
+    tried = {check.name for acl in ("x", None) for check in applicable_checks(target(acl=acl, **EVERYTHING))[0]}
+    assert tried == CHECKS.keys()
+
+
+@pytest.mark.parametrize(
+    ("changes", "not_tried"),
+    [
+        ({}, {"put-with-an-acl"}),
+        ({"endpoint_url": None}, {"put-with-an-acl"}),
+        ({"acl": None}, {"put-without-acl", "put-with-another-acl"}),
+        ({"kms_key_arn": None}, {"put-with-an-acl", "use-the-key-directly"}),
+        ({"other_bucket": None}, {"put-with-an-acl", "put-into-another-bucket"}),
+        ({"other_roles": []}, {"put-with-an-acl", "source-assumes-another-role"}),
+        ({"endpoint_url": "https://s3.example.com"}, {"put-with-an-acl", "put-the-bucket-policy"}),
+        ({"endpoint_url": "https://amazonaws.com.example"}, {"put-with-an-acl", "put-the-bucket-policy"}),
+        ({"endpoint_url": "https://bucket.vpce-1.s3.eu-west-1.vpce.amazonaws.com"}, {"put-with-an-acl"}),
+        ({"endpoint_url": "https://s3.cn-north-1.amazonaws.com.cn"}, {"put-with-an-acl"}),
+        ({"endpoint_url": "http://127.0.0.1:1"}, {"put-with-an-acl", "put-the-bucket-policy", "put-without-tls"}),
+    ],
+    ids=[
+        "everything", "endpoint of the SDK", "no ACL", "no KMS key", "no other bucket", "no other role",
+        "another store", "a host that looks like AWS", "VPC endpoint", "China", "no TLS",
+    ],
+)  # fmt: skip
+def test_inapplicable_checks_have_a_reason(changes: dict[str, Any], not_tried: set[str]) -> None:
+    checks, reasons = applicable_checks(target(**{**EVERYTHING, **changes}))
+    assert reasons.keys() == not_tried
+    assert all(reasons.values())
+    assert [check.name for check in checks] == [name for name in CHECKS if name not in not_tried]
+
+
+def test_checks_can_be_chosen() -> None:
+    checks, not_tried = applicable_checks(TARGET, ["get-a-log", "put-a-log", "put-into-another-bucket"])
+    assert [check.name for check in checks] == ["put-a-log", "get-a-log"]
+    assert not_tried["put-into-another-bucket"] == "no other_bucket is given"
+    assert not_tried["head-a-log"] == "not chosen"
+    assert not_tried.keys() | {"put-a-log", "get-a-log"} == CHECKS.keys()
+
+
+def test_unknown_check_is_refused() -> None:
+    assert require_known_checks(["put-without-tls", "get-a-log"], "accepted_risks") == ["get-a-log", "put-without-tls"]
+    with pytest.raises(SettingsError, match="accepted_risks: no check is called 'put-without-tsl'"):
+        require_known_checks(["put-without-tsl"], "accepted_risks")
+    with pytest.raises(SettingsError, match="'put-without-tsl'"):
+        applicable_checks(TARGET, ["put-without-tsl"])
+
+
+@pytest.mark.parametrize("key", [TARGET.canary, TARGET.unused_key(), f"{TARGET.canary}/{'1' * 16}"])
+def test_readers_know_the_objects_of_the_checks(key: str) -> None:
+    assert is_probe_or_canary(key, 80)
+
+
+def test_every_statement_and_every_condition_is_weakened() -> None:
+    weakened = {part for mutation in MUTATIONS.values() for part in mutation.parts}
+    assert set(parts()) <= weakened
+
+
+def test_undetected_mutations_are_tested_otherwise() -> None:
+    tests = {
+        name for path in INTEGRATION_TESTS.glob("test_*.py") for name in re.findall(r"def (test_\w+)", path.read_text())
+    }
+    for name, mutation in MUTATIONS.items():
+        assert bool(mutation.failing) != bool(mutation.undetected), name
+        assert bool(mutation.undetected) == bool(mutation.tested_by), name
+        if mutation.tested_by:
+            assert set(mutation.tested_by.split(", ")) <= tests | MUTATIONS.keys(), name

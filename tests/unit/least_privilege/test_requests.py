@@ -1,0 +1,72 @@
+"""The requests of the checks: a permanent error is a response, a transient one is raised; nothing secret is shown."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError, EndpointConnectionError, NoCredentialsError
+
+from log_archival.exceptions import ArchiveRequestError, RefusedError
+from log_archival.least_privilege.requests import ClientFactory, Requester, Response, SessionCredentials
+from tests.support.privilege_targets import TARGET
+
+
+def failing(error: Exception) -> ClientFactory:
+    class Client:
+        def put_object(self, **_: Any) -> None:
+            raise error
+
+    return lambda service, caller, tls: Client()
+
+
+def client_error(code: str, status: int) -> ClientError:
+    response: Any = {"Error": {"Code": code, "Message": "why"}, "ResponseMetadata": {"HTTPStatusCode": status}}
+    return ClientError(response, "PutObject")
+
+
+@pytest.mark.parametrize(
+    ("error", "raised"),
+    [
+        (client_error("SlowDown", 503), ArchiveRequestError),
+        (client_error("Unknown", 502), ArchiveRequestError),
+        (client_error("OperationAborted", 409), ArchiveRequestError),
+        (EndpointConnectionError(endpoint_url="http://x"), ArchiveRequestError),
+        (NoCredentialsError(), RefusedError),
+    ],
+    ids=["throttled", "bad gateway", "conflict", "no connection", "no credentials"],
+)
+def test_request_that_decides_nothing_raises(error: Exception, raised: type[ArchiveRequestError]) -> None:
+    with pytest.raises(raised, match="PutObject s3://bucket/logs/x ") as caught:
+        Requester(TARGET, failing(error)).put("logs/x", "source")
+    assert caught.value.permanent == (raised is RefusedError)
+
+
+@pytest.mark.parametrize(
+    ("code", "status"),
+    [("AccessDenied", 403), ("NoSuchKey", 404), ("PreconditionFailed", 412), ("NotImplemented", 501)],
+)
+def test_permanent_error_is_a_response(code: str, status: int) -> None:
+    response = Requester(TARGET, failing(client_error(code, status))).put(caller="source")
+    assert (response.code, response.message) == (code, "why")
+
+
+def test_none_leaves_an_argument_out() -> None:
+    sent: dict[str, Any] = {}
+
+    class Client:
+        def put_object(self, **arguments: Any) -> dict[str, Any]:
+            sent.update(arguments)
+            return {"ETag": "x"}
+
+    response = Requester(TARGET, lambda service, caller, tls: Client()).put(caller="nobody", ACL=None, Tagging="a=b")
+    assert response == Response(fields={"ETag": "x"})
+    assert sent.keys() == {
+        "Bucket", "Key", "Body", "ContentType", "IfNoneMatch", "ChecksumSHA256", "ExpectedBucketOwner", "Tagging"
+    }  # fmt: skip
+
+
+def test_secrets_are_not_shown() -> None:
+    credentials = SessionCredentials("AKIAKEY", "the-secret", "the-token")
+    shown = repr(credentials) + repr(TARGET) + repr(Response(fields={"Credentials": "the-secret"}))
+    assert not [secret for secret in ("AKIAKEY", "the-secret", "the-token", "external-id") if secret in shown]

@@ -1,0 +1,130 @@
+"""Collect: every source is searched, what fails is named, and batches are written into the run directory."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from log_archival.exceptions import SettingsError, SourceError
+from log_archival.keys import KeyTemplate
+from log_archival.pipeline.collect import choose_sources, find_log_files, log_plan, write_batches
+from log_archival.pipeline.compress import Compressor
+from log_archival.pipeline.run_dir import RunDirectory
+from log_archival.sources.files import FileSource
+from tests.support.log_files import DAY, log_file, write_file
+
+MIB = 1 << 20
+KNOWN = [FileSource(name, f"/var/log/{name}") for name in ("app", "nginx", "batch")]
+
+
+def source(root: Path, name: str, files: dict[str, str], **fields: Any) -> FileSource:
+    (root / name).mkdir()
+    for file, text in files.items():
+        write_file(root / name / file, text)
+    return FileSource(name, str(root / name), **({"pattern": "*-%Y-%m-%d.log"} | fields))
+
+
+@pytest.mark.parametrize(
+    ("names", "chosen"),
+    [(None, ["app", "nginx", "batch"]), ([], ["app", "nginx", "batch"]), (["nginx"], ["nginx"]),
+     (["batch", "app"], ["batch", "app"])],
+    ids=repr,
+)  # fmt: skip
+def test_sources_are_chosen_by_name(names: list[str] | None, chosen: list[str]) -> None:
+    assert [entry.name for entry in choose_sources(KNOWN, names)] == chosen
+
+
+def test_unknown_sources_are_named_with_the_known_ones() -> None:
+    with pytest.raises(SettingsError, match=r"sources \['db', 'web'\] are unknown; there are app, nginx"):
+        choose_sources(KNOWN[:2], ["web", "app", "db"])
+
+
+def test_files_of_all_sources_are_found(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    sources = [
+        source(tmp_path, "app", {"b-2026-11-22.log": "bb\n", "a-2026-11-22.log": "a\n", "a-2026-11-23.log": ""}),
+        source(tmp_path, "nginx", {"c-2026-11-22.log": "ccc\n"}),
+        source(tmp_path, "quiet", {}, min_files=0),
+    ]
+    (tmp_path / "app" / "link-2026-11-22.log").symlink_to("/etc/passwd")
+    with caplog.at_level(logging.INFO):
+        found = find_log_files(sources, DAY)
+    assert [(file.source, file.name) for file in found] == [
+        ("app", "a-2026-11-22.log"), ("app", "b-2026-11-22.log"), ("nginx", "c-2026-11-22.log"),
+    ]  # fmt: skip
+    assert caplog.messages == [
+        "source app: skipped link-2026-11-22.log: not a regular file (links are not followed)",
+        "source app: 2 files, 5 B",
+        "source nginx: 1 files, 4 B",
+        "source quiet: 0 files, 0 B",
+    ]
+
+
+def test_sources_that_fail_are_all_named(tmp_path: Path) -> None:
+    sources = [
+        source(tmp_path, "app", {}),
+        source(tmp_path, "nginx", {"c-2026-11-22.log": "ccc\n"}),
+        source(tmp_path, "batch", {"c-2026-11-22.log": ""}, min_files=2),
+    ]
+    with pytest.raises(SourceError) as caught:
+        find_log_files(sources, DAY)
+    message = str(caught.value)
+    assert f"source app: 0 files match '*-2026-11-22.log' in {tmp_path}/app; at least 1 are expected" in message
+    assert "source batch: 1 files match" in message
+    assert "source nginx" not in message
+    assert not caught.value.permanent
+
+
+def test_batches_are_written_into_the_run_directory(tmp_path: Path) -> None:
+    files = [log_file(f"{number}.log", 3 * MIB) for number in range(5)]
+    run_dir = RunDirectory(str(tmp_path / "run"))
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "left-over.bin").write_bytes(b"of a run that was cleared")
+    batches = write_batches(files, run_dir, batch_bytes=6 * MIB, all_sources=False)
+    assert batches == [
+        {"run_directory": str(run_dir), "batch": 1, "files": 2, "raw_bytes": 6 * MIB},
+        {"run_directory": str(run_dir), "batch": 2, "files": 2, "raw_bytes": 6 * MIB},
+        {"run_directory": str(run_dir), "batch": 3, "files": 1, "raw_bytes": 3 * MIB},
+    ]
+    found_again = [RunDirectory(batch["run_directory"]).log_files(batch["batch"]) for batch in batches]
+    assert [file for batch in found_again for file in batch] == files
+    assert json.loads((tmp_path / "run" / "collected.json").read_text()) == {"all_sources": False, "batches": 3}
+    assert not (tmp_path / "run" / "left-over.bin").exists()
+
+
+def test_xcom_of_100_000_files_is_small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(RunDirectory, "create", lambda *_, **__: None)
+    files = [log_file(f"{number}.log", 1000) for number in range(100_000)]
+    run_dir = RunDirectory(str(tmp_path / "run"))
+    batches = write_batches(files, run_dir, batch_bytes=256 * MIB, all_sources=True)
+    assert len(json.dumps(batches)) < 2000
+    assert sum(batch["files"] for batch in batches) == 100_000
+
+
+def test_day_without_files_has_no_batches(tmp_path: Path) -> None:
+    run_dir = RunDirectory(str(tmp_path / "run"))
+    assert write_batches([], run_dir, batch_bytes=MIB, all_sources=True) == []
+    assert run_dir.read_records().files == []
+
+
+def test_dry_run_logs_files_bytes_and_keys(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    sources = [
+        source(tmp_path, "app", {"a-2026-11-22.log": "a\n"}),
+        source(tmp_path, "packed", {}, pattern="p-%Y-%m-%d.log.gz", after="delete"),
+    ]
+    packed = tmp_path / "packed" / "p-2026-11-22.log.gz"
+    packed.write_bytes(b"\x1f\x8b packed already")
+    files = find_log_files(sources, DAY)
+    with caplog.at_level(logging.INFO):
+        caplog.clear()
+        log_plan(files, Compressor(DAY, KeyTemplate()), sources)
+    digests = [hashlib.sha256(data).hexdigest()[:32] for data in (b"a\n", packed.read_bytes())]
+    assert caplog.messages == [
+        f"{tmp_path}/app/a-2026-11-22.log (2 B) -> logs/2026/11/22/app/a-2026-11-22-{digests[0]}.log.zst",
+        f"{packed} (17 B) -> logs/2026/11/22/packed/p-2026-11-22.log-{digests[1]}.gz, then delete",
+        "dry run: 2 files, 19 B; nothing was archived. Large files are cut into parts.",
+    ]

@@ -1,0 +1,216 @@
+"""Compress: each log file becomes archives that hold exactly it, and a bad file doesn't stop the others."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import io
+import random
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from log_archival import codecs
+from log_archival.exceptions import CompressionError
+from log_archival.keys import KeyTemplate
+from log_archival.pipeline import compress as module
+from log_archival.pipeline.compress import Compressor, Destination, compress_batch, split_by_size
+from log_archival.pipeline.packs import MAX_PACKED_FILE_BYTES, open_staged
+from log_archival.pipeline.run_dir import RunDirectory
+from log_archival.records import Archive, LogFile, Receipt
+from log_archival.sources.files import FileSource
+from tests.support.log_files import DAY, log_file, write_file
+
+BATCH = 1
+#: Not random to zstd, so that each codec has something to do.
+LINES = b"".join(b"%06d GET /orders 200\n" % number for number in range(5_000))
+
+
+def find(root: Path, contents: dict[str, bytes]) -> list[LogFile]:
+    for name, content in contents.items():
+        write_file(root / name).write_bytes(content)
+    return FileSource("app", str(root), "**/*%Y-%m-%d*").find(DAY) if contents else []
+
+
+def compressor(**arguments: Any) -> Compressor:
+    return Compressor(DAY, KeyTemplate(), **arguments)
+
+
+class Memory:
+    """Destinations in memory; each archive begins behind what the one before it left."""
+
+    def __init__(self) -> None:
+        self.bodies: list[io.BytesIO] = []
+        self.numbers: list[int] = []
+
+    @contextmanager
+    def open(self, number: int) -> Iterator[Destination]:
+        self.bodies.append(io.BytesIO())
+        self.numbers.append(number)
+        yield self.bodies[-1], f"memory://{number}", 7
+
+
+def raw(archive: Archive, stored: bytes) -> bytes:
+    return b"".join(codecs.decompress(io.BytesIO(stored), codecs.CODECS[archive.codec]))
+
+
+@pytest.mark.parametrize("content", [LINES, b"one line\n", b""], ids=["lines", "line", "empty"])
+@pytest.mark.parametrize("codec", codecs.CODECS.values(), ids=lambda codec: codec.name)
+def test_archive_of_a_file_has_its_content_and_digests(codec: codecs.Codec, content: bytes, tmp_path: Path) -> None:
+    [file] = find(tmp_path, {"web/app-2026-11-22.log": content})
+    memory = Memory()
+    [archive] = compressor(codec=codec).compress(file, memory.open)
+    [stored] = [body.getvalue() for body in memory.bodies]
+    digest = hashlib.sha256(content).hexdigest()
+    assert raw(archive, stored) == content
+    assert archive == Archive(
+        source="app", root=str(tmp_path), name=file.name, file_size=len(content), file_mtime_ns=file.mtime_ns,
+        file_sha256=digest, part=1, parts=1,
+        key=f"logs/2026/11/22/app/web/app-2026-11-22-{digest[:32]}.log{codec.suffix}",
+        codec=codec.name, content_type=codec.content_type, raw_size=len(content), raw_sha256=digest,
+        stored_size=len(stored), stored_sha256=hashlib.sha256(stored).hexdigest(), staged="memory://1", offset=7,
+    )  # fmt: skip
+
+
+def test_large_file_is_cut_into_parts_that_make_the_whole(tmp_path: Path) -> None:
+    content = b"".join(b"%s\n" % line.hex().encode() for line in [random.Random(1).randbytes(500)] * 3_000)
+    [file] = find(tmp_path, {"app-2026-11-22.log": content})
+    memory = Memory()
+    archives = compressor(codec=codecs.NONE, part_size=1 << 20).compress(file, memory.open)
+    bodies = [body.getvalue() for body in memory.bodies]
+    assert b"".join(bodies) == content
+    assert memory.numbers == [archive.part for archive in archives] == list(range(1, len(bodies) + 1))
+    assert {archive.parts for archive in archives} == {len(bodies)}
+    assert len(bodies) > 1
+    assert len({archive.key for archive in archives}) == len(bodies)
+    for archive, body in zip(archives, bodies, strict=True):
+        assert f"-{hashlib.sha256(body).hexdigest()[:32]}.part{archive.part:04d}.log" in archive.key
+        assert archive.file_sha256 == hashlib.sha256(content).hexdigest()
+
+
+@pytest.mark.parametrize(
+    ("content", "name"),
+    [(gzip.compress(LINES), "gzip"), (codecs.ZSTD.compress_block(memoryview(LINES)), "zstd"), (b"BZh91AY", "bzip2")],
+    ids=["gzip", "zstd", "bzip2"],
+)
+def test_file_that_is_compressed_already_stays_as_it_is(content: bytes, name: str, tmp_path: Path) -> None:
+    [file] = find(tmp_path, {f"app-2026-11-22.{name}": bytes(content)})
+    memory = Memory()
+    [archive] = compressor().compress(file, memory.open)
+    assert archive.codec == "none"
+    assert archive.key.endswith(f".{name}")
+    assert memory.bodies[0].getvalue() == content
+
+
+def run_directory(tmp_path: Path, files: list[LogFile]) -> RunDirectory:
+    run_dir = RunDirectory(str(tmp_path / "run"))
+    run_dir.create([files], all_sources=True)
+    return run_dir
+
+
+def staged(archive: Archive) -> bytes:
+    body = open_staged(archive)
+    if isinstance(body, bytes):
+        return body
+    with body:
+        return body.read()
+
+
+CONTENTS = {
+    "a-2026-11-22.log": LINES,
+    "b-2026-11-22.log": b"",
+    "c-2026-11-22.log": b"one line\n",
+    "d-2026-11-22.log": random.Random(1).randbytes(MAX_PACKED_FILE_BYTES + 1),
+    "e-2026-11-22.log": LINES * 2,
+}
+
+
+@pytest.mark.parametrize("cores", [1, 2, 16], ids=["1 core", "2 cores", "more cores than files"])
+def test_batch_is_staged_in_packs_and_large_files(cores: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "available_cores", lambda: cores)
+    files = find(tmp_path / "logs", CONTENTS)
+    archives, failures = compress_batch(compressor(), run_directory(tmp_path, files), BATCH)
+    assert failures == []
+    assert {archive.name: raw(archive, staged(archive)) for archive in archives} == CONTENTS
+    assert archives == sorted(archives, key=lambda archive: (archive.staged, archive.offset)), "read in order"
+    [large] = [archive for archive in archives if archive.name.startswith("d-")]
+    assert [archive.staged for archive in archives].count(large.staged) == 1
+    assert (tmp_path / "run" / Path(large.staged).name).stat().st_size == large.stored_size
+    assert len({archive.staged for archive in archives}) <= min(cores, len(files)) + 1
+
+
+def test_file_that_cannot_be_read_does_not_stop_the_others(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    files = find(tmp_path / "logs", CONTENTS)
+    (tmp_path / "logs" / "c-2026-11-22.log").unlink()
+    (tmp_path / "logs" / "e-2026-11-22.log").write_bytes(b"shorter")
+    archives, failures = compress_batch(compressor(), run_directory(tmp_path, files), BATCH)
+    assert sorted(archive.name for archive in archives) == ["a-2026-11-22.log", "b-2026-11-22.log", "d-2026-11-22.log"]
+    assert [(failure.source, failure.name) for failure in failures] == [
+        ("app", "e-2026-11-22.log"), ("app", "c-2026-11-22.log"),
+    ]  # fmt: skip
+    assert "shrank" in failures[0].error
+    assert "vanished" in failures[1].error
+    assert [record.message for record in caplog.records if record.levelname == "ERROR"] == [
+        failure.error for failure in failures
+    ]
+
+
+def damaged(codec: codecs.Codec) -> codecs.Codec:
+    """A codec that writes something else than what went in, as bad memory would."""
+    return replace(codec, compress_block=lambda block: codec.compress_block(memoryview(b"x" * len(block))))
+
+
+@pytest.mark.parametrize("content", [LINES, b"line\n"], ids=["threaded", "small"])
+def test_block_that_does_not_decompress_to_its_content_fails_the_batch(content: bytes, tmp_path: Path) -> None:
+    files = find(tmp_path / "logs", {"app-2026-11-22.log": content})
+    run_dir = run_directory(tmp_path, files)
+    with pytest.raises(CompressionError, match="does not decompress to what went in") as caught:
+        compress_batch(compressor(codec=damaged(codecs.ZSTD)), run_dir, BATCH)
+    assert not caught.value.permanent
+    archives, _ = compress_batch(compressor(codec=damaged(codecs.ZSTD), check=False), run_dir, BATCH)
+    assert len(archives) == 1, "without the check, nobody looks"
+
+
+def test_second_try_leaves_nothing_of_the_first(tmp_path: Path) -> None:
+    files = find(tmp_path / "logs", CONTENTS)
+    run_dir = run_directory(tmp_path, files)
+    run_dir.write_compressed(BATCH, *compress_batch(compressor(), run_dir, BATCH))
+    with run_dir.receipt_log(BATCH, [Receipt("logs/k", "new", 1, "a" * 64)]):
+        pass
+    first = sorted(path.name for path in (tmp_path / "run").iterdir())
+    (tmp_path / "run" / "data-0001-99.bin").touch()
+    archives, _ = compress_batch(compressor(), run_dir, BATCH)
+    names = sorted(path.name for path in (tmp_path / "run").iterdir())
+    assert {name for name in names if name.startswith("data-")} == {Path(archive.staged).name for archive in archives}
+    assert set(first) - set(names) == {"archives-0001.jsonl", "failures-0001.jsonl", "receipts-0001.jsonl"}
+
+
+def test_small_files_are_compressed_in_the_callers_thread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    threads: dict[str, threading.Thread] = {}
+    real = Compressor.compress
+
+    def compress(self: Compressor, file: LogFile, *arguments: Any, **more: Any) -> list[Archive]:
+        threads[file.name[0]] = threading.current_thread()
+        return real(self, file, *arguments, **more)
+
+    monkeypatch.setattr(Compressor, "compress", compress)
+    compress_batch(compressor(), run_directory(tmp_path, find(tmp_path / "logs", CONTENTS)), BATCH)
+    here = threading.current_thread()
+    assert {name: thread is here for name, thread in threads.items()} == {
+        "a": False, "b": True, "c": True, "d": False, "e": False,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("sizes", "small", "large"),
+    [([], [], []), ([3, 1, 2], [3, 1, 2], []), ([4, 11, 10, 12], [4, 10], [12, 11])],
+    ids=["nothing", "small only", "largest first"],
+)
+def test_files_are_split_by_size(sizes: list[int], small: list[int], large: list[int]) -> None:
+    split = split_by_size([log_file(str(size), size) for size in sizes], 10)
+    assert tuple([file.size for file in files] for files in split) == (small, large)

@@ -1,0 +1,142 @@
+"""The one-task form: it ends whatever fails, and what it records is what was put."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+import threading
+from pathlib import Path
+from typing import IO, Any
+
+import pytest
+
+from log_archival.codecs import NONE
+from log_archival.exceptions import ConflictError, RefusedError
+from log_archival.keys import KeyTemplate
+from log_archival.operators.put import find_files
+from log_archival.pipeline import upload as module
+from log_archival.pipeline.compress import Compressor
+from log_archival.pipeline.run_dir import RunRecords
+from log_archival.pipeline.upload import compress_and_upload
+from log_archival.records import LogFile, Outcome, Receipt
+from tests.support.log_files import DAY
+
+MIB = 1 << 20
+#: Within this many seconds work of a second ends, on a busy machine too.
+DEADLINE_SECONDS = 60
+KEYS_WITHOUT_DIGEST = KeyTemplate("logs/%Y/%m/%d/{source}/{path}{suffix}")
+
+
+class FakeWriter:
+    """Stands in for `ArchiveWriter`: keeps what is put, and may refuse."""
+
+    max_concurrent_requests = 4
+
+    def __init__(self, *, refuse_role: bool = False, refuse_after: int | None = None) -> None:
+        self.refuse_role, self.refuse_after = refuse_role, refuse_after
+        self.bodies: dict[str, bytes] = {}
+        self.lock = threading.Lock()
+
+    def assume_role(self) -> None:
+        if self.refuse_role:
+            raise RefusedError("can't assume the role", code="AccessDenied")
+
+    def put(self, key: str, body: bytes | IO[bytes], *, sha256: str, size: int, **_: Any) -> Receipt:
+        content = body if isinstance(body, bytes) else body.read()
+        assert (len(content), hashlib.sha256(content).hexdigest()) == (size, sha256)
+        with self.lock:
+            if self.refuse_after is not None and len(self.bodies) >= self.refuse_after:
+                raise RefusedError(f"{key}: refused", code="AccessDenied")
+            outcome: Outcome = "existing" if key in self.bodies else "new"
+            self.bodies[key] = content
+        return Receipt(key, outcome, size, sha256)
+
+
+def write_random(folder: Path, sizes: list[int]) -> list[LogFile]:
+    """Write files that don't compress."""
+    for number, size in enumerate(sizes):
+        (folder / f"{number}.log").write_bytes(random.Random(number).randbytes(size))
+    return find_files(f"{folder}/*.log", source="app", min_files=0)
+
+
+def run(writer: Any, files: list[LogFile], **arguments: Any) -> RunRecords | BaseException:
+    """Return what the one-task form returned or raised; fail when it doesn't end."""
+    compressor = Compressor(DAY, **({"keys": KeyTemplate()} | arguments))
+    outcome: list[RunRecords | BaseException] = []
+
+    def target() -> None:
+        try:
+            outcome.append(compress_and_upload(writer, compressor, files))
+        except RefusedError as error:
+            outcome.append(error)
+
+    thread = threading.Thread(target=target, daemon=True)
+    thread.start()
+    thread.join(DEADLINE_SECONDS)
+    assert outcome, "it waits for something that never happens"
+    return outcome[0]
+
+
+@pytest.mark.parametrize(
+    ("sizes", "arguments"),
+    [
+        ([], {}),
+        ([0, 1, 1000, 40_000, 3 * MIB], {}),
+        ([5 * MIB] * 3, {"codec": NONE, "part_size": MIB}),
+        ([100] * 50, {}),
+    ],
+    ids=["no files", "each size class", "parts", "many small files"],
+)
+def test_archives_are_put_and_recorded(tmp_path: Path, sizes: list[int], arguments: dict[str, Any]) -> None:
+    files = write_random(tmp_path, sizes)
+    writer = FakeWriter()
+    records = run(writer, files, **arguments)
+    assert isinstance(records, RunRecords)
+    assert (records.files, records.failures) == (files, [])
+    assert {archive.name for archive in records.archives} == {file.name for file in files}
+    assert len(records.archives) >= len(files)
+    keys = sorted(archive.key for archive in records.archives)
+    assert sorted(writer.bodies) == keys == sorted(receipt.key for receipt in records.receipts)
+
+
+def test_body_above_the_memory_limit_is_put_from_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MAX_IN_MEMORY_BYTES", 1000)
+    writer = FakeWriter()
+    records = run(writer, write_random(tmp_path, [900, 5000, 3 * MIB]), codec=NONE)
+    assert isinstance(records, RunRecords)
+    assert sorted(map(len, writer.bodies.values())) == [900, 5000, 3 * MIB]
+
+
+def test_file_that_cannot_be_read_is_recorded_as_a_failure(tmp_path: Path) -> None:
+    files = write_random(tmp_path, [10, 20, 3 * MIB, 4 * MIB])
+    (tmp_path / "1.log").unlink()
+    (tmp_path / "2.log").write_bytes(b"shorter")
+    records = run(FakeWriter(), files)
+    assert isinstance(records, RunRecords)
+    assert sorted(failure.name for failure in records.failures) == ["1.log", "2.log"]
+    assert sorted(archive.name for archive in records.archives) == ["0.log", "3.log"]
+
+
+@pytest.mark.parametrize("refuse_after", [0, 3])
+@pytest.mark.parametrize("size", [100, 3 * MIB], ids=["small", "large"])
+def test_refused_put_ends_it(tmp_path: Path, size: int, refuse_after: int) -> None:
+    writer = FakeWriter(refuse_after=refuse_after)
+    assert isinstance(run(writer, write_random(tmp_path, [size] * 12)), RefusedError)
+    assert len(writer.bodies) == refuse_after
+
+
+@pytest.mark.parametrize("sizes", [[], [100], [100] * 50, [3 * MIB] * 6], ids=["none", "one", "small", "large"])
+def test_refused_role_ends_it_without_a_put(tmp_path: Path, sizes: list[int]) -> None:
+    writer = FakeWriter(refuse_role=True)
+    assert isinstance(run(writer, write_random(tmp_path, sizes)), RefusedError)
+    assert writer.bodies == {}
+
+
+def test_existing_key_without_a_digest_is_a_conflict(tmp_path: Path) -> None:
+    files = write_random(tmp_path, [100])
+    writer: Any = FakeWriter()
+    for keys in (KeyTemplate(), KeyTemplate()):  # a content-addressed key may exist
+        compress_and_upload(writer, Compressor(DAY, keys), files)
+    compress_and_upload(writer, Compressor(DAY, KEYS_WITHOUT_DIGEST), files)
+    with pytest.raises(ConflictError, match=r"Add \{digest\} to the key template"):
+        compress_and_upload(writer, Compressor(DAY, KEYS_WITHOUT_DIGEST), files)

@@ -1,0 +1,242 @@
+"""ArchiveReader: what is listed, read and checked, and what is reported of it."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable
+from typing import Any, cast
+
+import pytest
+
+from log_archival import codecs
+from log_archival.exceptions import ArchiveRequestError, RefusedError
+from log_archival.manifest import Entry, Manifest, manifest_body
+from log_archival.reader.archive import MAX_READS, ArchiveReader, Depth
+from log_archival.reader.findings import Finding
+from tests.support.archives import KEYS, MemoryS3, Writer, compressed, day, other_bytes, sha256
+
+RAW = b"2026-11-22T10:00:00Z GET / 200\n" * 200
+CHECKSUMS, BYTES = cast("list[Depth]", ["checksums", "bytes"])
+EACH_DEPTH = pytest.mark.parametrize("depth", [CHECKSUMS, BYTES])
+EACH_CODEC = pytest.mark.parametrize("codec", codecs.CODECS.values(), ids=codecs.CODECS)
+
+
+@pytest.fixture
+def writer() -> Writer:
+    return Writer(MemoryS3(), "archive")
+
+
+@pytest.fixture
+def reader(writer: Writer, monkeypatch: pytest.MonkeyPatch) -> ArchiveReader:
+    reader = ArchiveReader(writer.client, "archive")
+    monkeypatch.setattr(reader.stop, "wait", lambda seconds: None)  # the pause before it reads again
+    return reader
+
+
+def one_entry(writer: Writer, **options: Any) -> Entry:
+    return Entry.from_archive(writer.file("web-1/app.log", RAW, **options)[0])
+
+
+def check(reader: ArchiveReader, entry: Entry, depth: Depth) -> Finding:
+    finding = reader.check(entry, depth)
+    assert finding is not None
+    return finding
+
+
+# --- listing and manifests
+
+
+def read_manifests(reader: ArchiveReader) -> tuple[list[Manifest], list[Finding]]:
+    return reader.read_manifests(reader.list_objects("logs/"))
+
+
+def test_listing_has_every_page(reader: ArchiveReader, writer: Writer) -> None:
+    writer.client.page_size = 3
+    writer.files({f"{number}.log": RAW for number in range(10)})
+    assert [one.key for one in reader.list_objects("logs/")] == sorted(writer.written)
+    assert list(reader.list_objects("logs/2031/")) == []
+
+
+def test_manifest_whose_body_was_edited_is_reported(reader: ArchiveReader, writer: Writer) -> None:
+    writer.files({"app.log": RAW})
+    edited = manifest_body(day(), [])
+    wrong = KEYS.manifest_key(day(), "0" * 64)
+    writer.put(wrong, edited)
+    manifests, malformed = read_manifests(reader)
+    assert [len(manifest.entries) for manifest in manifests] == [1]
+    assert [(finding.kind, finding.key) for finding in malformed] == [("manifest", wrong)]
+    assert sha256(edited)[:12] in malformed[0].message
+
+
+def test_manifest_that_is_too_large_is_not_read(
+    reader: ArchiveReader, writer: Writer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("log_archival.reader.archive.MAX_MANIFEST_BYTES", 100)
+    key = writer.manifest(writer.file("app.log", RAW))
+    manifests, malformed = read_manifests(reader)
+    assert (manifests, [finding.key for finding in malformed]) == ([], [key])
+    assert "more than 100 are not read" in malformed[0].message
+
+
+def test_manifest_in_an_archival_storage_class_is_reported(reader: ArchiveReader, writer: Writer) -> None:
+    key = writer.manifest(writer.file("app.log", RAW))
+    writer.client.errors[key] = "InvalidObjectState"
+    manifests, malformed = read_manifests(reader)
+    assert (manifests, [finding.key for finding in malformed]) == ([], [key])
+    assert "restore-object" in malformed[0].message
+
+
+def test_log_file_with_the_name_of_a_manifest_is_no_manifest(reader: ArchiveReader, writer: Writer) -> None:
+    inner = manifest_body(day(), [])
+    archives = writer.file("_manifest.json", inner, codec=codecs.NONE)
+    archives += writer.file("_manifest.json", b"{}", source="b", codec=codecs.NONE)
+    manifest = writer.manifest(archives)
+    manifests, malformed = read_manifests(reader)
+    assert ([one.key for one in manifests], malformed) == ([manifest], [])
+
+
+# --- one archive
+
+
+@EACH_DEPTH
+@EACH_CODEC
+def test_check_returns_nothing_for_an_archive_as_listed(
+    reader: ArchiveReader, writer: Writer, codec: codecs.Codec, depth: Depth
+) -> None:
+    assert reader.check(one_entry(writer, codec=codec), depth) is None
+
+
+def flipped(body: bytes) -> bytes:
+    middle = len(body) // 2
+    return body[:middle] + bytes([body[middle] ^ 1]) + body[middle + 1 :]
+
+
+DAMAGE: dict[str, Callable[[bytes], bytes]] = {
+    "flipped bit": flipped,
+    "truncated": lambda body: body[:-1],
+    "truncated to half": lambda body: body[: len(body) // 2],
+    "empty": lambda body: b"",
+    "another archive": lambda body: compressed(day(), "app", "x", b"other" * 99)[0][1],
+    "zeros": lambda body: b"\0" * len(body),
+}
+
+
+@EACH_DEPTH
+@EACH_CODEC
+@pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE)
+def test_check_reports_a_damaged_archive(
+    reader: ArchiveReader, writer: Writer, damage: Callable[[bytes], bytes], codec: codecs.Codec, depth: Depth
+) -> None:
+    entry = one_entry(writer, codec=codec)
+    body = damage(writer.written[entry.key])
+    writer.put(entry.key, body)
+    finding = check(reader, entry, depth)
+    assert (finding.kind, finding.source, finding.path, finding.key) == ("differs", "app", "web-1/app.log", entry.key)
+    if depth == CHECKSUMS:
+        expected, found = entry.stored_sha256, sha256(body)
+    else:
+        expected, found = entry.raw_sha256, f"{len(body):,} stored"
+    assert expected in finding.expected
+    assert found in finding.found
+    assert entry.key in str(finding)
+    assert ("depth bytes" in finding.message) == (depth == CHECKSUMS)
+
+
+@EACH_DEPTH
+def test_check_reports_a_missing_archive(reader: ArchiveReader, writer: Writer, depth: Depth) -> None:
+    entry = one_entry(writer)
+    del writer.client.bodies[entry.key]
+    finding = check(reader, entry, depth)
+    assert (finding.kind, finding.key, finding.found) == ("missing", entry.key, "nothing")
+    assert "list-object-versions" in finding.message
+
+
+@pytest.mark.parametrize("stored", ["", base64.b64encode(b"x" * 32).decode() + "-3"], ids=["none", "composite"])
+def test_check_without_a_checksum_of_the_whole_is_unknown(reader: ArchiveReader, writer: Writer, stored: str) -> None:
+    entry = one_entry(writer)
+    writer.put(entry.key, writer.written[entry.key], ChecksumSHA256=stored)
+    finding = check(reader, entry, CHECKSUMS)
+    assert (finding.kind, finding.note) == ("unknown", False)
+    assert "its content is not known: verify it with depth bytes" in finding.message
+    assert reader.check(entry, BYTES) is None
+
+
+def test_check_of_the_same_content_in_other_bytes_is_a_note_at_depth_bytes(
+    reader: ArchiveReader, writer: Writer
+) -> None:
+    archive = writer.file("app.log", RAW)[0]
+    body = other_bytes(archive, RAW)
+    writer.put(archive.key, body)
+    entry = Entry.from_archive(archive)
+    by_checksums, by_bytes = check(reader, entry, CHECKSUMS), check(reader, entry, BYTES)
+    assert (by_checksums.kind, by_bytes.kind) == ("differs", "note")
+    assert "depth bytes" in by_checksums.message
+    assert by_bytes.note
+    assert sha256(body) in by_bytes.found
+
+
+@EACH_DEPTH
+def test_check_of_an_unreadable_object_is_unknown(reader: ArchiveReader, writer: Writer, depth: Depth) -> None:
+    entry = one_entry(writer)
+    writer.client.errors[entry.key] = "InvalidObjectState"
+    finding = check(reader, entry, depth)
+    assert finding.kind == "unknown"
+    assert "restore-object" in finding.message
+
+
+# --- errors of requests
+
+
+def test_read_starts_again_when_the_connection_breaks(reader: ArchiveReader, writer: Writer) -> None:
+    entry = one_entry(writer)
+    writer.client.breaks[entry.key] = [0, 20]
+    assert reader.check(entry, BYTES) is None
+
+
+def test_read_whose_connection_always_breaks_is_no_damage(reader: ArchiveReader, writer: Writer) -> None:
+    entry = one_entry(writer)
+    writer.client.breaks[entry.key] = [20] * MAX_READS
+    with pytest.raises(ArchiveRequestError, match=f"the connection broke {MAX_READS} times: no more bytes") as caught:
+        reader.check(entry, BYTES)
+    assert not caught.value.permanent
+
+
+def test_read_ends_when_it_is_stopped(reader: ArchiveReader, writer: Writer) -> None:
+    entry = one_entry(writer)
+    reader.stop.set()
+    with pytest.raises(KeyboardInterrupt):
+        reader.check(entry, BYTES)
+
+
+@EACH_DEPTH
+def test_transient_error_is_raised(reader: ArchiveReader, writer: Writer, depth: Depth) -> None:
+    entry = one_entry(writer)
+    writer.client.errors[entry.key] = "SlowDown"
+    with pytest.raises(ArchiveRequestError, match=f"s3://archive/{entry.key} failed: 503 SlowDown") as caught:
+        reader.check(entry, depth)
+    assert not caught.value.permanent
+
+
+HINTS = {
+    "AccessDenied": "s3:GetObject.*archive_account.yaml.*CreateReaderRole",
+    "NoSuchBucket": "Is the bucket's name right",
+    "ExpiredToken": "have expired",
+    "InvalidAccessKeyId": "access key is wrong",
+    "SignatureDoesNotMatch": "secret key is wrong",
+    "PermanentRedirect": "give --region",
+}
+
+
+@pytest.mark.parametrize(("code", "hint"), HINTS.items(), ids=HINTS)
+def test_permanent_error_has_a_hint(reader: ArchiveReader, writer: Writer, code: str, hint: str) -> None:
+    entry = one_entry(writer)
+    writer.client.errors[entry.key] = code
+    with pytest.raises(RefusedError, match=f"(?s){code}.*{hint}") as caught:
+        reader.check(entry, CHECKSUMS)
+    assert (caught.value.code, caught.value.permanent) == (code, True)
+
+
+def test_listing_that_is_denied_names_the_permission(reader: ArchiveReader, writer: Writer) -> None:
+    writer.client.errors["logs/"] = "AccessDenied"
+    with pytest.raises(RefusedError, match=r"(?s)AccessDenied.*s3:ListBucket.*archive_account.yaml.*CreateReaderRole"):
+        list(reader.list_objects("logs/"))

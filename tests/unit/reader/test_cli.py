@@ -1,0 +1,162 @@
+"""The command without a server: its help, its arguments, what it imports."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import cast
+
+import pytest
+
+import log_archival
+from log_archival.reader import commands
+from log_archival.reader.archive import ArchiveReader
+from log_archival.reader.cli import main
+from tests.support.archives import MemoryS3, Writer
+
+PACKAGE = Path(log_archival.__file__).parent.parent
+
+
+@pytest.fixture(autouse=True)
+def sigint_handler() -> Iterator[None]:
+    handler = signal.getsignal(signal.SIGINT)
+    yield
+    signal.signal(signal.SIGINT, handler)
+
+
+def run(*arguments: str) -> int:
+    """Run the command in this process, and return its exit status."""
+    try:
+        return main(list(arguments))
+    except SystemExit as end:
+        return cast("int", end.code)
+
+
+@pytest.mark.parametrize("command", [[], ["verify"], ["restore"]], ids=["log-archival", "verify", "restore"])
+def test_help_names_exit_statuses_and_permissions(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(*command, "--help") == 0
+    out, error = capsys.readouterr()
+    assert error == ""
+    words = " ".join(out.split())
+    for named in ("0 no problems; 1 problems", "2 the command failed", "130", "CreateReaderRole", "s3:GetObject"):
+        assert named in words
+
+
+WRONG_ARGUMENTS = {
+    "nothing": ([], "the following arguments are required"),
+    "unknown command": (["remove"], "invalid choice: 'remove'"),
+    "no bucket": (["verify", "s3://"], "'s3://' is not of the form s3://BUCKET/PREFIX"),
+    "no URL": (["verify", "logs/2026/11/22/"], "is not of the form"),
+    "another scheme": (["verify", "gs://bucket/logs/"], "is not of the form"),
+    "unknown depth": (["verify", "s3://b/l/", "--depth", "deep"], "invalid choice: 'deep'"),
+    "no day": (["verify", "s3://b/l/", "--from", "2026-13-01"], "'2026-13-01' is not a day"),
+    "days in reverse": (
+        ["verify", "s3://b/l/", "--from", "2026-11-23", "--to", "2026-11-22", "--region", "eu-central-1"],
+        "the first day, 2026-11-23, is after the last one, 2026-11-22",
+    ),
+    "no folder": (["restore", "s3://b/l/"], "required: --to"),
+    "no workers": (["verify", "s3://b/l/", "--workers", "0"], "'0' is not a number from 1 to 256"),
+    "unknown profile": (["verify", "s3://b/l/", "--profile", "nobody"], "no S3 client can be created: The config"),
+    "impossible region": (["verify", "s3://b/l/", "--region", "not a region"], "no S3 client can be created"),
+    "no credentials": (["verify", "s3://b/l/", "--region", "eu-central-1"], "Unable to locate credentials"),
+    "impossible bucket": (["verify", "s3://B_/l/", "--region", "eu-central-1"], "could not be sent"),
+}
+
+
+@pytest.mark.parametrize(("arguments", "message"), WRONG_ARGUMENTS.values(), ids=WRONG_ARGUMENTS)
+def test_wrong_arguments_are_exit_status_2(
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(*arguments) == 2
+    out, error = capsys.readouterr()
+    assert out == ""
+    assert "log-archival" in error
+    assert message in error
+
+
+def test_unreachable_server_is_exit_status_2_with_an_error_in_json(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "very-secret")
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+    # Port 9, discard, where nothing listens.
+    server = ["--endpoint-url", "http://127.0.0.1:9", "--region", "eu-central-1"]
+    assert run("verify", "s3://bucket/logs/", "--json", *server) == 2
+    out, error = capsys.readouterr()
+    printed = json.loads(out)
+    assert printed["ok"] is False
+    assert "ListObjectsV2 s3://bucket/logs/ failed: Could not connect" in printed["error"]
+    assert "very-secret" not in out + error
+
+
+@pytest.fixture
+def writer(monkeypatch: pytest.MonkeyPatch) -> Writer:
+    """Return the writer of an archive in memory, which the command reads."""
+    writer = Writer(MemoryS3(), "archive")
+    monkeypatch.setattr(commands, "_reader", lambda options: ArchiveReader(writer.client, "archive"))
+    return writer
+
+
+def test_problems_are_exit_status_1_in_words_and_in_json(writer: Writer, capsys: pytest.CaptureFixture[str]) -> None:
+    key = writer.file("a.log", b"a line\n")[0].key
+    assert run("verify", "s3://archive/logs/") == 1
+    out, error = capsys.readouterr()
+    assert out.splitlines()[0] == f"unlisted: {key}: no manifest lists this object of {len(writer.written[key])} bytes"
+    assert out.splitlines()[1].endswith("checked by checksums: 1 problems")
+    assert error == "checked 0 files\n"
+    assert run("verify", "s3://archive/logs/", "--json") == 1
+    printed = json.loads(capsys.readouterr().out)
+    assert (printed["ok"], [problem["key"] for problem in printed["problems"]]) == (False, [key])
+
+
+def test_success_is_exit_status_0(writer: Writer, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    writer.files({"a.log": b"a line\n"})
+    assert run("verify", "s3://archive/logs/") == 0
+    assert run("restore", "s3://archive/logs/", "--to", str(tmp_path)) == 0
+    verified, restored = capsys.readouterr().out.splitlines()
+    assert verified.endswith("checked by checksums: no problems")
+    assert restored == f"1 files restored to {tmp_path}, 0 already existed, 7 B in all: no problems"
+    assert (tmp_path / "app/a.log").read_bytes() == b"a line\n"
+
+
+def test_progress_on_a_terminal_rewrites_its_line(
+    writer: Writer, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writer.files({"a.log": b"a line\n"})
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    assert run("verify", "s3://archive/logs/") == 0
+    assert capsys.readouterr().err.endswith("\rchecked 1 files\x1b[K\n")
+
+
+IMPORTS = {
+    # The help is printed without waiting for any library.
+    "help": ("main(['--help'])", ["airflow", "botocore", "boto3", "fsspec", "isal", "pydantic"]),
+    "verify": (
+        "sys.exit(main(['verify', 's3://b/l/', '--region', 'eu-central-1']) - 2)",
+        ["airflow", "boto3", "fsspec", "s3transfer"],
+    ),
+    "every module": (
+        "[importlib.import_module(one.name) for one in pkgutil.walk_packages(reader.__path__, reader.__name__ + '.')]",
+        ["airflow"],
+    ),
+}
+
+
+@pytest.mark.parametrize(("script", "unwanted"), IMPORTS.values(), ids=IMPORTS)
+def test_command_imports_no_airflow_and_nothing_slow(script: str, unwanted: list[str]) -> None:
+    program = (
+        "import atexit, importlib, pkgutil, sys\n"
+        "from log_archival import reader\n"
+        "from log_archival.reader.cli import main\n"
+        f"atexit.register(lambda: print('imported:', *(name for name in {unwanted!r} if name in sys.modules)))\n"
+        f"{script}\n"
+    )
+    environment = {"PYTHONPATH": str(PACKAGE), "AWS_EC2_METADATA_DISABLED": "true"}
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1].strip() == "imported:"

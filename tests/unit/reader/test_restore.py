@@ -1,0 +1,388 @@
+"""Restore: the original files in the original folders, and nothing else is written."""
+
+from __future__ import annotations
+
+import os
+import random
+import re
+import subprocess
+import tempfile
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from log_archival import codecs
+from log_archival.exceptions import ArchiveRequestError, LogArchivalError, RefusedError, SettingsError
+from log_archival.reader.archive import MAX_UNREACHABLE_IN_A_ROW, ArchiveReader
+from log_archival.reader.output_dir import OutputDirectory
+from log_archival.reader.restore import RestoreReport, restore
+from log_archival.reader.restore_plan import Selection, plan_restore
+from log_archival.reader.verify import verify
+from tests.support.archives import MemoryS3, Writer, sha256
+
+RAW = b"2026-11-22T10:00:00Z GET / 200\n" * 200
+FILES = {"web-1/app.log": RAW, "web-1/sub/app.log": RAW * 2, "web-2/app.log": b"", "top.log": b"x"}
+
+
+@pytest.fixture
+def writer() -> Writer:
+    return Writer(MemoryS3(), "archive")
+
+
+@pytest.fixture
+def to(tmp_path: Path) -> Path:
+    return tmp_path / "to"
+
+
+def run(writer: Writer, to: Path, *, overwrite: bool = False, **selection: Any) -> RestoreReport:
+    reader = ArchiveReader(writer.client, writer.bucket, workers=4)
+    plan = plan_restore(reader, "logs/", Selection(**selection))
+    with OutputDirectory(str(to)) as output:
+        return restore(reader, plan, output, overwrite=overwrite)
+
+
+def files_in(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_restored_folder_is_the_original_one(writer: Writer, to: Path, tmp_path: Path) -> None:
+    writer.files(FILES)
+    writer.files({"w.log": RAW}, on="2026-11-23", source="web")
+    result = run(writer, to)
+    assert (result.findings, result.restored, result.already) == ([], 5, 0)
+    assert result.size == sum(map(len, FILES.values())) + len(RAW)
+    assert files_in(to) == {f"app/{name}": raw for name, raw in FILES.items()} | {"web/w.log": RAW}
+    for name, raw in FILES.items():
+        original = tmp_path / "original" / name
+        original.parent.mkdir(parents=True, exist_ok=True)
+        original.write_bytes(raw)
+    diff = ["diff", "-r", str(tmp_path / "original"), str(to / "app")]
+    assert subprocess.run(diff, capture_output=True, check=False).stdout == b""
+
+
+@pytest.mark.parametrize("codec", codecs.CODECS.values(), ids=codecs.CODECS)
+def test_restore_reads_every_codec(writer: Writer, to: Path, codec: codecs.Codec) -> None:
+    writer.files(FILES, codec=codec)
+    assert run(writer, to).ok
+    assert files_in(to / "app") == FILES
+
+
+@pytest.mark.parametrize(
+    ("selection", "restored"),
+    [
+        ({}, {"app/a/1.log", "app/a/b/2.log", "app/c.txt", "app/odd[1].log", "web/a/1.log"}),
+        ({"sources": ["app"]}, {"app/a/1.log", "app/a/b/2.log", "app/c.txt", "app/odd[1].log"}),
+        ({"sources": ["app", "web"], "paths": ["a/*"]}, {"app/a/1.log", "web/a/1.log"}),
+        ({"paths": ["*"]}, {"app/c.txt", "app/odd[1].log"}),
+        ({"paths": ["**/*.log"]}, {"app/a/1.log", "app/a/b/2.log", "app/odd[1].log", "web/a/1.log"}),
+        ({"paths": ["a"]}, {"app/a/1.log", "app/a/b/2.log", "web/a/1.log"}),
+        ({"paths": ["a/b/"]}, {"app/a/b/2.log"}),
+        ({"paths": ["c.txt", "odd[1].log"]}, {"app/c.txt", "app/odd[1].log"}),
+    ],
+    ids=["all", "source", "folder of two sources", "top", "across folders", "folder", "with a slash", "names"],
+)
+def test_restore_takes_what_is_selected(
+    writer: Writer, to: Path, selection: dict[str, Any], restored: set[str]
+) -> None:
+    writer.files(dict.fromkeys(("a/1.log", "a/b/2.log", "c.txt", "odd[1].log"), RAW))
+    writer.files({"a/1.log": RAW}, source="web")
+    assert run(writer, to, **selection).ok
+    assert set(files_in(to)) == restored
+
+
+def test_selection_without_a_file_is_a_problem(writer: Writer, to: Path) -> None:
+    writer.files(FILES)
+    result = run(writer, to, paths=["nothing"])
+    assert [one.kind for one in result.problems] == ["empty"]
+
+
+PART_BYTES = 1 << 18
+
+
+@pytest.fixture
+def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make blocks of 64 KiB, so that small files have several parts."""
+    monkeypatch.setattr(codecs, "BLOCK_BYTES", PART_BYTES // 4)
+
+
+def lines(size: int) -> bytes:
+    return b"\n".join(re.findall(rb"(?s).{1,100}", random.Random(7).randbytes(size)))
+
+
+@pytest.mark.usefixtures("small_blocks")
+def test_parts_are_joined_in_order(writer: Writer, to: Path) -> None:
+    raw = lines(4 * PART_BYTES)
+    archives = writer.files({"big.log": raw}, part_size=PART_BYTES)
+    assert len(archives) > 2
+    assert {re.sub(r"-[0-9a-f]{32}", "", archive.key) for archive in archives} > {
+        "logs/2026/11/22/app/big.part0002.log.zst"
+    }
+    result = run(writer, to)
+    assert (result.findings, result.restored) == ([], 1)
+    assert files_in(to) == {"app/big.log": raw}
+
+
+@pytest.mark.usefixtures("small_blocks")
+@pytest.mark.parametrize("damaged", [0, 1, -1], ids=["first", "second", "last"])
+def test_damaged_part_is_reported_and_its_file_not_written(writer: Writer, to: Path, damaged: int) -> None:
+    archives = writer.files({"big.log": lines(3 * PART_BYTES)}, part_size=PART_BYTES)
+    writer.files({"good.log": RAW}, source="web")
+    key = archives[damaged].key
+    body = bytearray(writer.written[key])
+    body[len(body) // 2] ^= 1
+    writer.put(key, bytes(body))
+    result = run(writer, to)
+    assert [one.kind for one in result.findings] == ["failed"]
+    assert key in result.findings[0].message
+    assert files_in(to) == {"web/good.log": RAW}
+    assert sorted(os.listdir(to)) == ["web"]
+
+
+WRONG: dict[str, tuple[Callable[[bytes], bytes | None], str]] = {
+    "missing": (lambda body: None, "NoSuchKey"),
+    "other content": (lambda body: b"other", "has 5 raw bytes"),
+    "truncated": (lambda body: body[:-1], f"expected {len(RAW):,}"),
+    "longer": (lambda body: body + b"x", f"has more than the {len(RAW):,} raw bytes"),
+}
+
+
+@pytest.mark.parametrize(("change", "message"), WRONG.values(), ids=WRONG)
+def test_wrong_file_is_reported_and_the_others_restored(
+    writer: Writer, to: Path, change: Callable[[bytes], bytes | None], message: str
+) -> None:
+    archives = writer.files({"wrong.log": RAW, "right.log": RAW}, codec=codecs.NONE)
+    if (body := change(RAW)) is None:
+        del writer.client.bodies[archives[0].key]
+    else:
+        writer.put(archives[0].key, body)
+    result = run(writer, to)
+    assert [(one.kind, one.path) for one in result.findings] == [("failed", "wrong.log")]
+    assert message in result.findings[0].message
+    assert files_in(to) == {"app/right.log": RAW}
+
+
+# --- repeated and interrupted
+
+
+def test_second_restore_writes_nothing(writer: Writer, to: Path) -> None:
+    writer.files(FILES)
+    run(writer, to)
+    before = {path: path.stat().st_mtime_ns for path in to.rglob("*") if path.is_file()}
+    result = run(writer, to)
+    assert (result.findings, result.restored, result.already) == ([], 0, 4)
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+
+
+def test_restore_continues_where_it_was_interrupted(writer: Writer, to: Path) -> None:
+    archives = writer.files({f"{number}.log": RAW + b"%d" % number for number in range(6)})
+    writer.client.errors = {archive.key: "SlowDown" for archive in archives[3:]}
+    first = run(writer, to)
+    assert (first.restored, [one.kind for one in first.findings]) == (3, ["failed"] * 3)
+    (to / ".restoring").mkdir()
+    (to / ".restoring" / "0").write_bytes(b"half a file of a restore that was killed")
+    writer.client.errors = {}
+    second = run(writer, to)
+    assert (second.findings, second.restored, second.already) == ([], 3, 3)
+    assert files_in(to) == {f"app/{number}.log": RAW + b"%d" % number for number in range(6)}
+
+
+@pytest.mark.usefixtures("small_blocks")
+def test_part_is_read_again_when_the_connection_breaks(
+    writer: Writer, to: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    archives = writer.files({"big.log": lines(3 * PART_BYTES)}, part_size=PART_BYTES, codec=codecs.NONE)
+    writer.client.breaks = {archives[1].key: [PART_BYTES // 2, 0]}
+    reader = ArchiveReader(writer.client, "archive")
+    monkeypatch.setattr(reader.stop, "wait", lambda seconds: True)  # the pause before it reads again
+    plan = plan_restore(reader, "logs/", Selection())
+    done: list[tuple[int, int]] = []
+    with OutputDirectory(str(to)) as output:
+        assert restore(reader, plan, output, on_progress=lambda *progress: done.append(progress)).ok
+    assert [sum(counts) for counts in zip(*done, strict=True)] == [1, plan.size]
+    assert min(size for _, size in done) < 0  # what was read in vain is taken back
+    assert sha256((to / "app/big.log").read_bytes()) == plan.versions[0].sha256
+
+
+def test_restore_that_is_stopped_leaves_nothing_unfinished(writer: Writer, to: Path) -> None:
+    writer.files({"a.log": RAW})
+    reader = ArchiveReader(writer.client, "archive")
+    plan = plan_restore(reader, "logs/", Selection())
+    reader.stop.set()
+    with OutputDirectory(str(to)) as output, pytest.raises(KeyboardInterrupt):
+        restore(reader, plan, output)
+    assert list(to.iterdir()) == []
+
+
+def test_existing_file_with_other_content_is_kept_unless_overwrite(writer: Writer, to: Path) -> None:
+    writer.files({"a.log": RAW, "b.log": RAW})
+    (to / "app").mkdir(parents=True)
+    (to / "app/a.log").write_bytes(b"mine")
+    result = run(writer, to)
+    assert [(one.kind, one.path) for one in result.findings] == [("failed", "a.log")]
+    assert "--overwrite" in result.findings[0].message
+    assert files_in(to / "app") == {"a.log": b"mine", "b.log": RAW}
+    assert run(writer, to, overwrite=True).ok
+    assert files_in(to / "app") == {"a.log": RAW, "b.log": RAW}
+
+
+def test_restore_without_enough_free_space_writes_nothing(
+    writer: Writer, to: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writer.files(FILES)
+    monkeypatch.setattr(OutputDirectory, "free_bytes", lambda output: 100)
+    with pytest.raises(LogArchivalError, match="100 bytes free, and 18,601 are needed"):
+        run(writer, to)
+    assert files_in(to) == {}
+
+
+@pytest.mark.parametrize("code", ["AccessDenied", "NoSuchBucket"])
+def test_restore_ends_when_reading_is_not_allowed(writer: Writer, to: Path, code: str) -> None:
+    archives = writer.files(FILES)
+    writer.client.errors = {archive.key: code for archive in archives}
+    with pytest.raises(RefusedError, match=code):
+        run(writer, to)
+
+
+def test_restore_gives_up_when_nothing_can_be_reached(writer: Writer, to: Path) -> None:
+    archives = writer.files({f"{number}.log": RAW for number in range(MAX_UNREACHABLE_IN_A_ROW)})
+    writer.client.errors = {archive.key: "SlowDown" for archive in archives}
+    with pytest.raises(ArchiveRequestError, match="SlowDown"):
+        run(writer, to)
+
+
+# --- versions
+
+
+def test_later_of_two_contents_of_one_day_is_restored(writer: Writer, to: Path) -> None:
+    # The later one is the shorter: it is the manifest's time that counts.
+    older, newer = writer.files({"a.log": RAW * 2, "same.log": RAW})[0], writer.files({"a.log": RAW})[0]
+    result = run(writer, to)
+    assert result.ok
+    assert [(one.kind, one.key) for one in result.findings] == [("note", older.key)]
+    assert files_in(to / "app") == {"a.log": RAW, "same.log": RAW}
+    assert run(writer, to, all_versions=True).ok
+    assert files_in(to / "app") == {
+        "a.log": RAW,
+        f"a.log.version-{older.file_sha256[:12]}": RAW * 2,
+        "same.log": RAW,
+    }
+    assert newer.file_sha256 == sha256(RAW)
+
+
+def test_restore_refuses_two_contents_of_one_path(writer: Writer, to: Path) -> None:
+    # Backfilled in the wrong order: the day counts, not when it was archived.
+    writer.files({"a.log": RAW, "same.log": RAW}, on="2026-11-23")
+    writer.files({"a.log": RAW * 2, "same.log": RAW}, on="2026-11-22")
+    with pytest.raises(SettingsError, match=r"app/a\.log on 2026-11-22, 2026-11-23\n.*--by-day.*--all-versions"):
+        run(writer, to)
+    assert not to.exists()
+    assert run(writer, to, by_day=True).ok
+    assert set(files_in(to)) == {f"2026-11-2{n}/app/{name}" for n in (2, 3) for name in ("a.log", "same.log")}
+    assert run(writer, to / "all", all_versions=True).ok
+    assert files_in(to / "all/app") == {
+        "a.log": RAW,
+        f"a.log.version-{sha256(RAW * 2)[:12]}": RAW * 2,
+        "same.log": RAW,
+    }
+
+
+def test_older_version_does_not_replace_another_file(writer: Writer, to: Path) -> None:
+    writer.files({"a.log": RAW * 2, f"a.log.version-{sha256(RAW * 2)[:12]}": b"mine"})
+    writer.files({"a.log": RAW})
+    result = run(writer, to, all_versions=True)
+    assert [one.kind for one in result.problems] == ["failed"]
+    assert "two files would get the path" in result.problems[0].message
+
+
+# --- names and links
+
+
+def test_hostile_manifest_is_reported_and_the_others_restored(writer: Writer, to: Path) -> None:
+    writer.files({"good.log": RAW})
+    for name in ("../evil", "/evil", "a/../../evil", "a\0b"):
+        archive = writer.file("x", RAW)[0]
+        # As a compromised writer would: its digest is right.
+        writer.manifest([replace(archive, name=name)])
+    result = run(writer, to)
+    assert [one.kind for one in result.findings] == ["manifest"] * 4
+    assert files_in(to.parent) == {"to/app/good.log": RAW}
+
+
+LINKS: dict[str, tuple[str, str]] = {
+    "in place of the source": ("app", "folder"),
+    "in place of a folder": ("app/web-1", "folder"),
+    "in place of the file": ("app/web-1/app.log", "file"),
+    "in place of the file, dangling": ("app/web-1/app.log", "nothing"),
+    "in place of the temporary folder": (".restoring", "folder"),
+}
+
+
+@pytest.mark.parametrize("overwrite", [False, True], ids=["default", "overwrite"])
+@pytest.mark.parametrize(("link", "target"), LINKS.values(), ids=LINKS)
+def test_link_in_the_folder_is_not_followed(
+    writer: Writer, to: Path, tmp_path: Path, link: str, target: str, overwrite: bool
+) -> None:
+    writer.files({"web-1/app.log": RAW})
+    outside = tmp_path / "outside"
+    (outside / "folder").mkdir(parents=True)
+    (outside / "file").write_bytes(b"outside")
+    (to / link).parent.mkdir(parents=True, exist_ok=True)
+    (to / link).symlink_to(outside / target)
+    refused = False
+    try:
+        refused = not run(writer, to, overwrite=overwrite).ok
+    except LogArchivalError:
+        refused = True
+    assert files_in(outside) == {"file": b"outside"}
+    # A link at the very place of the file is itself replaced when that was asked for.
+    replaced = overwrite and link.endswith(".log")
+    assert refused != replaced
+    assert (to / link).is_symlink() != replaced
+
+
+@pytest.mark.parametrize("kind", ["folder", "fifo"])
+def test_existing_folder_or_fifo_is_reported(writer: Writer, to: Path, kind: str) -> None:
+    writer.files({"a.log": RAW})
+    (to / "app").mkdir(parents=True)
+    (to / "app/a.log").mkdir() if kind == "folder" else os.mkfifo(to / "app/a.log")
+    assert [one.kind for one in run(writer, to).findings] == ["failed"]
+
+
+def test_file_and_folder_of_one_name_are_reported(writer: Writer, to: Path) -> None:
+    writer.files({"a": RAW})
+    writer.files({"a/b": RAW})
+    result = run(writer, to)
+    assert (result.restored, [one.kind for one in result.findings]) == (1, ["failed"])
+
+
+_BYTES = st.binary(min_size=1, max_size=60).filter(lambda name: not {b"/", b"\0"} & {bytes([c]) for c in name})
+_TRICKY = st.sampled_from(
+    [b"...", b"..a", b" ", b"\n", b"a\r", b"%2E%2E", b"-rf", b"a.part0001.log", b"*", b"\xff", b"~"]
+)
+_COMPONENT = (_BYTES | _TRICKY | st.text("äé😀.%-~ \\", min_size=1, max_size=20).map(str.encode)).filter(
+    lambda name: name not in (b".", b"..")
+)
+_NAMES = st.lists(_COMPONENT, min_size=1, max_size=4).map(b"/".join)
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.dictionaries(_NAMES, st.binary(max_size=200), min_size=1, max_size=4))
+def test_restore_keeps_any_file_name(tmp_path: Path, contents: dict[bytes, bytes]) -> None:
+    # A file can't be a folder as well.
+    contents = {
+        name: raw for name, raw in contents.items() if not any(other.startswith(name + b"/") for other in contents)
+    }
+    writer = Writer(MemoryS3(), "archive")
+    with tempfile.TemporaryDirectory(dir=tmp_path) as name:
+        folder = Path(name)
+        writer.files({os.fsdecode(name): raw for name, raw in contents.items()})
+        assert all(key.isascii() and "/../" not in key for key in writer.written)
+        assert verify(ArchiveReader(writer.client, "archive"), "logs/", depth="bytes").ok
+        result = run(writer, folder / "to")
+        assert (result.findings, result.restored) == ([], len(contents))
+        assert files_in(folder) == {f"to/app/{os.fsdecode(name)}": raw for name, raw in contents.items()}

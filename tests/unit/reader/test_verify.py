@@ -1,0 +1,206 @@
+"""Verification of a day, a month or everything."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import date
+
+import pytest
+
+from log_archival import codecs
+from log_archival.exceptions import ArchiveRequestError, RefusedError
+from log_archival.keys import KeyTemplate
+from log_archival.manifest import Entry, manifest_body, merged
+from log_archival.reader.archive import MAX_UNREACHABLE_IN_A_ROW, ArchiveReader, Depth
+from log_archival.reader.days import DayRange
+from log_archival.reader.findings import Finding
+from log_archival.reader.verify import check_all, verify
+from tests.support.archives import KEYS, MemoryS3, Writer, day, other_bytes, relisted, sha256
+
+RAW = b"2026-11-22T10:00:00Z GET / 200\n" * 200
+
+
+@pytest.fixture
+def writer() -> Writer:
+    return Writer(MemoryS3(), "archive")
+
+
+@pytest.fixture
+def reader(writer: Writer) -> ArchiveReader:
+    return ArchiveReader(writer.client, "archive")
+
+
+def kinds(findings: list[Finding]) -> list[str]:
+    return [finding.kind for finding in findings]
+
+
+def test_verify_counts_what_it_checked(reader: ArchiveReader, writer: Writer) -> None:
+    writer.files({"a.log": RAW, "b/b.log": RAW * 2})
+    writer.files({"a.log": RAW}, on="2026-11-23", source="web")
+    checked: list[tuple[int, int]] = []
+    report = verify(reader, "logs/", on_progress=lambda *progress: checked.append(progress))
+    assert report.ok
+    assert report.days == {date(2026, 11, 22), date(2026, 11, 23)}
+    assert (report.manifests, report.files, report.archives, report.raw_size) == (2, 3, 3, len(RAW) * 4)
+    assert checked == [(1, 0)] * 3
+    checked.clear()
+    verify(reader, "logs/", depth="bytes", on_progress=lambda *progress: checked.append(progress))
+    assert sum(size for _, size in checked) == report.stored_size
+
+
+def test_verify_reports_every_problem(reader: ArchiveReader, writer: Writer) -> None:
+    archives = writer.files({f"{number}.log": RAW + b"%d" % number for number in range(5)})
+    writer.put(archives[0].key, writer.written[archives[0].key][:-1])
+    del writer.client.bodies[archives[1].key]
+    writer.put("logs/2026/11/22/stray", b"?")
+    bad = KEYS.manifest_key(day(), "1" * 64)
+    writer.put(bad, b"{}")
+    writer.files({"a.log": RAW}, on="2026-11-24")
+    report = verify(reader, "logs/2026/11/")
+    assert [(one.kind, one.key) for one in report.problems] == [
+        ("manifest", bad),
+        ("differs", archives[0].key),
+        ("missing", archives[1].key),
+        ("unlisted", "logs/2026/11/22/stray"),
+        ("day", ""),
+    ]
+    assert str(report.problems[-1]).startswith("2026-11-23 has no manifest")
+    assert not report.ok
+
+
+def test_verify_reports_the_objects_of_a_run_that_never_ended(reader: ArchiveReader, writer: Writer) -> None:
+    archive = writer.file("a.log", RAW)[0]
+    report = verify(reader, "logs/2026/11/22/")
+    assert [(one.kind, one.key) for one in report.problems] == [("unlisted", archive.key)]
+
+
+def test_verify_reports_a_prefix_with_nothing_below(reader: ArchiveReader) -> None:
+    assert kinds(verify(reader, "logs/2031/").problems) == ["empty"]
+
+
+def test_verify_accepts_a_log_file_with_the_name_of_a_manifest(reader: ArchiveReader, writer: Writer) -> None:
+    writer.files({"_manifest.json": manifest_body(day(), [])}, codec=codecs.NONE)
+    assert verify(reader, "logs/").ok
+
+
+NO_LOGS = {
+    "probe": (f"2026/11/22/_probe-{'0' * 32}", b"", True),
+    "canary": (f"_canary/least-privilege-{'0' * 16}", b"a few bytes", True),
+    "canary of a session": (f"_canary/least-privilege-{'0' * 16}/{'1' * 16}", b"a few bytes", True),
+    "probe with content": (f"2026/11/22/_probe-{'0' * 32}", b"x", False),
+    "large canary": (f"_canary/least-privilege-{'0' * 16}", b"x" * 1000, False),
+    "other object among the canaries": ("_canary/x", b"x", False),
+    "other empty object": ("2026/11/22/x", b"", False),
+}
+
+
+@pytest.mark.parametrize(("name", "body", "ignored"), NO_LOGS.values(), ids=NO_LOGS)
+def test_verify_ignores_probes_and_canaries_only(
+    reader: ArchiveReader, writer: Writer, name: str, body: bytes, ignored: bool
+) -> None:
+    writer.files({"a.log": RAW})
+    writer.put(f"logs/{name}", body)
+    problems = verify(reader, "logs/").problems
+    assert [one.key for one in problems] == ([] if ignored else [f"logs/{name}"])
+
+
+# --- days
+
+
+@pytest.mark.parametrize(
+    ("first", "last", "missing", "manifests"),
+    [
+        (None, None, ["2026-11-21"], 3),
+        ("2026-11-19", None, ["2026-11-19", "2026-11-21"], 3),
+        (None, "2026-11-24", ["2026-11-21", "2026-11-24"], 3),
+        ("2026-11-22", "2026-11-23", [], 2),
+        ("2026-11-21", "2026-11-22", ["2026-11-21"], 1),
+        ("2026-12-01", "2026-12-02", ["2026-12-01", "2026-12-02"], 0),
+    ],
+    ids=["between", "from", "to", "inside", "both", "elsewhere"],
+)
+def test_verify_reports_days_without_a_manifest(
+    reader: ArchiveReader, writer: Writer, first: str | None, last: str | None, missing: list[str], manifests: int
+) -> None:
+    for on in ("2026-11-20", "2026-11-22", "2026-11-23"):
+        writer.files({"a.log": RAW}, on=on)
+    days = DayRange(date.fromisoformat(first) if first else None, date.fromisoformat(last) if last else None)
+    report = verify(reader, "logs/", days=days)
+    assert [one.day for one in report.problems if one.kind == "day"] == missing
+    assert report.manifests == manifests
+
+
+def test_verify_reports_a_manifest_in_another_days_folder(reader: ArchiveReader, writer: Writer) -> None:
+    writer.files({"a.log": RAW})
+    writer.files({"a.log": RAW}, on="2026-11-24")
+    body = manifest_body(day("2026-11-23"), [])
+    key = KEYS.manifest_key(day("2026-11-22"), sha256(body))
+    writer.put(key, body)
+    problems = verify(reader, "logs/").problems
+    assert [(one.kind, one.key, one.day) for one in problems] == [("manifest", key, ""), ("day", "", "2026-11-23")]
+
+
+LAYOUTS = [
+    "logs/%Y/%m/%d/", "logs/dt=%Y-%m-%d/", "logs/year=%Y/month=%m/day=%d/", "logs/%Y%m%d/",
+    "logs/111122223333/%Y/%m/%d/",
+    "logs/2020-01-01/%Y/%m/%d/", "logs/%d/%m/%Y/", "logs/%Y-%m/%d/x/",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_verify_finds_days_in_any_layout(
+    reader: ArchiveReader, writer: Writer, layout: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tests.support.archives.KEYS", KeyTemplate(f"{layout}{{source}}/{{path}}-{{digest}}{{suffix}}"))
+    for on in ("2026-10-31", "2026-11-01", "2026-11-03"):
+        writer.files({"a/2026-11-22/x.log": RAW, "20261122.log": RAW}, on=on)
+    stray = writer.file("stray.log", RAW, on="2026-11-03")[0].key
+    report = verify(reader, "logs/")
+    assert (report.manifests, report.archives) == (3, 6)
+    assert [one.key or one.day for one in report.problems] == [stray, "2026-11-02"]
+
+
+# --- many archives
+
+
+@pytest.mark.parametrize("depth", ["checksums", "bytes"])
+def test_verify_accepts_stored_bytes_that_any_manifest_lists(
+    reader: ArchiveReader, writer: Writer, depth: Depth
+) -> None:
+    archive = writer.file("app.log", RAW)[0]
+    body = other_bytes(archive, RAW)
+    writer.put(archive.key, body)
+    writer.manifest([archive])
+    writer.manifest([relisted(archive, body)])
+    report = verify(reader, "logs/", depth=depth)
+    assert (report.findings, report.manifests, report.archives) == ([], 2, 1)
+
+
+def test_key_listed_with_two_contents_is_right_for_one_only(reader: ArchiveReader, writer: Writer) -> None:
+    entry = Entry.from_archive(writer.file("web-1/app.log", RAW)[0])
+    liar = replace(entry, raw_sha256="0" * 64, file_sha256="0" * 64)
+    assert kinds(check_all(reader, merged([entry, liar]), "bytes")) == ["differs"]
+
+
+def test_check_all_goes_on_after_objects_that_can_not_be_read(reader: ArchiveReader, writer: Writer) -> None:
+    archives = writer.files({f"{number}.log": RAW for number in range(5)})
+    writer.client.errors[archives[1].key] = "SlowDown"
+    writer.client.errors[archives[3].key] = "InvalidObjectState"
+    findings = check_all(reader, map(Entry.from_archive, archives), "bytes")
+    assert [(one.kind, one.path) for one in findings] == [("unknown", "1.log"), ("unknown", "3.log")]
+    assert "SlowDown" in findings[0].message
+    assert "restore-object" in findings[1].message
+
+
+def test_check_all_gives_up_when_nothing_can_be_reached(reader: ArchiveReader, writer: Writer) -> None:
+    archives = writer.files({f"{number}.log": RAW for number in range(MAX_UNREACHABLE_IN_A_ROW)})
+    writer.client.errors.update({archive.key: "SlowDown" for archive in archives})
+    with pytest.raises(ArchiveRequestError, match="SlowDown"):
+        check_all(reader, map(Entry.from_archive, archives), "checksums")
+
+
+def test_verify_ends_when_reading_is_not_allowed(reader: ArchiveReader, writer: Writer) -> None:
+    archive = writer.files({"app.log": RAW})[0]
+    writer.client.errors[archive.key] = "AccessDenied"
+    with pytest.raises(RefusedError, match=r"(?s)AccessDenied.*s3:GetObject"):
+        verify(reader, "logs/")

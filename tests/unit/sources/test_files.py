@@ -1,0 +1,205 @@
+"""FileSource: the right files of the day, and only as many folders listed as needed."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from log_archival.exceptions import SettingsError, SourceError
+from log_archival.partition import Partition
+from log_archival.records import LogFile
+from log_archival.sources.files import FileSource
+from tests.support.log_files import DAY, NOON, write_file
+
+
+def find(root: Path, pattern: str = "**/*", **arguments: Any) -> list[str]:
+    return [file.name for file in FileSource("app", str(root), pattern, **arguments).find(DAY)]
+
+
+TREE = [
+    "app.log", "app-2026-11-22.log", "app-2026-11-23.log", "app-2026-11-22.log.gz", ".hidden", "a/app.log",
+    "a/b/c/app.log", "2026-11-22/app.log", "2026-11-23/app.log", "host-1/2026/11/22/app.log",
+    "host-1/2026/11/23/app.log", ".git/app.log", "new\nline.log", "un\udcffdecodable.log", "[1].log", "a b%20.log",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("pattern", "names"),
+    [
+        ("**/*", sorted(TREE)),
+        ("**", sorted(TREE)),
+        ("*", [".hidden", "[1].log", "a b%20.log", "app-2026-11-22.log", "app-2026-11-22.log.gz", "app-2026-11-23.log",
+               "app.log", "new\nline.log", "un\udcffdecodable.log"]),
+        ("app.log", ["app.log"]),
+        ("*/app.log", [".git/app.log", "2026-11-22/app.log", "2026-11-23/app.log", "a/app.log"]),
+        ("a/**/app.log", ["a/app.log", "a/b/c/app.log"]),
+        ("a/**", ["a/app.log", "a/b/c/app.log"]),
+        ("a/b/c/app.log", ["a/b/c/app.log"]),
+        ("**/app-%Y-%m-%d.log", ["app-2026-11-22.log"]),
+        ("**/app-%Y-%m-%d.log*", ["app-2026-11-22.log", "app-2026-11-22.log.gz"]),
+        ("%Y-%m-%d/*", ["2026-11-22/app.log"]),
+        ("*/%Y/%m/%d/**", ["host-1/2026/11/22/app.log"]),
+        ("host-[0-9]/%Y/%m/%d/?pp.log", ["host-1/2026/11/22/app.log"]),
+        ("[[]1].log", ["[1].log"]),
+        ("new?line.log", ["new\nline.log"]),
+        ("APP.log", []),
+        ("a", []),
+        ("a/", []),
+    ],
+)  # fmt: skip
+def test_pattern_matches_these_files(pattern: str, names: list[str], tmp_path: Path) -> None:
+    for name in TREE:
+        write_file(tmp_path / name)
+    assert find(tmp_path, pattern, min_files=0) == names
+
+
+def test_found_file_has_its_size_time_and_inode(tmp_path: Path) -> None:
+    path = write_file(tmp_path / "web-1" / "app.log", "three\n", NOON * 10**9 + 123_456_789)
+    [file] = FileSource("app", f"{tmp_path}/./").find(DAY)
+    assert file == LogFile("app", str(tmp_path), "web-1/app.log", 6, NOON * 10**9 + 123_456_789, path.stat().st_ino)
+    assert file.path == str(path)
+
+
+@pytest.mark.parametrize("url", ["{}", "file://{}", "file://localhost{}", "{}/"])
+def test_root_is_a_path_or_a_url(url: str, tmp_path: Path) -> None:
+    root = tmp_path / "with space"
+    write_file(root / "app.log")
+    path = url.format(root if "file" not in url else str(root).replace(" ", "%20"))
+    assert [file.name for file in FileSource("app", path).find(DAY)] == ["app.log"]
+
+
+LONG_DAY = 25 * 3600 * 10**9
+
+
+@pytest.mark.parametrize(
+    ("zone", "offset_ns", "found"),
+    [
+        ("UTC", -1, False), ("UTC", 0, True), ("UTC", 24 * 3600 * 10**9 - 1, True), ("UTC", 24 * 3600 * 10**9, False),
+        ("America/New_York", -1, False), ("America/New_York", 0, True),
+        ("America/New_York", LONG_DAY - 1, True), ("America/New_York", LONG_DAY, False),
+    ],
+)  # fmt: skip
+def test_pattern_without_a_date_goes_by_the_modification_time(
+    zone: str, offset_ns: int, found: bool, tmp_path: Path
+) -> None:
+    partition = Partition(date(2026, 11, 1), zone)  # 25 hours long in New York
+    write_file(tmp_path / "app.log", mtime_ns=int(partition.start.timestamp()) * 10**9 + offset_ns)
+    source = FileSource("app", str(tmp_path), "*.log", min_files=0)
+    assert [file.name for file in source.find(partition)] == ["app.log"] * found
+
+
+def test_pattern_with_a_date_ignores_the_modification_time(tmp_path: Path) -> None:
+    write_file(tmp_path / "app-20261122.log", mtime_ns=0)
+    assert find(tmp_path, "app-%Y%m%d.log") == ["app-20261122.log"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"name": "a/b"}, "source name 'a/b' may have letters"),
+        ({"name": ".."}, r"source name '\.\.' may have"),
+        ({"name": ""}, "source name '' may have"),
+        ({"name": "app\n"}, r"source name 'app\\n' may have"),
+        ({"path": "var/log"}, "path 'var/log' is not absolute"),
+        ({"path": "s3://bucket/logs"}, r"'s3://bucket/logs' is not a local path or file:// URL"),
+        ({"path": "file://host/var/log"}, "is not a local path or file:// URL"),
+        ({"pattern": "/etc/*"}, "pattern '/etc/\\*' must stay below"),
+        ({"pattern": "a/../../*"}, "must stay below"),
+        ({"pattern": "a**/b"}, r"\*\* has to be a folder of its own"),
+    ],
+    ids=repr,
+)
+def test_impossible_source_is_refused(arguments: dict[str, str], message: str) -> None:
+    with pytest.raises(SettingsError, match=message):
+        _ = FileSource(**({"name": "app", "path": "/var/log"} | arguments)).root
+
+
+@pytest.mark.parametrize("pattern", ["app-%Y-%m.log", "%Y/*", "100%%.log"])
+def test_date_that_names_no_day_is_refused(pattern: str, tmp_path: Path) -> None:
+    with pytest.raises(
+        SettingsError, match=r"source app: the date in pattern .* does not distinguish 2026-11-22 from the day"
+    ):
+        find(tmp_path, pattern)
+
+
+def test_too_few_files_name_source_pattern_and_root(tmp_path: Path) -> None:
+    write_file(tmp_path / "app-2026-11-22.log")
+    with pytest.raises(SourceError) as caught:
+        find(tmp_path, "app-%Y-%m-%d.log", min_files=2)
+    assert str(caught.value).startswith(
+        f"source app: 1 files match 'app-2026-11-22.log' in {tmp_path}; at least 2 are expected\n"
+    )
+    assert not caught.value.permanent  # they may come late
+    with pytest.raises(
+        SourceError, match=r"0 files match '\*\.txt' in .*, last modified on 2026-11-22 \(UTC\); at least 1"
+    ):
+        find(tmp_path, "*.txt")
+    assert find(tmp_path, "*.txt", min_files=0) == []
+
+
+def test_missing_root_is_named(tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match=f"skipped: {tmp_path}/gone: no such folder"):
+        find(tmp_path / "gone")
+
+
+def test_fifo_is_skipped_and_named(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.log")
+    write_file(tmp_path / "app.log")
+    source = FileSource("app", str(tmp_path), "*.log")
+    assert [file.name for file in source.find(DAY)] == ["app.log"]
+    assert source.skipped == ["pipe.log: not a regular file (links are not followed)"]
+    source.find(DAY)
+    assert len(source.skipped) == 1
+
+
+def test_file_that_vanishes_while_it_is_listed_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_file(tmp_path / "app.log")
+    gone = write_file(tmp_path / "gone.log")
+    real = os.scandir
+
+    @contextmanager
+    def scandir(folder: int) -> Iterator[list[os.DirEntry[str]]]:
+        with real(folder) as entries:
+            listed = list(entries)
+        gone.unlink()
+        yield listed
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    source = FileSource("app", str(tmp_path))
+    assert [file.name for file in source.find(DAY)] == ["app.log"]
+    assert source.skipped == ["gone.log: vanished while its folder was listed"]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "listings"),
+    [
+        ("host-3/%Y-%m-%d/deep/app.log", 1),
+        ("host-*/%Y-%m-%d/deep/app.log", 1 + 5 + 5 * 7 + 5 * 7),
+        ("host-*", 1),
+        ("host-3/**", 1 + 2 * 7),
+    ],
+    ids=["named folders", "magic folder", "flat", "everything below"],
+)
+def test_each_folder_is_listed_once_and_no_deeper_than_the_pattern(
+    pattern: str, listings: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for host in range(5):
+        for day in range(20, 27):
+            write_file(tmp_path / f"host-{host}" / f"2026-11-{day:02d}" / "deep" / "app.log")
+    calls = 0
+    real = os.scandir
+
+    def scandir(folder: int) -> Any:
+        nonlocal calls
+        calls += 1
+        return real(folder)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    find(tmp_path, pattern, min_files=0)
+    assert calls == listings

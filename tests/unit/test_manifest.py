@@ -1,0 +1,264 @@
+"""The manifest: what a run writes is read back, and nothing in it is trusted."""
+
+from __future__ import annotations
+
+import json
+import random
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, cast
+
+import jsonschema
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import log_archival
+from log_archival.exceptions import VerificationError
+from log_archival.manifest import (
+    MAX_METADATA_VALUE_BYTES,
+    Entry,
+    Manifest,
+    by_file,
+    manifest_body,
+    manifest_metadata,
+    merged,
+    parse_manifest,
+    printable,
+)
+from log_archival.partition import Partition
+from log_archival.records import Archive
+from tests.support.archives import KEYS, compressed, day, relisted, sha256
+
+# The machine may be busy, and nothing is to be left in the checkout.
+settings.register_profile("log-archival", deadline=None, database=None)
+settings.load_profile("log-archival")
+
+SCHEMA = json.loads(Path(log_archival.__file__).with_name("manifest.schema.json").read_text())
+VALIDATOR = jsonschema.Draft202012Validator(SCHEMA)
+NOW = datetime(2026, 11, 23, tzinfo=UTC)
+PARIS = Partition.parse("2026-11-22", "Europe/Paris")
+RAW = b"2026-11-22T10:00:00Z GET / 200\n" * 200
+APP = compressed(day(), "app", "app.log", RAW)[0][0]
+ARCHIVES = [
+    replace(APP, source=source, name=name, part=part, parts=2, key=f"logs/2026/11/22/{source}/{name!a}/{part}")
+    for source in ("app", "nginx")
+    for name in ("a.log", "b/c.log", "\udcff\n.log", "ü.log")
+    for part in (1, 2)
+]
+
+
+def document(archives: list[Archive]) -> dict[str, Any]:
+    return cast("dict[str, Any]", json.loads(manifest_body(day(), archives)))
+
+
+def parse(manifest: Any) -> Manifest:
+    body = manifest if isinstance(manifest, bytes) else json.dumps(manifest).encode()
+    return parse_manifest(KEYS.manifest_key(day(), sha256(body)), body, NOW)
+
+
+# --- written
+
+
+@settings(max_examples=20)
+@given(st.randoms(use_true_random=False))
+def test_manifest_is_the_same_for_the_same_archives(rng: random.Random) -> None:
+    shuffled = rng.sample(ARCHIVES, len(ARCHIVES))
+    # Where the bytes were staged and where the file was belong to one run, and not to the content.
+    moved = [replace(a, staged=f"/other/{rng.random()}", offset=rng.randrange(9), root="/mnt") for a in shuffled]
+    assert manifest_body(PARIS, moved) == manifest_body(PARIS, ARCHIVES)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{"key": "k"}, {"stored_sha256": "d" * 64}, {"raw_size": 11}, {"part": 3}, {"codec": "gzip"}, {"source": "x"}],
+    ids=repr,
+)
+def test_manifest_differs_for_other_content(fields: dict[str, Any]) -> None:
+    changed = [replace(ARCHIVES[0], **fields), *ARCHIVES[1:]]
+    assert manifest_body(PARIS, changed) != manifest_body(PARIS, ARCHIVES)
+
+
+def test_manifest_names_its_day_and_has_one_archive_a_line() -> None:
+    body = manifest_body(PARIS, [replace(archive, staged="/staging/data.bin") for archive in ARCHIVES])
+    written = json.loads(body)
+    assert {key: written[key] for key in ("format", "partition", "timezone")} == {
+        "format": 1, "partition": "2026-11-22", "timezone": "Europe/Paris",
+    }  # fmt: skip
+    assert [(e["source"], e["path"], e["part"]) for e in written["archives"]] == sorted(
+        (archive.source, archive.name, archive.part) for archive in ARCHIVES
+    )
+    assert len(body.splitlines()) == len(ARCHIVES) + 2
+    assert b"/staging" not in body
+    assert json.loads(manifest_body(PARIS, []))["archives"] == []
+
+
+def test_manifest_metadata_fits_into_headers() -> None:
+    metadata = manifest_metadata("archive_logs", 'manual\n"é' + "x" * 1000, NOW)
+    assert metadata["dag-id"] == "archive_logs"
+    assert metadata["created-at"] == "2026-11-23T00:00:00+00:00"
+    assert metadata["run-id"].startswith(r"manual\n\"\u00e9xxx")
+    assert len(metadata["run-id"]) == MAX_METADATA_VALUE_BYTES
+    assert all(value.isascii() and value.isprintable() for value in metadata.values())
+
+
+# --- read
+
+
+def test_schema_is_valid() -> None:
+    jsonschema.Draft202012Validator.check_schema(SCHEMA)
+
+
+@pytest.mark.parametrize(
+    "names",
+    [[], ["app.log"], ["a b", "ü/\udcff\n.log", "..a/...", "a/.hidden"]],
+    ids=["none", "one", "unusual names"],
+)
+def test_manifest_fits_the_schema_and_is_read_back(names: list[str]) -> None:
+    archives = [archive for name in names for archive, _ in compressed(day(), "app", name, RAW)]
+    VALIDATOR.validate(document(archives))
+    read = parse(manifest_body(day(), archives))
+    assert read.partition == day()
+    assert read.entries == sorted(map(Entry.from_archive, archives), key=lambda entry: entry.path)
+
+
+BAD_FIELDS: list[tuple[str, Any]] = [
+    ("path", "/etc/passwd"), ("path", "../x"), ("path", "a/../../x"), ("path", ".."), ("path", "a/.."), ("path", "."),
+    ("path", "./a"), ("path", "a//b"), ("path", "a/"), ("path", ""), ("path", "a\0b"), ("path", None), ("path", ["a"]),
+    ("source", ".."), ("source", "a/b"), ("source", ""), ("source", ".hidden"), ("source", "a\n"), ("source", 1),
+    ("key", ""), ("key", "logs/2026/11/22/a\n"), ("key", "logs/\u00fc"),
+    ("key", "logs/2026/11/22/" + "a" * 1024),
+    ("codec", "xz"), ("codec", None), ("codec", {}),
+    ("part", 0), ("part", True), ("part", "1"), ("part", 1.5), ("parts", 0), ("parts", None),
+    ("file_size", -1), ("file_size", "1"), ("raw_size", -1), ("stored_size", None), ("stored_size", False),
+    ("file_sha256", "0" * 63), ("raw_sha256", "G" * 64), ("stored_sha256", "A" * 64), ("raw_sha256", "0" * 64 + "\n"),
+    ("others", []), ("comment", "hello"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "value"), BAD_FIELDS, ids=[f"{name}={value!r:.40}" for name, value in BAD_FIELDS])
+def test_parser_and_schema_refuse_a_bad_entry(name: str, value: Any) -> None:
+    manifest = document([APP])
+    VALIDATOR.validate(manifest)
+    manifest["archives"][0][name] = value
+    assert not VALIDATOR.is_valid(manifest)
+    with pytest.raises(VerificationError):
+        parse(manifest)
+
+
+@pytest.mark.parametrize("name", list(document([APP])["archives"][0]))
+def test_parser_and_schema_refuse_an_entry_without(name: str) -> None:
+    manifest = document([APP])
+    del manifest["archives"][0][name]
+    assert not VALIDATOR.is_valid(manifest)
+    with pytest.raises(VerificationError, match=name):
+        parse(manifest)
+
+
+BAD_MANIFESTS: dict[str, Any] = {
+    "later format": {"format": 2},
+    "no format": {"format": None},
+    "true as format": {"format": True},
+    "bad day": {"partition": "2026-13-01"},
+    "short day": {"partition": "2026-1-1"},
+    "no day": {"partition": None},
+    "no time zone": {"timezone": ""},
+    "archives that are no list": {"archives": {}},
+    "archive that is no object": {"archives": [1]},
+    "unknown field": {"extra": 1},
+}
+
+
+@pytest.mark.parametrize("change", BAD_MANIFESTS.values(), ids=BAD_MANIFESTS)
+def test_parser_and_schema_refuse_a_bad_manifest(change: dict[str, Any]) -> None:
+    manifest = document([]) | change
+    assert not VALIDATOR.is_valid(manifest)
+    with pytest.raises(VerificationError):
+        parse(manifest)
+
+
+def test_parser_refuses_an_unknown_time_zone() -> None:
+    with pytest.raises(VerificationError, match="'Mars/Olympus' is not a time zone"):
+        parse(document([]) | {"timezone": "Mars/Olympus"})
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"", b"{", b"[]", b"null", b"\xff", b"[" * 100_000],
+    ids=["empty", "torn", "list", "null", "no text", "deeply nested"],
+)
+def test_parser_refuses_what_is_no_manifest(body: bytes) -> None:
+    with pytest.raises(VerificationError):
+        parse(body)
+
+
+@pytest.mark.parametrize("key", ["logs/2026/11/22/_manifest.json", KEYS.manifest_key(day(), "0" * 64)])
+def test_parser_refuses_a_body_that_does_not_fit_the_key(key: str) -> None:
+    body = manifest_body(day(), [])
+    with pytest.raises(VerificationError, match=f"has the SHA-256 {sha256(body)}, which is not the one in its key"):
+        parse_manifest(key, body, NOW)
+
+
+def parts(*changes: dict[str, Any]) -> list[Archive]:
+    """Return parts of ten bytes each, of a file of thirty, changed."""
+    whole = compressed(day(), "app", "big.log", b"x" * 30)[0][0]
+    default: dict[str, Any] = {"parts": 3, "raw_size": 10}
+    return [
+        replace(whole, **(default | {"part": number, "key": f"{whole.key}{number}"} | change))
+        for number, change in enumerate(changes, 1)
+    ]
+
+
+INCONSISTENT: dict[str, tuple[list[Archive], str]] = {
+    "missing part": (parts({}, {}), "parts 1, 2 are listed of 3"),
+    "part listed twice": (parts({}, {}, {"part": 2}), "parts 1, 2, 2 are listed of 3"),
+    "part after the last": (parts({}, {}, {"part": 4}), "part 4 of 3"),
+    "sizes that don't add up": (parts({}, {}, {"raw_size": 11}), "add up"),
+    "different digests of the whole": (parts({}, {}, {"file_sha256": "0" * 64}), "different things"),
+    "only part with another digest": (parts({"parts": 1, "raw_size": 30, "raw_sha256": "0" * 64}), "only part"),
+    "key of another day": (parts({}, {}, {"key": "logs/2026/11/21/app/x"}), "not below logs/2026/11/22/"),
+    "file listed twice": (parts(*[{"parts": 1, "part": 1, "raw_size": 30}] * 2), "parts 1, 1 are listed"),
+}
+
+
+@pytest.mark.parametrize(("archives", "message"), INCONSISTENT.values(), ids=INCONSISTENT)
+def test_parser_refuses_a_manifest_that_contradicts_itself(archives: list[Archive], message: str) -> None:
+    with pytest.raises(VerificationError, match=message):
+        parse(manifest_body(day(), archives))
+
+
+def test_parser_refuses_a_surrogate_that_is_no_byte() -> None:
+    manifest = document([APP])
+    manifest["archives"][0]["path"] = "\ud800"
+    with pytest.raises(VerificationError, match="path"):
+        parse(manifest)
+
+
+# --- entries
+
+
+def test_by_file_returns_parts_in_order() -> None:
+    entries = [Entry.from_archive(archive) for archive in reversed(ARCHIVES)]
+    files = by_file(entries)
+    assert len(files) == len(ARCHIVES) // 2
+    assert all([entry.part for entry in parts] == [1, 2] for parts in files.values())
+
+
+def test_merged_collects_the_stored_bytes_that_manifests_list_of_one_content() -> None:
+    entry, again = Entry.from_archive(APP), Entry.from_archive(relisted(APP, b"other bytes"))
+    (both,) = merged([entry, again, entry])
+    assert both.fits(entry.stored_size, entry.stored_sha256)
+    assert both.fits(again.stored_size, again.stored_sha256)
+    assert not both.fits(entry.stored_size, again.stored_sha256)
+    assert both.others == ((again.stored_size, again.stored_sha256),)
+
+
+def test_merged_keeps_two_contents_of_one_key_apart() -> None:
+    entry = Entry.from_archive(APP)
+    liar = replace(entry, raw_sha256="0" * 64, file_sha256="0" * 64)
+    assert merged([entry, liar, entry]) == [entry, liar]
+
+
+def test_printable_escapes_what_a_terminal_would_obey() -> None:
+    assert printable("ü\x1b[2J\n\udcff\ud800") == "ü\\x1b[2J\\n\\xff\\ud800"
