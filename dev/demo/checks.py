@@ -1,43 +1,50 @@
-"""What the demo claims, looked at from outside: as the archive account's administrator, and with the writer's keys.
+"""The demo's own checks, as the archive account's administrator and reader, and with the writer's credentials.
 
-Nothing here asks Airflow or uses `log_archival`: the keys are worked out from the files' own bytes.
+Nothing here asks Airflow or imports `log_archival`: the keys are computed from the files' own bytes.
 """
 
 from __future__ import annotations
 
 import hashlib
-import io
 import json
-from collections.abc import Callable, Mapping, Sequence
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from datetime import date
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-import zstandard
+from backports import zstd
 from botocore.exceptions import ClientError
 
-from dev.demo.settings import DemoError, DemoFolder
-from dev.local_aws import LocalAws
+from dev.demo.report import Keys
+from dev.demo.workspace import ROOT, DemoError, Workspace
+from dev.local_aws import REGION, LocalAws
 
-#: (key, version id) of each object version, and its size; a delete marker has the size None.
+#: (key, version id) of each object version, and its size in bytes; a delete marker has the size None.
 Versions = Mapping[tuple[str, str], int | None]
-OWNER_ACL = "bucket-owner-full-control"
-_OTHER_BYTES = b"not what was archived"
+_OWNER_ACL = "bucket-owner-full-control"
+_COMMAND_SECONDS = 180.0  # a command takes a few
 
 
-def key_of(folder: DemoFolder, day: date, path: Path) -> str:
-    """The key that a file has to be archived under: its day, source, path and the SHA-256 of its bytes."""
-    name = PurePosixPath(path.relative_to(folder.logs).as_posix())
+def require(holds: bool, claim: str) -> None:
+    """Raise DemoError if a claim of the demo doesn't hold."""
+    if not holds:
+        raise DemoError(f"this should hold and doesn't: {claim}")
+
+
+def key_of(workspace: Workspace, day: date, path: Path) -> str:
+    """Return the key that a file must be archived under: its day, source, path and the SHA-256 of its bytes."""
+    name = PurePosixPath(path.relative_to(workspace.logs).as_posix())
     digest = hashlib.sha256(path.read_bytes()).hexdigest()[:32]
-    # What is compressed already stays as it is.
-    codec = "" if name.suffix == ".gz" else ".zst"
+    codec = "" if name.suffix == ".gz" else ".zst"  # already compressed files stay as they are
     return f"logs/{day:%Y/%m/%d}/{name.with_suffix('')}-{digest}{name.suffix}{codec}"
 
 
 def object_versions(aws: LocalAws) -> dict[tuple[str, str], int | None]:
-    """Every version of every object in the bucket, as the archive account's administrator sees them."""
+    """Return every version of every object in the bucket."""
     found: dict[tuple[str, str], int | None] = {}
     for page in aws.archive_client("s3").get_paginator("list_object_versions").paginate(Bucket=aws.bucket):
         found |= {(version["Key"], version["VersionId"]): version["Size"] for version in page.get("Versions", [])}
@@ -45,20 +52,17 @@ def object_versions(aws: LocalAws) -> dict[tuple[str, str], int | None]:
     return found
 
 
-def check_archived(aws: LocalAws, versions: Versions, keys: Mapping[date, Mapping[str, Path]]) -> int:
-    """Check that the bucket holds exactly these files and one manifest a day; answer the logs' stored bytes.
+def check_archived(aws: LocalAws, versions: Versions, keys: Keys) -> None:
+    """Check that the bucket holds exactly these files and one manifest a day.
 
-    :param keys: by day, key to the file that it has to hold
-    :raises DemoError: with what is missing, too much or different
+    :raises DemoError: with the keys that are missing, unexpected or different.
     """
     expected = {key: path for of_day in keys.values() for key, path in of_day.items()}
     found = {key for key, _ in versions}
     manifests = {key for key in found if PurePosixPath(key).name.startswith("_manifest-")}
-    if len(versions) != len(found) or None in versions.values():
-        raise DemoError("some object of the archive has a second version or a delete marker")
-    if found - manifests != expected.keys():
-        missing, extra = sorted(expected.keys() - found), sorted(found - manifests - expected.keys())
-        raise DemoError(f"the archive does not hold exactly the files: missing {missing[:5]}, too much {extra[:5]}")
+    missing, unexpected = expected.keys() - found, found - manifests - expected.keys()
+    require(not missing | unexpected, f"the archive holds these files: {missing=}, {unexpected=}")
+    require(len(versions) == len(found) and None not in versions.values(), "each object has one version")
     s3 = aws.archive_client("s3")
 
     def body(key: str) -> bytes:
@@ -67,83 +71,100 @@ def check_archived(aws: LocalAws, versions: Versions, keys: Mapping[date, Mappin
 
     for day, of_day in keys.items():
         listings = [json.loads(body(key)) for key in manifests if key.startswith(f"logs/{day:%Y/%m/%d}/")]
-        if [{entry["key"] for entry in listing["archives"]} for listing in listings] != [of_day.keys()]:
-            raise DemoError(f"{day} has {len(listings)} manifests, or one that does not list exactly its files")
+        listed = [{entry["key"] for entry in listing["archives"]} for listing in listings]
+        require(listed == [of_day.keys()], f"{day} has one manifest, which lists its files; it has {len(listings)}")
 
-    def same(item: tuple[str, Path]) -> bool:
-        key, path = item
+    def differs(key: str) -> bool:
         stored = body(key)
-        if key.endswith(".zst"):
-            stored = zstandard.ZstdDecompressor().stream_reader(io.BytesIO(stored), read_across_frames=True).read()
-        return stored == path.read_bytes()
+        return (zstd.decompress(stored) if key.endswith(".zst") else stored) != expected[key].read_bytes()
 
     with ThreadPoolExecutor(8) as pool:
-        different = [key for key, equal in zip(expected, pool.map(same, expected.items()), strict=True) if not equal]
-    if different:
-        raise DemoError(f"{len(different)} archives do not hold their file's bytes: {different[:5]}")
-    return sum(size or 0 for (key, _), size in versions.items() if key in expected)
+        different = [key for key, unequal in zip(expected, pool.map(differs, expected), strict=True) if unequal]
+    require(not different, f"each archive holds its file's bytes, but not {different[:5]}")
 
 
-@dataclass(frozen=True)
-class Refusal:
-    """Something that was tried, and the answer: an error code of S3 or STS, or None when it was done."""
-
-    tried: str
-    expected: str
-    answer: str | None
-
-    @property
-    def refused(self) -> bool:
-        """Whether it was refused, and for the reason it had to be."""
-        return self.answer == self.expected
-
-    @property
-    def outcome(self) -> str:
-        """The answer in words."""
-        if self.answer is None:
-            return "IT WAS DONE"
-        because = {"PreconditionFailed": ": it is archived already", "403": ": HeadObject has no other words"}
-        return f"refused, {self.answer}{because.get(self.answer, '')}"
-
-
-def try_what_is_forbidden(aws: LocalAws, key: str) -> list[Refusal]:
+def try_forbidden(aws: LocalAws, key: str) -> list[tuple[str, str, str]]:
     """Try, with the writer's and Airflow's own credentials, what neither may do.
 
-    The writer's session is the widest there is, without the session policy that each run narrows it with.
+    The writer's session is the widest there is, without the session policy that narrows it in each run.
 
-    :param key: of an archived log
+    :param key: of an archived log.
+    :returns: what was tried, the expected error code of S3 or STS, and the one that came, or "no error".
     """
     writer = aws.assume(session_name="log-archival@demo").client("s3")
+    airflow = aws.airflow_client("s3")
     archived = {"Bucket": aws.bucket, "Key": key}
-    agreed = {"ACL": OWNER_ACL, "IfNoneMatch": "*", "Body": _OTHER_BYTES}
-    directly = aws.airflow_client("s3")
+    new = {"Bucket": aws.bucket, "Key": "logs/new.log"}
+    body = {"Body": b"not what was archived"}
+    agreed = {**body, "ACL": _OWNER_ACL, "IfNoneMatch": "*"}
     denied = "AccessDenied"
     attempts: Sequence[tuple[str, str, Callable[[], Any]]] = [
         ("read a log", denied, lambda: writer.get_object(**archived)),
-        ("ask whether a log is there", "403", lambda: writer.head_object(**archived)),
+        ("ask whether a log exists", "403", lambda: writer.head_object(**archived)),
         ("list the logs", denied, lambda: writer.list_objects_v2(Bucket=aws.bucket, Prefix="logs/")),
         ("delete a log", denied, lambda: writer.delete_object(**archived)),
-        # By what it answers, this one also shows that the credentials do work: the put as such was allowed.
-        ("overwrite a log, as runs put it: only if new", "PreconditionFailed",
-         lambda: writer.put_object(**archived, **agreed)),
-        ("overwrite a log, whether new or not", denied,
-         lambda: writer.put_object(**archived, ACL=OWNER_ACL, Body=_OTHER_BYTES)),
+        # This error also shows that the credentials work: the put as such was allowed.
+        ("overwrite a log with If-None-Match", "PreconditionFailed", lambda: writer.put_object(**archived, **agreed)),
+        ("overwrite a log without", denied, lambda: writer.put_object(**archived, **body, ACL=_OWNER_ACL)),
         ("write outside logs/", denied, lambda: writer.put_object(Bucket=aws.bucket, Key="other/new.log", **agreed)),
-        ("write without the ACL", denied,
-         lambda: writer.put_object(Bucket=aws.bucket, Key="logs/new.log", IfNoneMatch="*", Body=_OTHER_BYTES)),
-        ("write with Airflow's own keys, without the role", denied,
-         lambda: directly.put_object(Bucket=aws.bucket, Key="logs/new.log", **agreed)),
-        ("assume the role with a wrong external id", denied,
-         lambda: aws.assume("a-wrong-external-id", session_name="log-archival@demo")),
-        ("assume the role without an external id", denied,
-         lambda: aws.assume(None, session_name="log-archival@demo")),
-    ]  # fmt: skip
-    return [Refusal(tried, expected, _answer(call)) for tried, expected, call in attempts]
+        ("write without the ACL", denied, lambda: writer.put_object(**new, **body, IfNoneMatch="*")),
+        ("write with Airflow's own keys, without the role", denied, lambda: airflow.put_object(**new, **agreed)),
+        ("assume the role with a wrong external id", denied, lambda: aws.assume("a-wrong-external-id")),
+        ("assume the role without an external id", denied, lambda: aws.assume(None)),
+    ]
+    return [(tried, expected, _error_code(call)) for tried, expected, call in attempts]
 
 
-def _answer(call: Callable[[], Any]) -> str | None:
+def _error_code(call: Callable[[], Any]) -> str:
     try:
         call()
     except ClientError as error:
         return str(error.response["Error"]["Code"])
-    return None
+    return "no error"
+
+
+def run_reader(aws: LocalAws, *arguments: str) -> dict[str, Any]:
+    """Run `python -m log_archival` with the reader role's credentials only; return its JSON.
+
+    :raises DemoError: when its exit status isn't 0, with what it printed.
+    """
+    print(f"  $ python -m log_archival {' '.join(arguments)}")
+    done = subprocess.run(
+        [sys.executable, "-m", "log_archival", *arguments, "--json"],
+        env={"PATH": os.defpath, "AWS_CONFIG_FILE": os.devnull, **reader_environment(aws)},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=_COMMAND_SECONDS,
+        check=False,
+    )
+    printed = f"{done.stdout[-2000:]}{done.stderr[-2000:]}"
+    require(done.returncode == 0, f"`log_archival {arguments[0]}` succeeds:\n{printed}")
+    result: dict[str, Any] = json.loads(done.stdout)
+    return result
+
+
+def reader_environment(aws: LocalAws) -> dict[str, str]:
+    """Return the variables with which `python -m log_archival` reads the archive, for an hour."""
+    credentials = aws.assume_reader().credentials
+    return {
+        "AWS_ACCESS_KEY_ID": credentials.access_key,
+        "AWS_SECRET_ACCESS_KEY": credentials.secret_key,
+        "AWS_SESSION_TOKEN": credentials.token or "",
+        "AWS_ENDPOINT_URL": aws.endpoint_url,
+        "AWS_DEFAULT_REGION": REGION,
+        "PYTHONPATH": str(ROOT / "plugins"),
+    }
+
+
+def check_restored(workspace: Workspace, originals: Iterable[Path]) -> int:
+    """Check that exactly these files were restored, byte for byte; return their number.
+
+    :raises DemoError: with the names that differ.
+    """
+    expected = {path.relative_to(workspace.logs): path.read_bytes() for path in originals}
+    restored = [path for path in workspace.restored.rglob("*") if not path.is_dir()]
+    found = {path.relative_to(workspace.restored): path.read_bytes() for path in restored}
+    different = [str(name) for name in expected.keys() | found.keys() if expected.get(name) != found.get(name)]
+    require(not different, f"the restored files are the originals, but not {sorted(different)[:5]}")
+    return len(found)

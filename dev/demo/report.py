@@ -1,68 +1,94 @@
-"""The tables of the demo: what went where, how much, and what was tried."""
+"""What the demo prints: steps with the elapsed seconds, and tables of what was archived, tried and refused."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from datetime import date
 from pathlib import Path
 from typing import Any
 
-from dev.demo.checks import Refusal, Versions
-from dev.demo.console import Console, human
-from dev.demo.settings import DemoFolder, shown
-
 #: By day, the key of each file's archive, and the file.
 Keys = Mapping[date, Mapping[str, Path]]
+_START = time.monotonic()
 
 
-def show_examples(console: Console, folder: DemoFolder, bucket: str, keys: Keys, versions: Versions) -> None:
-    """The largest file of each source on the last day, where it went, and the day's manifest."""
-    sizes = {key: size or 0 for (key, _), size in versions.items()}
-    console.title(f"What went where, from {shown(folder.logs)} to s3://{bucket}, for example")
-    largest = {
-        path.relative_to(folder.logs).parts[0]: (key, path)
-        for key, path in sorted(keys[max(keys)].items(), key=lambda item: item[1].stat().st_size)
-    }
+def step(text: str) -> None:
+    """Print a step, with the elapsed seconds in front."""
+    print(f"{time.monotonic() - _START:5.1f} s  {text}")
+
+
+def table(rows: Sequence[Sequence[str]]) -> None:
+    """Print rows with aligned columns; columns of figures are aligned on the right."""
+    columns = list(zip(*rows, strict=True))
+    widths = [max(map(len, column)) for column in columns]
+    figures = [all(cell[:1].isdigit() or cell == "-" for cell in column[1:]) for column in columns]
+    for row in rows:
+        cells = zip(row, widths, figures, strict=True)
+        print("  " + "  ".join(f"{c:>{w}}" if right else f"{c:<{w}}" for c, w, right in cells).rstrip())
+
+
+def human(size_bytes: float) -> str:
+    """Return a size for people: `12.3 MB`."""
+    for unit in ("B", "kB", "MB"):
+        if size_bytes < 1000:
+            return f"{size_bytes:.0f} B" if unit == "B" else f"{size_bytes:.1f} {unit}"
+        size_bytes /= 1000
+    return f"{size_bytes:.1f} GB"
+
+
+def shown(path: Path) -> str:
+    """Return a path for people: relative if it is below the current folder."""
+    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
+
+
+def show_examples(bucket: str, logs: Path, keys: Mapping[str, Path], sizes: Mapping[str, int]) -> None:
+    """Print where one day's largest file of each source went, and the name of a manifest.
+
+    :param logs: the folder of the log files.
+    :param keys: of that day, key to file.
+    :param sizes: the stored bytes of each key in the bucket.
+    """
+    print(f"\nWhat went where, from {shown(logs)} to s3://{bucket}, for example")
+    by_size = sorted(keys.items(), key=lambda item: item[1].stat().st_size)
+    largest = {path.relative_to(logs).parts[0]: (key, path) for key, path in by_size}
     for _, (key, path) in sorted(largest.items()):
-        console.line(f"  {path.relative_to(folder.logs)}, {human(path.stat().st_size)}")
-        console.line(f"    -> {key}, {human(sizes[key])}")
+        print(f"  {path.relative_to(logs)}, {human(path.stat().st_size)}\n    -> {key}, {human(sizes[key])}")
     manifest = max(key for key in sizes if "/_manifest-" in key)
-    console.line(f"  and for each day a manifest, which lists its archives:\n    -> {manifest}")
+    print(f"  and for each day a manifest, which lists its archives:\n    -> {manifest}")
 
 
-def show_figures(console: Console, keys: Keys, versions: Versions, summaries: Sequence[Mapping[str, Any]]) -> None:
-    """By day: files, bytes, ratio, and how many were verified at which tier."""
-    sizes = {key: size or 0 for (key, _), size in versions.items()}
-    told = {summary["partition"]: summary for summary in summaries}
-    console.title("How much, and how sure")
+def show_figures(keys: Keys, sizes: Mapping[str, int], summaries: Mapping[str, Mapping[str, Any]]) -> None:
+    """Print files, bytes, ratio and verification of each day.
+
+    :param summaries: by day, what `verify` returned.
+    """
+    print("\nHow much, and how sure")
     rows = [("day", "files", "objects", "raw", "stored", "ratio", "verified", "tier")]
     for day, of_day in keys.items():
         raw, stored = sum(path.stat().st_size for path in of_day.values()), sum(sizes[key] for key in of_day)
-        count, verified, tier = str(len(of_day)), str(told[str(day)]["verified"]), told[str(day)]["tier"]
-        rows.append((str(day), count, count, human(raw), human(stored), f"{raw / stored:.2f}", verified, tier))
-    console.table(rows)
-    console.line(
-        "  Tier `probe`: each key is taken, which the DAG can ask with nothing but its permission to add. Whether all\n"
-        "  of this is true was then looked at as the archive account's administrator: the bucket holds these objects\n"
-        "  and the manifests, nothing else, and each object decompresses to its file, byte for byte."
+        count, summary = str(len(of_day)), summaries[str(day)]
+        figures = (human(raw), human(stored), f"{raw / stored:.2f}", str(summary["verified"]), summary["tier"])
+        rows.append((str(day), count, count, *figures))
+    table(rows)
+    for reason in sorted({summary["tier_reason"] for summary in summaries.values() if summary["tier_reason"]}):
+        print(f"  Why this tier: {reason}")
+    print(
+        "  That is what the DAG can know with nothing but its permission to add. The demo then compared as the archive\n"
+        "  account's administrator: the bucket holds these objects and the manifests, nothing else, and each object\n"
+        "  decompresses to its file, byte for byte."
     )
 
 
-def show_refusals(console: Console, refusals: Sequence[Refusal]) -> None:
-    """What was tried with the source account's credentials, and what the answer was."""
-    console.title("What the source account's credentials can do besides adding logs")
-    console.table([("tried", "answer"), *((refusal.tried, refusal.outcome) for refusal in refusals)])
-
-
-def show_privileges(console: Console, results: Sequence[Mapping[str, Any]], not_tried: Mapping[str, str]) -> None:
-    """What check_least_privilege found, a line a check."""
-    console.title("What check_least_privilege has tried, the DAG that proves the role's limits where it runs")
+def show_privileges(results: Sequence[Mapping[str, Any]], not_tried: Mapping[str, str]) -> None:
+    """Print what check_least_privilege found, a row a check."""
+    print("\nWhat check_least_privilege has tried, the DAG that proves the role's limits where it runs")
     rows = [(one["check"], one["expected"], one["verdict"], _short(one["happened"])) for one in results]
-    console.table([("check", "expected", "verdict", "what happened"), *rows])
+    table([("check", "expected", "verdict", "what happened"), *rows])
     for name, reason in not_tried.items():
-        console.line(f"  not tried: {name} ({reason})")
+        print(f"  not tried: {name} ({reason})")
 
 
-def _short(text: str, most: int = 60) -> str:
+def _short(text: str, characters: int = 60) -> str:
     line = " ".join(text.split())
-    return line if len(line) <= most else line[: most - 1] + "…"
+    return line if len(line) <= characters else line[: characters - 1] + "…"

@@ -4,13 +4,15 @@
         run = airflow.trigger("archive_logs", partition_key="2026-11-22")
         assert airflow.wait("archive_logs", run, timeout=60) == {run: "success"}
 
-It is what `airflow standalone` starts, less the triggerer, with a log file for each part under `home`.
+It runs the commands that `airflow standalone` runs, except the triggerer, each with a log file in `home`.
 """
 
 from __future__ import annotations
 
 import subprocess
+import sys
 import time
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -18,25 +20,33 @@ from types import TracebackType
 
 import httpx
 
+from dev import processes
 from dev.local_airflow.api import AirflowApi, LocalAirflowError
 from dev.local_airflow.environment import USERNAME, admin_password, airflow_environment
-from dev.local_airflow.supervisor import COMPONENTS, start_supervisor, stop_supervisor
 
-__all__ = ["LocalAirflow", "LocalAirflowError", "airflow_environment"]
+#: The parts of Airflow, and the `airflow` command of each. The API of the tasks has a process and port of its own: with
+#: SQLite, one process that serves both APIs blocks itself, and responds "database is locked" to a trigger while tasks run.
+COMMANDS = {
+    # The API server reads the tasks' logs from the same disk: no port for them.
+    "scheduler": ["scheduler", "--skip-serve-logs"],
+    "dag-processor": ["dag-processor"],
+    "api-server": ["api-server", "--apps", "core"],
+    "execution-api": ["api-server", "--apps", "execution", "--port"],  # and the port
+}
+_FINISHED = {"success", "failed"}
 
 
 class LocalAirflow(AirflowApi):
-    """A running Airflow. Made by :meth:`start`, ended by :meth:`stop` or by leaving the `with` block.
+    """A running Airflow, started by :meth:`start` and stopped by :meth:`stop` or on leaving the `with` block.
 
-    By itself, an object is a client of the Airflow that another process runs in `home`.
+    Without :meth:`start`, an instance is a client of the Airflow that another process runs in `home`.
     """
 
     def __init__(self, home: Path, environment: Mapping[str, str]) -> None:
         super().__init__(environment["AIRFLOW__API__BASE_URL"], USERNAME, admin_password(home))
         self.home = home
         self.environment = dict(environment)
-        self.started_in = 0.0  # seconds
-        self._supervisor: subprocess.Popen[bytes] | None = None
+        self._parts: dict[str, subprocess.Popen[bytes]] = {}
 
     def __repr__(self) -> str:
         return f"LocalAirflow(home={str(self.home)!r}, url={self.url!r})"  # neither environment nor password
@@ -51,26 +61,32 @@ class LocalAirflow(AirflowApi):
         wanted: Iterable[str] = (),
         connections: Mapping[str, str] | None = None,
         environment: Mapping[str, str] | None = None,
-        timeout: float = 90,
+        timeout: float = 120,
     ) -> LocalAirflow:
-        """Start Airflow; returns when it is healthy and every DAG of `wanted` is parsed.
+        """Start Airflow; return when it is healthy and every DAG of `wanted` is parsed.
+
+        The processes end with the one that called this, even when that is killed (on Linux).
 
         :param home: AIRFLOW_HOME. A folder that was used before keeps its database, runs and password.
+        :param dags: a folder of DAGs, or several.
+        :param plugins: the plugins folder.
         :param wanted: ids of the DAGs to wait for.
+        :param connections: connection id to its URI or JSON.
         :param environment: more variables for Airflow's processes and tasks.
-        :param timeout: seconds for all of it.
-        :raises LocalAirflowError: with the import errors, or the end of the log that says why.
+        :param timeout: seconds for the whole start.
+        :raises LocalAirflowError: with the import errors, or the end of the log of the part that failed.
         """
-        begin = time.monotonic()
+        deadline = time.monotonic() + timeout
         env = airflow_environment(home, dags=dags, plugins=plugins, connections=connections, extra=environment)
         airflow = cls(home.resolve(), env)
         try:
-            airflow._supervisor = start_supervisor(airflow.home, env)
-            airflow._wait_until_ready(set(wanted), begin + timeout)
+            airflow._migrate(timeout)
+            for name, arguments in COMMANDS.items():
+                airflow._start(name, arguments)
+            airflow._wait_until_ready(set(wanted), deadline)
         except BaseException:
             airflow.stop()
             raise
-        airflow.started_in = time.monotonic() - begin
         return airflow
 
     def __enter__(self) -> LocalAirflow:
@@ -83,56 +99,92 @@ class LocalAirflow(AirflowApi):
 
     @property
     def running(self) -> bool:
-        """Whether the Airflow that this object started still runs; when one of its parts ends, all of them do."""
-        return self._supervisor is not None and self._supervisor.poll() is None
+        """Whether every part that was started still runs."""
+        return bool(self._parts) and not self._ended()
 
     def stop(self) -> None:
-        """Stop everything that was started; does nothing the second time."""
-        self.close()
-        if self._supervisor is not None:
-            supervisor, self._supervisor = self._supervisor, None
-            stop_supervisor(supervisor)
+        """Stop everything that was started, and close the connections; do nothing the second time."""
+        self._client.close()
+        parts, self._parts = self._parts, {}
+        processes.stop(parts.values(), grace_seconds=8)
 
-    def log_tail(self, component: str, lines: int = 25) -> str:
-        """The end of the log of a component, or of "supervisor"."""
-        path = self.home / f"{component}.log"
-        return "\n".join(path.read_text(errors="replace").splitlines()[-lines:]) if path.exists() else ""
+    def log_tail(self, part: str, lines: int = 25) -> str:
+        """Return the path and the end of the log of a part."""
+        return processes.log_tail(self.home / f"{part}.log", lines)
+
+    def wait(self, dag_id: str, runs: str | Sequence[str] | int, *, timeout: float) -> dict[str, str]:
+        """Wait until the runs are finished.
+
+        :param runs: a run id, several, or a backfill's id (of this object's :meth:`backfill`).
+        :param timeout: seconds.
+        :returns: run id to "success" or "failed", in the given order.
+        :raises LocalAirflowError: when time is up, with the states of the runs and their task instances, or when a
+            part of Airflow has ended.
+        """
+        run_ids = self._backfill_runs[runs] if isinstance(runs, int) else [runs] if isinstance(runs, str) else runs
+        deadline = time.monotonic() + timeout
+        while not set((states := self._states(dag_id, run_ids)).values()) <= _FINISHED:
+            self._raise_for_ended()
+            if time.monotonic() > deadline:
+                tasks = Counter(str(task["state"]) for run in run_ids for task in self.task_instances(dag_id, run))
+                problem = f"{dag_id} isn't finished after {timeout:g} s: {states}, tasks {dict(tasks)}"
+                raise LocalAirflowError(f"{problem}\n{self.log_tail('scheduler')}")
+            time.sleep(0.3)
+        if isinstance(runs, int):
+            # The scheduler closes finished backfills every 30 s, and Airflow refuses another one until then. With
+            # all its runs finished, cancelling only closes it; 409 if the scheduler was first.
+            with suppress(LocalAirflowError):
+                self.api("PUT", f"/backfills/{runs}/cancel")
+        return states
+
+    def _states(self, dag_id: str, run_ids: Iterable[str]) -> dict[str, str]:
+        return {run_id: str(self.run(dag_id, run_id)["state"]) for run_id in run_ids}
+
+    def _migrate(self, timeout: float) -> None:
+        """Create or update the database."""
+        process = self._start("migrate", ["db", "migrate"])
+        try:
+            status: int | str = process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            status = f"no status after {timeout:g} s"
+        if status:
+            raise LocalAirflowError(f"`airflow db migrate` ended with {status}\n{self.log_tail('migrate')}")
+        del self._parts["migrate"]
+
+    def _start(self, name: str, arguments: Sequence[str]) -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-m", "airflow", *arguments]
+        log = self.home / f"{name}.log"
+        self._parts[name] = processes.start(command, log=log, environment=self.environment)
+        return self._parts[name]
+
+    def _ended(self) -> list[str]:
+        return [name for name, process in self._parts.items() if process.poll() is not None]
+
+    def _raise_for_ended(self) -> None:
+        if ended := self._ended():
+            logs = "\n".join(map(self.log_tail, ended))
+            raise LocalAirflowError(f"these parts of Airflow have ended: {', '.join(ended)}\n{logs}")
 
     def _wait_until_ready(self, wanted: set[str], deadline: float) -> None:
-        state, component = "the API server doesn't answer", "api-server"
-        while time.monotonic() < deadline:
-            if not self.running:
-                logs = "\n".join(self._tail_with_title(name) for name in ("supervisor", *COMPONENTS))
-                raise LocalAirflowError(f"Airflow ended while it was starting\n{logs}")
-            with suppress(httpx.TransportError):
-                state, component = self._readiness(wanted)
-                if not state:
-                    return
+        problem, part = "the API server doesn't respond", "api-server"
+        while problem:
+            self._raise_for_ended()
+            if time.monotonic() > deadline:
+                raise LocalAirflowError(f"Airflow isn't ready in time: {problem}\n{self.log_tail(part)}")
             time.sleep(0.2)
-        raise LocalAirflowError(f"Airflow wasn't ready in time: {state}\n{self._tail_with_title(component)}")
+            with suppress(httpx.TransportError):
+                problem, part = self._readiness(wanted)
 
     def _readiness(self, wanted: set[str]) -> tuple[str, str]:
-        """What is still missing and whose log tells why; empty when all is there."""
+        """Return what isn't ready yet and the part whose log tells why; two empty texts when all is ready."""
         health = self.api("GET", "/monitor/health")
-        for part in ("metadatabase", "scheduler", "dag_processor"):
+        for part in ("scheduler", "dag_processor"):
             if health[part]["status"] != "healthy":
-                log = "supervisor" if part == "metadatabase" else part.replace("_", "-")
-                return f"{part} is {health[part]['status']}", log
+                return f"{part} is {health[part]['status']}", part.replace("_", "-")
         if errors := self.dag_import_errors():
             listing = "\n".join(f"{name}: {error}" for name, error in errors.items())
             raise LocalAirflowError(f"DAG files that can't be imported:\n{listing}")
         parsed = {dag["dag_id"] for dag in self.api("GET", "/dags?limit=100")["dags"]}
         if missing := wanted - parsed:
             return f"no DAG {', '.join(sorted(missing))} among {sorted(parsed)}", "dag-processor"
-        try:  # it is built by its first request: better now than within the first task
-            execution = self.environment["AIRFLOW__CORE__EXECUTION_API_SERVER_URL"]
-            httpx.get(f"{execution}health/ping", timeout=60, trust_env=False).raise_for_status()
-        except httpx.HTTPError as error:
-            return f"the API for the tasks doesn't answer: {error}", "execution-api"
         return "", ""
-
-    def _tail_with_title(self, component: str) -> str:
-        return f"--- {self.home / component}.log\n{self.log_tail(component)}"
-
-    def _late(self) -> str:
-        return f"\n{self._tail_with_title('scheduler')}"

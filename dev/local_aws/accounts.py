@@ -1,109 +1,80 @@
 """Two AWS accounts on this machine: one whose logs are archived, and one that keeps them.
 
-As a context manager, for the demo and the tests::
-
     with LocalAws.start() as aws:
         aws.connection()        # the Airflow connection of the log writer
         aws.archive_client("s3").list_object_versions(Bucket=aws.bucket)
 
-As a command, `python include/local_aws.py`: starts both accounts, prints the Airflow connection to use and
-runs until Ctrl-C.
-
-The accounts are served by MiniStack (from `.venv-aws`, see `local_aws_server.py`) on a free port of the
-loopback interface, with authentication on, and both CloudFormation templates are deployed into them as they
-ship. Everything is kept in memory and in a temporary directory; when the process that started the server
-ends, so does the server. Neither the caller's AWS configuration nor its environment is read.
+MiniStack (see `server.py`) serves them on a free port of 127.0.0.1 with authentication on, and both CloudFormation
+templates are deployed into them as they ship. Everything is kept in memory and in a temporary directory, and ends
+with the process that started it. The caller's AWS configuration and environment aren't read.
 """
 
 from __future__ import annotations
 
 import json
 import secrets
-import shlex
-import signal
-import sys
 import tempfile
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from dev.local_aws.clients import REGION, Credentials, Session
-from dev.local_aws.process import READY_SECONDS, LocalAwsError, serve
+from botocore.exceptions import WaiterError
 
-__all__ = [
-    "ARCHIVE_ACCOUNT",
-    "REGION",
-    "SOURCE_ACCOUNT",
-    "TEMPLATES",
-    "Credentials",
-    "LocalAws",
-    "LocalAwsError",
-    "Session",
-]
+from dev.local_aws.clients import REGION, Credentials, Session
+from dev.local_aws.launcher import LocalAwsError, serve
 
 SOURCE_ACCOUNT = "111111111111"
 ARCHIVE_ACCOUNT = "222222222222"
 TEMPLATES = Path(__file__).parents[2] / "include" / "cloudformation"
+#: A template, or the name of a file in TEMPLATES.
+Template = Mapping[str, Any] | str
 
 
 class LocalAws:
-    """The two accounts with one deployment of both stacks. Made by `LocalAws.start` and `deploy`."""
+    """The two accounts with one deployment of both stacks, made by :meth:`start` and :meth:`deploy`."""
 
-    def __init__(self, endpoint_url: str, root_secret: str, external_id: str) -> None:
+    def __init__(self, endpoint_url: str, root_secret: str) -> None:
         self.endpoint_url = endpoint_url
-        self.external_id = external_id
         self._root_secret = root_secret
-        self.bucket = ""
-        self.role_arn = ""
-        self.reader_role_arn = ""
-        self.reader_external_id = secrets.token_urlsafe(24)
-        self.airflow = Credentials("", "")
-        self.reader = Credentials("", "")
+        self.bucket = self.role_arn = self.reader_role_arn = ""
+        self.external_id, self.reader_external_id = secrets.token_urlsafe(24), secrets.token_urlsafe(24)
+        self.airflow = self.reader = Credentials("", "")
 
     def __repr__(self) -> str:
         return f"LocalAws({self.endpoint_url!r}, bucket={self.bucket!r}, role_arn={self.role_arn!r})"
 
     @classmethod
     @contextmanager
-    def start(
-        cls,
-        external_id: str | None = None,
-        bucket: str = "acme-log-archive",
-        archive_parameters: Mapping[str, str] | None = None,
-        directory: Path | str | None = None,
-    ) -> Iterator[LocalAws]:
-        """Start both accounts and deploy both stacks; stop the server on leaving.
+    def start(cls, directory: Path | None = None) -> Iterator[LocalAws]:
+        """Start both accounts and deploy both stacks, with the reader role; stop the server on leaving.
 
-        external_id: of the writer, made up when None. bucket: the archive's name. archive_parameters: those
-        of archive_account.yaml that differ from its defaults; the reader role is on unless switched off here.
-        directory: where the server's log and temporary files go, a temporary directory when None.
-
-        Raises LocalAwsError with the end of the server's log when it does not start within a minute.
+        :param directory: for the server's log and temporary files; by default a temporary directory.
+        :raises LocalAwsError: with the end of the server's log, when it doesn't start within a minute.
         """
         with tempfile.TemporaryDirectory(prefix="local-aws-", ignore_cleanup_errors=True) as scratch:
             root_secret = secrets.token_urlsafe(32)
-            with serve(Path(directory or scratch), root_secret, REGION) as endpoint_url:
-                aws = cls(endpoint_url, root_secret, external_id or secrets.token_urlsafe(24))
-                parameters = {"CreateReaderRole": "true", **(archive_parameters or {})}
-                aws._deploy(bucket, "", parameters, None, None)
+            with serve(directory or Path(scratch), root_secret=root_secret, region=REGION) as endpoint_url:
+                aws = cls(endpoint_url, root_secret)
+                aws._deploy("", {"BucketName": "acme-log-archive", "CreateReaderRole": "true"})
                 yield aws
 
     def deploy(
         self,
         archive_parameters: Mapping[str, str] | None = None,
-        archive_template: str | Mapping[str, Any] | None = None,
-        source_template: str | Mapping[str, Any] | None = None,
+        archive_template: Template | None = None,
+        source_template: Template | None = None,
     ) -> LocalAws:
-        """Deploy both stacks once more, as stacks with a bucket, roles and users of their own (about 0.2 s).
+        """Deploy both stacks again, with a bucket, roles and users of their own (about 0.2 s).
 
-        archive_parameters: those that differ from archive_account.yaml's defaults. archive_template,
-        source_template: other templates than the shipped ones, as text or as a dict.
+        :param archive_parameters: those that differ from the defaults of archive_account.yaml.
+        :param archive_template: instead of archive_account.yaml.
+        :param source_template: instead of source_account.yaml.
         """
         suffix = f"-{secrets.token_hex(4)}"
-        aws = LocalAws(self.endpoint_url, self._root_secret, secrets.token_urlsafe(24))
-        aws._deploy(f"log-archive{suffix}", suffix, archive_parameters or {}, archive_template, source_template)
+        aws = LocalAws(self.endpoint_url, self._root_secret)
+        parameters = {"BucketName": f"log-archive{suffix}", **(archive_parameters or {})}
+        aws._deploy(suffix, parameters, archive_template, source_template)
         return aws
 
     @property
@@ -116,22 +87,26 @@ class LocalAws:
         """The secret key of Airflow's user in the source account."""
         return self.airflow.secret_key
 
-    # Whose requests
+    # Identities
 
     def source_client(self, service: str) -> Any:
-        """A client of the source account's root."""
+        """Return a client of the source account's root."""
         return self._root(SOURCE_ACCOUNT).client(service)
 
     def archive_client(self, service: str) -> Any:
-        """A client of the archive account's root, whom MiniStack lets past every policy: to look around."""
+        """Return a client of the archive account's root, to whom MiniStack applies no policy: to look around."""
         return self._root(ARCHIVE_ACCOUNT).client(service)
 
     def airflow_client(self, service: str) -> Any:
-        """A client of Airflow's own user in the source account, without the role."""
+        """Return a client of Airflow's own user in the source account, without the role."""
         return Session(self.endpoint_url, self.airflow).client(service)
 
+    def _root(self, account: str) -> Session:
+        # In MiniStack, an account's number with the server's secret is the access key of that account's root.
+        return Session(self.endpoint_url, Credentials(account, self._root_secret))
+
     def user(self, account: str, name: str, *statements: Mapping[str, Any]) -> Session:
-        """Create an IAM user of that account who may do what the statements say, and act as that user."""
+        """Create an IAM user with these statements as its policy; return a session of that user."""
         iam = self._root(account).client("iam")
         iam.create_user(UserName=name)
         if statements:
@@ -149,10 +124,15 @@ class LocalAws:
         caller: Session | None = None,
         **arguments: Any,
     ) -> Session:
-        """Assume the writer role as Airflow's user does.
+        """Assume the writer role as Airflow's user.
 
-        external_id: None sends none, "" the agreed one. policy: a session policy. role_arn, caller: another
-        role, another caller. arguments: more of AssumeRole's. Raises botocore's ClientError when refused.
+        :param external_id: None sends none, "" the agreed one.
+        :param policy: a session policy.
+        :param session_name: the RoleSessionName.
+        :param role_arn: another role than the writer's.
+        :param caller: another caller than Airflow's user.
+        :param arguments: more arguments of AssumeRole.
+        :raises botocore.exceptions.ClientError: when it is refused.
         """
         external_id = self.external_id if external_id == "" else external_id
         if external_id is not None:
@@ -160,33 +140,28 @@ class LocalAws:
         if policy is not None:
             arguments["Policy"] = json.dumps(policy)
         sts = (caller or Session(self.endpoint_url, self.airflow)).client("sts")
-        answer = sts.assume_role(RoleArn=role_arn or self.role_arn, RoleSessionName=session_name, **arguments)
-        found = answer["Credentials"]
-        return Session(
-            self.endpoint_url,
-            Credentials(found["AccessKeyId"], found["SecretAccessKey"], found["SessionToken"]),
-        )
+        response = sts.assume_role(RoleArn=role_arn or self.role_arn, RoleSessionName=session_name, **arguments)
+        keys = response["Credentials"]
+        credentials = Credentials(keys["AccessKeyId"], keys["SecretAccessKey"], keys["SessionToken"])
+        return Session(self.endpoint_url, credentials)
 
     def assume_reader(self) -> Session:
-        """Assume the reader role as its principal does."""
-        return self.assume(
-            self.reader_external_id,
-            role_arn=self.reader_role_arn,
-            caller=Session(self.endpoint_url, self.reader),
-        )
+        """Assume the reader role as its principal."""
+        reader = Session(self.endpoint_url, self.reader)
+        return self.assume(self.reader_external_id, role_arn=self.reader_role_arn, caller=reader)
 
-    # For Airflow
+    # Airflow's connections
 
     def connection(self) -> dict[str, Any]:
-        """The Airflow connection through which the source account adds logs."""
+        """Return the Airflow connection with which the source account adds logs."""
         return self._connection(self.airflow, self.role_arn, self.external_id)
 
     def reader_connection(self) -> dict[str, Any]:
-        """The Airflow connection through which the archive account's people verify and restore."""
+        """Return the Airflow connection with which the archive account's people verify and restore."""
         return self._connection(self.reader, self.reader_role_arn, self.reader_external_id)
 
     def connection_json(self) -> str:
-        """`connection()` as the value of an environment variable AIRFLOW_CONN_..."""
+        """Return :meth:`connection` as the value of a variable AIRFLOW_CONN_…."""
         return json.dumps(self.connection())
 
     def _connection(self, credentials: Credentials, role_arn: str, external_id: str) -> dict[str, Any]:
@@ -199,111 +174,78 @@ class LocalAws:
                 "external_id": external_id,
                 "region_name": REGION,
                 "endpoint_url": self.endpoint_url,
-                # The provider does not use endpoint_url to assume the role.
+                # The provider doesn't use endpoint_url to assume the role.
                 "service_config": {"sts": {"endpoint_url": self.endpoint_url}},
             },
         }
 
-    # The stacks
-
-    def _root(self, account: str) -> Session:
-        # In MiniStack, an account's number with the server's secret is the access key of that account's root.
-        return Session(self.endpoint_url, Credentials(account, self._root_secret))
+    # Stacks
 
     def _deploy(
         self,
-        bucket: str,
         suffix: str,
         parameters: Mapping[str, str],
-        archive_template: str | Mapping[str, Any] | None,
-        source_template: str | Mapping[str, Any] | None,
+        archive_template: Template | None = None,
+        source_template: Template | None = None,
     ) -> None:
-        airflow, reader = f"airflow{suffix}", f"log-reader{suffix}"
+        """Create Airflow's user and both stacks.
+
+        :param suffix: of the names of stacks, roles and users.
+        :param parameters: of the archive account's stack.
+        """
+        airflow = f"airflow{suffix}"
         self.airflow = self.user(SOURCE_ACCOUNT, airflow).credentials
         settings = {
-            "BucketName": bucket,
             "ExternalId": self.external_id,
             "SourcePrincipalArn": f"arn:aws:iam::{SOURCE_ACCOUNT}:user/{airflow}",
             "RoleName": f"LogWriterRole{suffix}",
-            **parameters,
         }
-        if settings.get("CreateReaderRole") == "true":
-            assume = {
-                "Effect": "Allow",
-                "Action": "sts:AssumeRole",
-                "Resource": f"arn:aws:iam::{ARCHIVE_ACCOUNT}:role/LogReaderRole{suffix}",
-            }
-            self.reader = self.user(ARCHIVE_ACCOUNT, reader, assume).credentials
-            settings = {
-                "ReaderRoleName": f"LogReaderRole{suffix}",
-                "ReaderPrincipalArn": f"arn:aws:iam::{ARCHIVE_ACCOUNT}:user/{reader}",
-                "ReaderExternalId": self.reader_external_id,
-                **settings,
-            }
+        if parameters.get("CreateReaderRole") == "true":
+            settings |= self._create_reader(suffix)
+        settings |= parameters
         outputs = self.stack(
             ARCHIVE_ACCOUNT, f"log-archive{suffix}", archive_template or "archive_account.yaml", settings
         )
         self.external_id = settings["ExternalId"]
         self.bucket, self.role_arn = outputs["BucketName"], outputs["RoleArn"]
         self.reader_role_arn = outputs.get("ReaderRoleArn", "")
-        self.stack(
-            SOURCE_ACCOUNT,
-            f"log-writer{suffix}",
-            source_template or "source_account.yaml",
-            {"RoleArn": self.role_arn, "AirflowUserName": airflow},
-        )
+        writer = {"RoleArn": self.role_arn, "AirflowUserName": airflow}
+        self.stack(SOURCE_ACCOUNT, f"log-writer{suffix}", source_template or "source_account.yaml", writer)
 
-    def stack(
-        self, account: str, name: str, template: str | Mapping[str, Any], parameters: Mapping[str, str]
-    ) -> dict[str, str]:
+    def _create_reader(self, suffix: str) -> dict[str, str]:
+        """Create the user who may assume the reader role; return the stack's parameters for that role."""
+        user, role = f"log-reader{suffix}", f"LogReaderRole{suffix}"
+        role_arn = f"arn:aws:iam::{ARCHIVE_ACCOUNT}:role/{role}"
+        assume = {"Effect": "Allow", "Action": "sts:AssumeRole", "Resource": role_arn}
+        self.reader = self.user(ARCHIVE_ACCOUNT, user, assume).credentials
+        return {
+            "ReaderRoleName": role,
+            "ReaderPrincipalArn": f"arn:aws:iam::{ARCHIVE_ACCOUNT}:user/{user}",
+            "ReaderExternalId": self.reader_external_id,
+        }
+
+    def stack(self, account: str, name: str, template: Template, parameters: Mapping[str, str]) -> dict[str, str]:
         """Create a stack in an account and return its outputs.
 
-        template: a file name in `cloudformation/`, a template's text or a template as a dict. Raises
-        LocalAwsError with the events that failed.
+        :raises LocalAwsError: with the events that failed.
         """
-        if isinstance(template, str) and template.endswith(".yaml"):
-            body = (TEMPLATES / template).read_text()
-        else:
-            body = template if isinstance(template, str) else json.dumps(template)
         cloudformation = self._root(account).client("cloudformation")
         cloudformation.create_stack(
             StackName=name,
-            TemplateBody=body,
+            TemplateBody=(TEMPLATES / template).read_text() if isinstance(template, str) else json.dumps(template),
             Parameters=[{"ParameterKey": key, "ParameterValue": value} for key, value in parameters.items()],
             Capabilities=["CAPABILITY_NAMED_IAM"],
         )
-        deadline = time.monotonic() + READY_SECONDS
-        while True:
-            stack = cloudformation.describe_stacks(StackName=name)["Stacks"][0]
-            if stack["StackStatus"] == "CREATE_COMPLETE":
-                return {output["OutputKey"]: output["OutputValue"] for output in stack.get("Outputs", [])}
-            if not stack["StackStatus"].endswith("_IN_PROGRESS") or time.monotonic() > deadline:
-                events = cloudformation.describe_stack_events(StackName=name)["StackEvents"]
-                failed = [
-                    f"{event['LogicalResourceId']}: {event.get('ResourceStatusReason', 'no reason given')}"
-                    for event in events
-                    if event["ResourceStatus"].endswith("_FAILED")
-                ]
-                status = f"stack {name} of account {account} ended as {stack['StackStatus']}: "
-                raise LocalAwsError(status + "; ".join(failed))
-            time.sleep(0.01)
-
-
-def main() -> None:
-    """Serve both accounts until Ctrl-C or SIGTERM."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    with LocalAws.start() as aws:
-        print(f"Two AWS accounts at {aws.endpoint_url}: source {SOURCE_ACCOUNT}, archive {ARCHIVE_ACCOUNT}.")
-        print(f"The archive is s3://{aws.bucket}/logs/. The Airflow connections:\n")
-        print(f"export AIRFLOW_CONN_LOG_ARCHIVE={shlex.quote(aws.connection_json())}")
-        print(f"export AIRFLOW_CONN_LOG_ARCHIVE_READER={shlex.quote(json.dumps(aws.reader_connection()))}")
-        print("\nCtrl-C stops them; nothing is kept.", flush=True)
         try:
-            while True:
-                time.sleep(3600)
-        except KeyboardInterrupt:
-            sys.exit(0)
-
-
-if __name__ == "__main__":
-    main()
+            waiter = cloudformation.get_waiter("stack_create_complete")
+            waiter.wait(StackName=name, WaiterConfig={"Delay": 0.02, "MaxAttempts": 3000})
+        except WaiterError as error:
+            events = cloudformation.describe_stack_events(StackName=name)["StackEvents"]
+            failed = [
+                f"{event['LogicalResourceId']}: {event.get('ResourceStatusReason', 'no reason given')}"
+                for event in events
+                if event["ResourceStatus"].endswith("_FAILED")
+            ]
+            raise LocalAwsError(f"stack {name} of account {account}: {error}: {'; '.join(failed)}") from error
+        outputs = cloudformation.describe_stacks(StackName=name)["Stacks"][0].get("Outputs", [])
+        return {output["OutputKey"]: output["OutputValue"] for output in outputs}

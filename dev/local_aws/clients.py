@@ -1,4 +1,4 @@
-"""boto3 clients of the local AWS accounts, which nothing of the caller's AWS configuration reaches."""
+"""boto3 clients of the local AWS accounts, which ignore the caller's AWS configuration."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ REGION = "eu-central-1"
 
 @dataclass(frozen=True)
 class Credentials:
-    """An access key, with a token when it is a session's. Only the key's id is ever shown."""
+    """An access key, with a token if it is a session's. Only the key's id is shown."""
 
     access_key: str
     secret_key: str = field(repr=False)
@@ -26,18 +26,18 @@ class Credentials:
 
 @dataclass(frozen=True)
 class Session:
-    """Makes clients that act as somebody in one of the local accounts."""
+    """Creates clients that act as one identity of the local accounts."""
 
     endpoint_url: str
     credentials: Credentials
 
     def client(self, service: str, *, vpce: str | None = None, transport: str | None = None) -> Any:
-        """A boto3 client.
+        """Return a boto3 client. The two claims are a feature of the local server.
 
-        vpce: the VPC endpoint id that the requests claim to come through; transport: `http`, or the TLS
-        version that they claim to come over, instead of 1.3. Both are features of `local_aws_server.py`.
+        :param vpce: id of the VPC endpoint that the requests claim to come through.
+        :param transport: `http`, or the TLS version that the requests claim to come over instead of 1.3.
         """
-        client = _isolated_session().client(
+        client = isolated_session().client(
             service,
             region_name=REGION,
             endpoint_url=self.endpoint_url,
@@ -53,8 +53,8 @@ class Session:
 
 
 @functools.cache
-def _isolated_session() -> Any:
-    """A boto3 session with botocore's defaults: no configuration file, profile or variable of the caller's."""
+def isolated_session() -> Any:
+    """Return a boto3 session with botocore's defaults, without the caller's files, profiles and variables."""
     core = botocore.session.Session()
     settings = core.get_component("config_store")
     for name, (_, _, default, _) in BOTOCORE_DEFAUT_SESSION_VARIABLES.items():

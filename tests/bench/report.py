@@ -1,4 +1,4 @@
-"""What a section of the benchmark has to say, as a table for people and as JSON for programs."""
+"""The results of a section of the benchmark: a table for people, and JSON for programs."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Target:
-    """A ratio that this run is to reach.
+    """A ratio that a run has to reach.
 
     :param what: in words
-    :param value: what was measured; None when one side of it is missing
-    :param wanted: the bound
+    :param value: the measured one; None when one side of it is missing
+    :param bound: to reach
     :param at_most: whether the bound is an upper one
     """
 
     what: str
     value: float | None
-    wanted: float
+    bound: float
     at_most: bool = False
 
     @property
@@ -27,18 +27,18 @@ class Target:
         """Whether it was reached; None when it could not be measured."""
         if self.value is None:
             return None
-        return self.value <= self.wanted if self.at_most else self.value >= self.wanted
+        return self.value <= self.bound if self.at_most else self.value >= self.bound
 
     def __str__(self) -> str:
         word = {True: "met    ", False: "NOT MET", None: "unknown"}[self.met]
-        bound = "at most" if self.at_most else "at least"
+        relation = "at most" if self.at_most else "at least"
         value = "not measured" if self.value is None else f"{self.value:.3g}"
-        return f"{word}  {self.what}: {value} ({bound} {self.wanted:g})"
+        return f"{word}  {self.what}: {value} ({relation} {self.bound:g})"
 
 
 @dataclass
 class Section:
-    """One table of the report, its targets, and what has to be said with it."""
+    """One table of the report, its targets, and its notes."""
 
     name: str
     title: str
@@ -48,9 +48,9 @@ class Section:
     notes: list[str] = field(default_factory=list)
 
     def to_dict(self) -> dict[str, Any]:
-        """For bench.json."""
+        """Return its part of bench.json."""
         targets = [
-            {"what": t.what, "value": t.value, "wanted": t.wanted, "at_most": t.at_most, "met": t.met}
+            {"what": t.what, "value": t.value, "bound": t.bound, "at_most": t.at_most, "met": t.met}
             for t in self.targets
         ]
         return {"title": self.title, "rows": self.rows, "targets": targets, "notes": self.notes}
@@ -62,7 +62,7 @@ class Section:
 
 
 def table(columns: Sequence[str], rows: Sequence[dict[str, Any]]) -> list[str]:
-    """The rows' columns, aligned: the first to the left, figures to the right."""
+    """Return the lines of a table, aligned: the first column to the left, the others to the right."""
     cells = [list(columns), *([_cell(row.get(column)) for column in columns] for row in rows)]
     widths = [max(len(line[index]) for line in cells) for index in range(len(columns))]
     lines = [
@@ -83,5 +83,5 @@ def _cell(value: Any) -> str:
 
 
 def ratio(numerator: float | None, denominator: float | None) -> float | None:
-    """The quotient; None when one of the two was not measured."""
+    """Return the quotient; None when one of the two was not measured."""
     return numerator / denominator if numerator is not None and denominator else None

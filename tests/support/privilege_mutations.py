@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from dev.local_aws import SOURCE_ACCOUNT
+from dev.local_aws import SOURCE_ACCOUNT, LocalAws
 from tests.support.templates import ARCHIVE, SOURCE, VPCE, load_template, statement_lists, statement_of
 
 Template = dict[str, Any]
@@ -177,7 +177,7 @@ def _without_statement(sid: str, **more: Any) -> Mutation:
 
 
 KMS = {"KmsKeyArn": "{key}"}
-STRICTER = "nothing is permitted that was not: the deny covers more, not less"
+STRICTER = "it is stricter: the deny covers more"
 _CONDITIONAL = "s3:x-amz-"
 
 MUTATIONS: dict[str, Mutation] = {
@@ -191,25 +191,25 @@ MUTATIONS: dict[str, Mutation] = {
         undetected="only another principal could detect it",
         tested_by="test_nobody_else_may_assume_the_role",
     ),
-    "no external id is asked for": _without_condition(
+    "no external id is required": _without_condition(
         TRUST, "StringEquals", "sts:ExternalId", failing={"assume-without-external-id", "assume-with-wrong-external-id"}
     ),
     "the external id may be missing": Mutation(
         (), {TRUST: condition("StringEquals", "sts:ExternalId", "StringEqualsIfExists")},
         {"assume-without-external-id"},
     ),
-    "any external id will do": Mutation(
+    "any external id is accepted": Mutation(
         (), {TRUST: condition("StringEquals", "sts:ExternalId", "StringLike", "*")}, {"assume-with-wrong-external-id"}
     ),
-    "any session name will do": _without_condition(
+    "any session name is accepted": _without_condition(
         TRUST, "StringLike", "sts:RoleSessionName", failing={"assume-under-another-name"}
     ),
-    "any organization will do": _without_condition(
+    "any organization is accepted": _without_condition(
         TRUST, "StringEquals", "aws:PrincipalOrgID", parameters={"OrganizationId": "{organization}"},
         undetected="only a principal of another organization could detect it",
         tested_by="test_organization_is_required",
     ),
-    "another organization is asked for": Mutation(
+    "another organization is required": Mutation(
         (), {}, {"assume-role"}, parameters={"OrganizationId": "o-somebodyelse"}
     ),
     # What lets the writer add logs
@@ -222,17 +222,17 @@ MUTATIONS: dict[str, Mutation] = {
     "neither policy allows the put": Mutation((), {ADD: None, ONLY_WRITER: None}, {"put-a-log"}),
     "the role may put anywhere in the bucket": Mutation(
         (), {ADD: setting(Resource=EVERYWHERE)}, undetected=f"still refused by {OUTSIDE}",
-        tested_by="no statement minds the prefix",
+        tested_by="no statement restricts the prefix",
     ),
-    "the bucket policy does not mind the prefix": _without_statement(
-        OUTSIDE, undetected=f"still refused by the Resource of {ADD}", tested_by="no statement minds the prefix",
+    "the bucket policy does not restrict the prefix": _without_statement(
+        OUTSIDE, undetected=f"still refused by the Resource of {ADD}", tested_by="no statement restricts the prefix",
     ),
-    "neither policy minds the prefix": Mutation(
+    "neither policy restricts the prefix": Mutation(
         (), {ADD: setting(Resource=EVERYWHERE), OUTSIDE: None},
         undetected=f"still refused by the Resource of {NAME_ACL}: every put names the ACL",
-        tested_by="no statement minds the prefix",
+        tested_by="no statement restricts the prefix",
     ),
-    "no statement minds the prefix": Mutation(
+    "no statement restricts the prefix": Mutation(
         (), {ADD: setting(Resource=EVERYWHERE), NAME_ACL: setting(Resource=EVERYWHERE), OUTSIDE: None},
         PLACES | {"put-an-acl-outside"},
     ),
@@ -279,7 +279,7 @@ MUTATIONS: dict[str, Mutation] = {
         USE_KEY, "StringEquals", "kms:ViaService", failing={"use-the-key-directly"}, parameters=KMS
     ),
     # The bucket policy
-    "the allow does not ask for the ACL": _without_condition(
+    "the allow does not require the ACL": _without_condition(
         ONLY_WRITER, "StringEquals", "s3:x-amz-acl", undetected=f"still refused by {NEEDS_ACL}",
         tested_by="test_each_allow_is_narrow_by_itself",
     ),
@@ -292,12 +292,12 @@ MUTATIONS: dict[str, Mutation] = {
              BECOME: setting(Action=["sts:AssumeRole", "s3:*"], Resource="*")},
         {"put-without-the-role", "source-assumes-another-role"},
     ),
-    "no ACL is asked for": _without_statement(NEEDS_ACL, failing={"put-without-acl"}),
+    "no ACL is required": _without_statement(NEEDS_ACL, failing={"put-without-acl"}),
     "the ACL may be missing": Mutation(
         (f"{NEEDS_ACL} StringNotEquals s3:x-amz-acl",),
         {NEEDS_ACL: guarded("s3:x-amz-acl")}, {"put-without-acl"},
     ),
-    "any ACL will do": Mutation(
+    "any ACL is accepted": Mutation(
         (), {NEEDS_ACL: None, NAME_ACL: without("StringEquals", "s3:x-amz-acl")},
         {"put-without-acl", "put-with-another-acl", "put-an-acl"},
     ),
@@ -313,7 +313,7 @@ MUTATIONS: dict[str, Mutation] = {
     ),
     "logs may come in parts": _without_statement(ONE_PUT, failing={"start-a-multipart-upload"}),
     "no put is one": _without_condition(ONE_PUT, "Bool", "s3:ObjectCreationOperation", failing={"put-a-log"}),
-    "any storage class will do": _without_statement(CLASSES, failing={"put-with-a-lesser-storage-class"}),
+    "any storage class is accepted": _without_statement(CLASSES, failing={"put-with-a-lesser-storage-class"}),
     "a storage class must be named": _without_condition(
         CLASSES, "Null", "s3:x-amz-storage-class", failing={"put-a-log"}
     ),
@@ -321,8 +321,8 @@ MUTATIONS: dict[str, Mutation] = {
         CLASSES, "StringNotEquals", "s3:x-amz-storage-class", undetected=STRICTER,
         tested_by="test_storage_classes_can_be_added",
     ),
-    "any encryption will do": _without_statement(ENCRYPTED, failing={"put-with-another-encryption"}),
-    "any encryption will do, with a key": _without_statement(
+    "any encryption is accepted": _without_statement(ENCRYPTED, failing={"put-with-another-encryption"}),
+    "any encryption is accepted, with a key": _without_statement(
         ENCRYPTED, failing={"put-with-another-encryption"}, parameters=KMS
     ),
     "an encryption must be named": _without_condition(
@@ -336,7 +336,7 @@ MUTATIONS: dict[str, Mutation] = {
     "keys must be brought along": _without_condition(
         OWN_KEY, "Null", "s3:x-amz-server-side-encryption-customer-algorithm", failing={"put-a-log"}
     ),
-    "any key of the account will do": _without_statement(
+    "any key of the account is accepted": _without_statement(
         ARCHIVE_KEY, parameters=KMS, undetected=f"still refused by {USE_KEY}: the writer may use no other key",
         tested_by="test_statement_stops_an_administrator",
     ),
@@ -348,23 +348,23 @@ MUTATIONS: dict[str, Mutation] = {
         ARCHIVE_KEY, "ArnNotEquals", f"{_CONDITIONAL}server-side-encryption-aws-kms-key-id", undetected=STRICTER,
         tested_by="test_kms_key_is_used_through_s3_only", parameters=KMS,
     ),
-    "any network will do": _without_statement(
+    "any network is accepted": _without_statement(
         ENDPOINT, parameters={"VpcEndpointId": VPCE}, undetected="only a request from another network could detect it",
         tested_by="test_statement_stops_an_administrator, test_vpc_endpoint_is_required",
     ),
     "Airflow is outside of the VPC endpoint": Mutation(
         (), {}, {"put-a-log"}, parameters={"VpcEndpointId": VPCE}
     ),
-    "no network will do": _without_condition(
+    "no network is accepted": _without_condition(
         ENDPOINT, "StringNotEquals", "aws:SourceVpce", failing={"put-a-log"}, parameters={"VpcEndpointId": VPCE}
     ),
     "the retention may be bypassed": _without_statement(
         RETENTION, parameters={"RetentionDays": "7"}, undetected=f"still refused by {ELSE}",
         tested_by="test_retention_stops_deletion_by_administrators",
     ),
-    "plain HTTP will do": _without_statement(TLS, failing={"put-without-tls"}),
-    "not even TLS will do": _without_condition(TLS, "Bool", "aws:SecureTransport", failing={"put-a-log"}),
-    "an old TLS will do": _without_statement(
+    "plain HTTP is accepted": _without_statement(TLS, failing={"put-without-tls"}),
+    "not even TLS is accepted": _without_condition(TLS, "Bool", "aws:SecureTransport", failing={"put-a-log"}),
+    "an old TLS is accepted": _without_statement(
         OLD_TLS, undetected="no client of today speaks TLS 1.1, and AWS's endpoints do not either",
         tested_by="test_statement_stops_an_administrator",
     ),
@@ -418,3 +418,16 @@ MUTATIONS: dict[str, Mutation] = {
     ),
     "Airflow may assume any role": Mutation((), {BECOME: setting(Resource="*")}, {"source-assumes-another-role"}),
 }  # fmt: skip
+
+
+def two_mistakes(aws: LocalAws) -> LocalAws:
+    """Return a deployment where logs may be replaced (a missing hardening) and read (an over-privilege).
+
+    That no ACL is required is a third mistake, which the tests accept as a risk.
+
+    :param aws: where to deploy it
+    """
+    archive, source = MUTATIONS["logs may be replaced"].templates()
+    for name in ("the role may read logs", "no ACL is required"):
+        MUTATIONS[name].apply(archive, source)
+    return aws.deploy(archive_template=archive, source_template=source)

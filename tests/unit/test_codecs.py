@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import date
+from functools import cache
 from pathlib import Path
 from typing import IO
 
@@ -34,6 +35,7 @@ DAY = date(2026, 11, 22)
 MIB = 1 << 20
 
 
+@cache
 def logs(size: int) -> bytes:
     return b"".join(log_bytes(size, 1, day=DAY))
 
@@ -115,7 +117,7 @@ def test_number_of_threads_does_not_change_what_is_written(codec: Codec, part_si
 
 
 def test_number_of_threads_does_not_change_what_is_written_with_the_real_blocks() -> None:
-    data = logs(codecs.MIN_PARALLEL_BYTES + 2 * MIB)
+    data = logs(MIB) * (codecs.MIN_PARALLEL_BYTES // MIB + 2)
     first = compress(data, ZSTD, threads=1)
     assert compress(data, ZSTD, threads=3) == first
     check(data, ZSTD, *first)
@@ -143,12 +145,13 @@ def test_parts_are_no_larger_than_the_part_size(codec: Codec, kind: str) -> None
         assert all(part.endswith(b"\n") for part in raw[:-1])
 
 
-@pytest.mark.parametrize("hint", [0, 1, 20 * MIB - 1, 20 * MIB + 1, 64 * MIB], ids=str)
+@pytest.mark.parametrize("hint", [0, 1, 2 * MIB - 1, 2 * MIB + 1, 9 * MIB], ids=str)
+@pytest.mark.usefixtures("small_blocks")
 def test_wrong_size_hint_does_no_harm(hint: int) -> None:
-    data = random.Random(3).randbytes(20 * MIB)
-    result, written = compress(data, ZSTD, part_size=codecs.MIN_PART_BYTES, size_hint=hint, threads=2)
+    data, part_size = random.Random(3).randbytes(2 * MIB), 1 << 19
+    result, written = compress(data, ZSTD, part_size=part_size, size_hint=hint, threads=2)
     check(data, ZSTD, result, written)
-    assert max(map(len, written)) <= codecs.MIN_PART_BYTES
+    assert max(map(len, written)) <= part_size
 
 
 @given(st.lists(st.integers(0, 6000), max_size=20), st.integers(2, 20), st.sampled_from([1, 2]))
@@ -171,7 +174,7 @@ def test_parts_end_where_lines_end(lengths: list[int], part_kib: int, threads: i
 
 
 @pytest.mark.parametrize("codec", [ZSTD, GZIP], ids=lambda codec: codec.name)
-@pytest.mark.parametrize("size", [0, 100, 300_000, 10 * MIB], ids=str)
+@pytest.mark.parametrize("size", [0, 100, 300_000, 4 * MIB], ids=str)
 def test_common_tools_read_what_is_written(codec: Codec, size: int, tmp_path: Path) -> None:
     data = logs(size)
     _, written = compress(data, codec, threads=2)
@@ -225,9 +228,10 @@ def test_archive_cut_short_anywhere_is_an_error(codec: Codec) -> None:
 
 
 @ALL
+@pytest.mark.usefixtures("small_blocks")
 def test_archive_that_ends_between_two_blocks_has_another_digest(codec: Codec) -> None:
     # Each block is an archive of its own, so this is no damage.
-    data = logs(12 * MIB)
+    data = logs(MIB)
     result, written = compress(data, codec)
     first = written[0][: len(compress(data[: data.rindex(b"\n", 0, codecs.BLOCK_BYTES) + 1], codec)[1][0])]
     found = measure(io.BytesIO(first), codec)

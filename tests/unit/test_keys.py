@@ -132,6 +132,7 @@ def test_name_can_not_imitate_one_that_was_cut(name: str, source: str) -> None:
     assert key_of(KeyTemplate(), (source, path, D1, None), codec_suffix="") != key
 
 
+@settings(max_examples=20)
 @given(NAMES, DIGESTS)
 def test_archive_key_is_the_same_each_time(name: str, digest: str) -> None:
     file = ("app", name, digest, None)

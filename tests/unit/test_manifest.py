@@ -61,6 +61,7 @@ def parse(manifest: Any) -> Manifest:
 # --- written
 
 
+@settings(max_examples=20)
 @given(st.randoms(use_true_random=False))
 def test_manifest_is_the_same_for_the_same_archives(rng: random.Random) -> None:
     shuffled = rng.sample(ARCHIVES, len(ARCHIVES))

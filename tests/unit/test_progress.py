@@ -24,7 +24,7 @@ def test_progress_is_logged_at_an_interval(caplog: pytest.LogCaptureFixture, mon
     now = 100.0
     monkeypatch.setattr("log_archival.progress.time.monotonic", lambda: now)
     with caplog.at_level(logging.INFO):
-        compressed = Progress(logging.getLogger("test"), "compressed", 4_000_000, interval_seconds=10)
+        compressed = Progress(logging.getLogger("test").info, "compressed", 4_000_000, interval_seconds=10)
         for second in range(1, 21):
             now = 100.0 + second
             compressed.add(1, 100_000, 20_000)
@@ -34,3 +34,11 @@ def test_progress_is_logged_at_an_interval(caplog: pytest.LogCaptureFixture, mon
         "compressed 20 files, 2.0 MB of 4.0 MB (0 MB/s), stored 400.0 kB",
         "compressed 20 files, 2.0 MB of 4.0 MB (0 MB/s), stored 400.0 kB",
     ]
+
+
+def test_progress_without_a_total_counts_files_only() -> None:
+    lines: list[str] = []
+    checked = Progress(lines.append, "checked")
+    checked.add(3, 0)
+    checked.done()
+    assert lines == ["checked 3 files"]

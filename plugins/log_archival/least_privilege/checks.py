@@ -249,5 +249,5 @@ def applicable_checks(target: Target, names: Iterable[str] = ()) -> tuple[list[C
     """
     wanted = set(require_known_checks(names, "checks")) or CHECKS.keys()
     not_tried = {name: reason for name, check in CHECKS.items() if (reason := check.skip_if(target))}
-    not_tried |= {name: "not asked for" for name in CHECKS if name not in wanted and name not in not_tried}
+    not_tried |= {name: "not chosen" for name in CHECKS if name not in wanted and name not in not_tried}
     return [check for name, check in CHECKS.items() if name not in not_tried], not_tried

@@ -30,7 +30,7 @@ class Verdict(StrEnum):
     OVER_PRIVILEGE = "over-privilege"
     #: The role may not do what it must.
     UNDER_PRIVILEGE = "under-privilege"
-    #: The role may do what takes nothing from the archive today, but should be refused.
+    #: The role may do what harms nothing today, but should be refused.
     MISSING_HARDENING = "missing hardening"
     #: The response proves nothing, or the check could not be tried.
     UNDECIDED = "undecided"

@@ -24,7 +24,7 @@ def put(**changes: Any) -> Trial:
 def put_at(folder: Callable[[str], str]) -> Trial:
     """Return an upload outside of the prefix, to a key that no object has.
 
-    :param folder: returns what the key begins with; takes the prefix, without its slash
+    :param folder: returns what the key begins with, given the prefix without its slash
     """
     return lambda requester: requester.put(requester.target.unused_key(folder(requester.target.prefix.rstrip("/"))))
 
@@ -140,7 +140,7 @@ def assume_other_role_as_writer(requester: Requester) -> Response:
 
 
 def _assume_any(requester: Requester, caller: Caller, roles: Sequence[tuple[str, str | None]]) -> Response:
-    # Each is tried with the external id that it has: a role that needs none takes any.
+    # Each is tried with the external id that it has: a role that requires none accepts any.
     responses = [
         requester.assume_role(caller, RoleArn=role_arn, ExternalId=external_id, SourceIdentity=None)
         for role_arn, external_id in roles

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import boto3
-from airflow.providers.amazon.aws.hooks.base_aws import BaseSessionFactory
 from airflow.sdk import BaseOperator, Context
 from airflow.sdk.exceptions import AirflowSkipException
 from botocore import UNSIGNED
@@ -234,9 +233,8 @@ class Clients:
     """
 
     def __init__(self, hook: CrossAccountS3Hook) -> None:
-        conn = self._conn = hook.conn_config
-        factory = BaseSessionFactory(conn, region_name=conn.region_name, config=conn.botocore_config)
-        self._source = factory.basic_session
+        self._conn = hook.conn_config
+        self._source = hook.source_session()
 
     def __call__(self, service: str, caller: Caller, tls: bool) -> Any:
         """Return a client.

@@ -137,7 +137,7 @@ class _BatchCompression:
         self.free_writers: SimpleQueue[PackWriter] = SimpleQueue()
         for writer in self.writers:
             self.free_writers.put(writer)
-        self.progress = Progress(log, "compressed", sum(file.size for file in files))
+        self.progress = Progress(log.info, "compressed", sum(file.size for file in files))
 
     def run(self) -> tuple[list[Archive], list[Failure]]:
         archives: list[Archive] = []

@@ -104,7 +104,7 @@ def upload_batch(writer: ArchiveWriter, run_dir: RunDirectory, batch: int, *, co
     receipts = [one for one in run_dir.earlier_receipts(batch) if stored.get(one.key) == one.stored_sha256]
     acknowledged = {receipt.key for receipt in receipts}
     left = [archive for archive in archives if archive.key not in acknowledged]
-    progress = Progress(log, "uploaded", sum(archive.raw_size for archive in left))
+    progress = Progress(log.info, "uploaded", sum(archive.raw_size for archive in left))
 
     def put(archive: Archive) -> Receipt:
         with open_staged(archive) as body:
@@ -142,7 +142,7 @@ class _DirectUpload:
     def __init__(self, writer: ArchiveWriter, compressor: Compressor, files: list[LogFile]) -> None:
         self.writer, self.compressor = writer, compressor
         self.records = RunRecords(files=files)
-        self.progress = Progress(log, "archived", sum(file.size for file in files))
+        self.progress = Progress(log.info, "archived", sum(file.size for file in files))
         self.cores = available_cores()
         self.compressing = threading.BoundedSemaphore(self.cores)
         self.open_bodies: set[IO[bytes]] = set()

@@ -27,8 +27,8 @@ log = logging.getLogger(__name__)
 
 Tier = Literal["receipts", "probe", "read"]
 TIERS: tuple[Tier, ...] = ("receipts", "probe", "read")
-#: So many keys of the run are tried before it is concluded that the server doesn't answer probes: one of them could be
-#: missing, but hardly all.
+#: So many keys, from all of the run, are tried before it is concluded that the server doesn't answer probes: some of
+#: them could be missing, but hardly all.
 MAX_TRIAL_PROBES = 10
 
 
@@ -145,7 +145,8 @@ def probe_keys(writer: ArchiveWriter, archives: list[Archive]) -> Verification:
         return Verification(
             "receipts", "this server stores a body that does not fit its checksums, so asking for keys is not safe"
         )
-    if not any(writer.probe(archive.key) is ProbeResult.EXISTS for archive in archives[:MAX_TRIAL_PROBES]):
+    trials = archives[:: -(-len(archives) // MAX_TRIAL_PROBES)]
+    if not any(writer.probe(archive.key) is ProbeResult.EXISTS for archive in trials):
         return Verification(
             "receipts",
             "this server compares checksums before it looks whether the key exists (or none of the keys that were"
@@ -172,7 +173,7 @@ def check_objects(
     :param check: checks one object, and returns what is wrong, or None
     :param max_concurrent_requests: how many objects to check at once
     """
-    progress = Progress(log, "verified", sum(archive.raw_size for archive in archives))
+    progress = Progress(log.info, "verified", sum(archive.raw_size for archive in archives))
     result = Verification(tier)
     for archive, message in concurrently(check, archives, max_concurrent_requests):
         progress.add(archive.part == 1, archive.raw_size, archive.stored_size)

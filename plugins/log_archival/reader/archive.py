@@ -16,7 +16,7 @@ from typing import IO, Any, Literal, TypeVar, cast
 from log_archival.aws.errors import ACCESS_DENIED, Request, translated_errors
 from log_archival.codecs import codec_named, measure
 from log_archival.concurrency import concurrently
-from log_archival.exceptions import ArchiveRequestError, RefusedError, VerificationError
+from log_archival.exceptions import ArchiveRequestError, LogArchivalError, RefusedError, VerificationError
 from log_archival.keys import is_manifest_key
 from log_archival.manifest import Entry, Manifest, parse_manifest, printable
 from log_archival.reader.compare import compare_checksums, compare_content, missing
@@ -82,11 +82,13 @@ class ArchiveReader:
 
     :param client: an S3 client of boto3 or botocore
     :param bucket: the archive bucket
+    :param workers: how many objects are read at once, where several are
     """
 
-    def __init__(self, client: Any, bucket: str) -> None:
+    def __init__(self, client: Any, bucket: str, *, workers: int = 16) -> None:
         self._client = client
         self.bucket = bucket
+        self.workers = workers
         #: Set it to end all downloads that are under way.
         self.stop = threading.Event()
 
@@ -144,19 +146,20 @@ class ArchiveReader:
             f"GetObject s3://{self.bucket}/{key}: the connection broke {MAX_READS} times: {reason}"
         )
 
-    def read_manifests(self, objects: Iterable[StoredObject], workers: int = 8) -> tuple[list[Manifest], list[Finding]]:
+    def read_manifests(self, objects: Iterable[StoredObject]) -> tuple[list[Manifest], list[Finding]]:
         """Read the manifests among some objects, and return them with a finding for each that can't be used.
 
         :param objects: as `list_objects` yields them
-        :param workers: how many are read at once
         :raises ArchiveRequestError: as `read`
         """
         manifests: list[Manifest] = []
         malformed: list[Finding] = []
         listed = (one for one in objects if is_manifest_key(one.key))
-        for found, manifest in concurrently(self._read_manifest, listed, workers):
+        for found, manifest in self.for_each(self._read_manifest, listed):
             if isinstance(manifest, Manifest):
                 manifests.append(manifest)
+            elif isinstance(manifest, ArchiveRequestError) and not manifest.permanent:
+                raise manifest
             else:
                 malformed.append(Finding("manifest", f"not a usable manifest: {manifest}", found.key))
         # A log file may have the name of a manifest; its archive is no manifest.
@@ -166,18 +169,10 @@ class ArchiveReader:
             sorted((one for one in malformed if one.key not in archives), key=lambda one: one.key),
         )
 
-    def _read_manifest(self, listed: StoredObject) -> Manifest | str:
-        """Return a manifest, or why it can't be used."""
+    def _read_manifest(self, listed: StoredObject) -> Manifest:
         if listed.size > MAX_MANIFEST_BYTES:
-            return f"it has {listed.size:,} bytes; more than {MAX_MANIFEST_BYTES:,} are not read"
-        try:
-            return parse_manifest(listed.key, self.read(listed.key, lambda body: body.read()), listed.modified)
-        except VerificationError as error:
-            return str(error)
-        except RefusedError as error:
-            if not concerns_one_object(error):
-                raise
-            return str(error)
+            raise VerificationError(f"it has {listed.size:,} bytes; more than {MAX_MANIFEST_BYTES:,} are not read")
+        return parse_manifest(listed.key, self.read(listed.key, lambda body: body.read()), listed.modified)
 
     def check(self, entry: Entry, depth: Depth) -> Finding | None:
         """Check one archive, and return what is wrong with it or worth knowing; None when it is as listed.
@@ -195,9 +190,38 @@ class ArchiveReader:
         except RefusedError as error:
             if error.code in _NOT_FOUND:
                 return missing(entry)
-            if concerns_one_object(error):
+            if error.code in _CONCERNS_ONE_OBJECT:
                 return Finding.about(entry, "unknown", f"the object can't be read: {error}")
             raise
+
+    def for_each(self, job: Callable[[T], R], items: Iterable[T]) -> Iterator[tuple[T, R | LogArchivalError | OSError]]:
+        """Run a job that reads an object for each item, several at once; yield items and results as they come.
+
+        An error that concerns one object or file is yielded instead of the result.
+
+        :param job: what to run
+        :param items: what to run it for
+        :raises RefusedError: when reading isn't allowed at all
+        :raises ArchiveRequestError: when MAX_UNREACHABLE_IN_A_ROW items in a row can't be reached
+        """
+
+        def attempt(item: T) -> R | LogArchivalError | OSError:
+            try:
+                return job(item)
+            except (LogArchivalError, OSError) as error:
+                if isinstance(error, RefusedError) and error.code not in _CONCERNS_ONE_OBJECT:
+                    raise
+                return error
+
+        unreachable = 0
+        for item, result in concurrently(attempt, items, self.workers):
+            if isinstance(result, ArchiveRequestError) and not result.permanent:
+                unreachable += 1
+                if unreachable >= MAX_UNREACHABLE_IN_A_ROW:
+                    raise result
+            else:
+                unreachable = 0
+            yield item, result
 
     def _send(self, operation: str, method: Callable[..., dict[str, Any]], **arguments: Any) -> dict[str, Any]:
         request = Request(operation, f"s3://{self.bucket}/{printable(arguments.get('Key') or arguments['Prefix'])}")
@@ -220,42 +244,3 @@ def reader_hint(request: Request, code: str, message: str) -> str | None:
         f"This needs {needed}, for this prefix (and kms:Decrypt where a KMS key encrypts it). The reader role of"
         " include/cloudformation/archive_account.yaml (parameter CreateReaderRole) has exactly that."
     )
-
-
-def concerns_one_object(error: RefusedError) -> bool:
-    """Return whether a permanent error of one object means nothing for the next one.
-
-    :param error: the error of a request for an object
-    """
-    return error.code in _CONCERNS_ONE_OBJECT
-
-
-def read_concurrently(
-    job: Callable[[T], R], items: Iterable[T], workers: int
-) -> Iterator[tuple[T, R | ArchiveRequestError]]:
-    """Run a job that reads objects for each item in threads, and yield items with results as they come.
-
-    An error that concerns one object is yielded instead of the result.
-
-    :param job: what to run
-    :param items: what to run it for
-    :param workers: how many jobs run at once
-    :raises RefusedError: when reading isn't allowed at all
-    :raises ArchiveRequestError: when MAX_UNREACHABLE_IN_A_ROW items in a row can't be reached
-    """
-
-    def attempt(item: T) -> R | ArchiveRequestError:
-        try:
-            return job(item)
-        except ArchiveRequestError as error:
-            if isinstance(error, RefusedError) and not concerns_one_object(error):
-                raise
-            return error
-
-    unreachable = 0
-    for item, result in concurrently(attempt, items, workers):
-        transient = isinstance(result, ArchiveRequestError) and not result.permanent
-        unreachable = unreachable + 1 if transient else 0
-        if unreachable >= MAX_UNREACHABLE_IN_A_ROW and isinstance(result, ArchiveRequestError):
-            raise result
-        yield item, result

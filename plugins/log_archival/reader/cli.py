@@ -7,19 +7,14 @@ import json
 import os
 import signal
 import sys
-import threading
 from datetime import date
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any
 
 from log_archival import __version__
+from log_archival.exceptions import LogArchivalError, SettingsError
+from log_archival.partition import Partition
 
-if TYPE_CHECKING:
-    # At run time each command imports what it needs, so that --help is fast.
-    from log_archival.manifest import Entry
-    from log_archival.reader.archive import ArchiveReader
-    from log_archival.reader.findings import Report
-
-EXIT_OK, EXIT_PROBLEMS, EXIT_FAILED = 0, 1, 2
+EXIT_FAILED = 2  # 0 and 1 are those of reader/commands.py
 MAX_WORKERS = 256
 _PREFIX = (
     "what to read: s3://BUCKET/logs/2026/11/22/ is a day, s3://BUCKET/logs/2026/11/ a month, s3://BUCKET/logs/ all"
@@ -60,10 +55,10 @@ def main(arguments: list[str] | None = None) -> int:
         # Whatever the locale, no file's name causes a UnicodeEncodeError.
         stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     options = _parser().parse_args(arguments)
-    from log_archival.exceptions import LogArchivalError
-
     try:
-        status: int = options.run(_reader(options), options)
+        from log_archival.reader.commands import run_restore, run_verify  # here: --help doesn't wait for botocore
+
+        status = run_verify(options) if options.command == "verify" else run_restore(options)
         sys.stdout.flush()  # here, where a closed pipe is handled
     except LogArchivalError as error:
         print(f"log-archival {options.command}: {error}", file=sys.stderr)
@@ -89,7 +84,6 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="{verify,restore}")
 
     verify = commands.add_parser("verify", help="compare manifests with objects", description=_VERIFY, **shape)
-    verify.set_defaults(run=_verify)
     verify.add_argument("prefix", type=_s3_prefix, metavar="s3://BUCKET/PREFIX", help=_PREFIX)
     verify.add_argument(
         "--depth",
@@ -101,7 +95,6 @@ def _parser() -> argparse.ArgumentParser:
     verify.add_argument("--to", dest="last", type=_day, metavar="DAY", help="the last day")
 
     restore = commands.add_parser("restore", help="get log files back", description=_RESTORE, **shape)
-    restore.set_defaults(run=_restore)
     restore.add_argument("prefix", type=_s3_prefix, metavar="s3://BUCKET/PREFIX", help=_PREFIX)
     restore.add_argument("--to", required=True, metavar="DIR", help="the folder to restore into, created if need be")
     restore.add_argument("--source", action="append", default=[], help="only this source (may be given several times)")
@@ -139,9 +132,6 @@ def _s3_prefix(text: str) -> tuple[str, str]:
 
 
 def _day(text: str) -> date:
-    from log_archival.exceptions import SettingsError
-    from log_archival.partition import Partition
-
     try:
         return Partition.parse(text).day
     except SettingsError:
@@ -152,110 +142,3 @@ def _workers(text: str) -> int:
     if not text.isdecimal() or not 1 <= int(text) <= MAX_WORKERS:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 to {MAX_WORKERS}")
     return int(text)
-
-
-def _reader(options: argparse.Namespace) -> ArchiveReader:
-    # botocore alone, which boto3 gets its clients from: importing boto3 as well would take twice as long.
-    import botocore.session
-    from botocore.config import Config
-    from botocore.exceptions import BotoCoreError
-
-    from log_archival.exceptions import SettingsError
-    from log_archival.reader.archive import ArchiveReader
-
-    config = Config(
-        max_pool_connections=options.workers,
-        retries={"mode": "standard"},  # as often as AWS_MAX_ATTEMPTS and the profile say
-        # Every byte is hashed here; botocore need not do so, too.
-        response_checksum_validation="when_required",
-        user_agent_extra=f"log-archival/{__version__}",
-    )
-    try:
-        session = botocore.session.Session(profile=options.profile)
-        client = session.create_client(
-            "s3", region_name=options.region, endpoint_url=options.endpoint_url, config=config
-        )
-    except (BotoCoreError, ValueError) as error:
-        raise SettingsError(f"no S3 client can be created: {error}") from None
-    reader = ArchiveReader(client, options.prefix[0])
-    _stop_when_interrupted(reader)
-    return reader
-
-
-def _stop_when_interrupted(reader: ArchiveReader) -> None:
-    def interrupt(*_: object) -> NoReturn:
-        reader.stop.set()
-        raise KeyboardInterrupt
-
-    # A shell starts what runs in the background with SIGINT ignored; that stays so.
-    if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGINT) != signal.SIG_IGN:
-        signal.signal(signal.SIGINT, interrupt)
-
-
-def _verify(reader: ArchiveReader, options: argparse.Namespace) -> int:
-    from log_archival.exceptions import SettingsError
-    from log_archival.progress import human_size
-    from log_archival.reader.progress_line import ProgressLine
-    from log_archival.reader.verify import verify
-
-    if options.first and options.last and options.first > options.last:
-        raise SettingsError(f"--from {options.first} is after --to {options.last}")
-    progress = ProgressLine("archives checked")
-
-    def checked(entry: Entry) -> None:
-        progress.add(1, entry.stored_size if options.depth == "bytes" else 0)
-
-    report = verify(
-        reader,
-        options.prefix[1],
-        depth=options.depth,
-        first=options.first,
-        last=options.last,
-        workers=options.workers,
-        on_progress=checked,
-    )
-    progress.done()
-    summary = (
-        f"{len(report.days):,} days, {report.manifests:,} manifests, {report.files:,} files in"
-        f" {report.archives:,} archives, {human_size(report.raw_size)} raw, {human_size(report.stored_size)} stored,"
-        f" checked by {report.depth}"
-    )
-    return _print(options, report, summary)
-
-
-def _restore(reader: ArchiveReader, options: argparse.Namespace) -> int:
-    from log_archival.progress import human_size
-    from log_archival.reader.output_dir import OutputDirectory
-    from log_archival.reader.progress_line import ProgressLine
-    from log_archival.reader.restore import restore
-    from log_archival.reader.restore_plan import Selection, plan_restore
-
-    selection = Selection(options.source, options.path, options.by_day, options.all_versions)
-    plan = plan_restore(reader, options.prefix[1], selection)
-    progress = ProgressLine(f"of {human_size(plan.size)} in {len(plan.versions):,} files restored", with_count=False)
-    with OutputDirectory(options.to) as output:
-        report = restore(
-            reader,
-            plan,
-            output,
-            overwrite=options.overwrite,
-            workers=options.workers,
-            on_progress=lambda size: progress.add(0, size),
-        )
-    progress.done()
-    summary = (
-        f"{report.restored:,} files restored to {options.to}, {report.already:,} already existed,"
-        f" {human_size(report.size)} in all"
-    )
-    return _print(options, report, summary)
-
-
-def _print(options: argparse.Namespace, report: Report, summary: str) -> int:
-    if options.json:
-        print(json.dumps(report.to_dict(), indent=1))
-    else:
-        for finding in report.findings:
-            print(f"{finding.kind}: {finding}")
-        count = len(report.problems)
-        print(f"{summary}: {f'{count:,} problems' if count else 'no problems'}")
-    return EXIT_OK if report.ok else EXIT_PROBLEMS

@@ -21,7 +21,7 @@ def missing(entry: Entry) -> Finding:
         "missing",
         "the object does not exist. The bucket is versioned: an administrator may find a deleted object with"
         " `aws s3api list-object-versions`",
-        expected=_stored(entry.stored_size, entry.stored_sha256),
+        expected=_stored(entry),
         found="nothing",
     )
 
@@ -36,20 +36,13 @@ def compare_checksums(entry: Entry, head: Mapping[str, Any]) -> Finding | None:
     if sha256 and entry.fits(size, sha256):
         return None
     if sha256 is None and size in {entry.stored_size, *(other for other, _ in entry.others)}:
-        return Finding.about(
-            entry,
-            "unknown",
-            "S3 has no SHA-256 of the whole object, so its content is not known: verify it with depth bytes",
-            expected=f"SHA-256 {entry.stored_sha256}",
-            found="none",
-        )
-    return Finding.about(
-        entry,
-        "differs",
-        "the object has other bytes than any manifest lists: whether its content is the same, depth bytes finds out",
-        expected=_stored(entry.stored_size, entry.stored_sha256),
-        found=_stored(size, sha256) if sha256 else f"{size:,} bytes with no SHA-256 of the whole",
+        message = "S3 has no SHA-256 of the whole object, so its content is not known: verify it with depth bytes"
+        return Finding.about(entry, "unknown", message, expected=f"SHA-256 {entry.stored_sha256}", found="none")
+    message = (
+        "the object has other bytes than any manifest lists; depth bytes finds out whether its content is the same"
     )
+    found = _size_and_sha256(size, sha256) if sha256 else f"{size:,} bytes with no SHA-256 of the whole"
+    return Finding.about(entry, "differs", message, expected=_stored(entry), found=found)
 
 
 def _sha256_of_whole(head: Mapping[str, Any]) -> str | None:
@@ -69,25 +62,19 @@ def compare_content(entry: Entry, measured: Measured) -> Finding | None:
     """
     content = (measured.raw_size, measured.raw_sha256)
     if measured.error is not None or content != (entry.raw_size, entry.raw_sha256):
-        return Finding.about(
-            entry,
-            "differs",
-            measured.error or "the object has other content",
-            expected=_raw(entry),
-            found=_raw(measured),
-        )
+        message = measured.error or "the object has other content"
+        return Finding.about(entry, "differs", message, expected=_raw(entry), found=_raw(measured))
     if entry.fits(measured.stored_size, measured.stored_sha256):
         return None
-    return Finding.about(
-        entry,
-        "note",
-        "stored in other bytes than any manifest lists; they decompress to the right content",
-        expected=_stored(entry.stored_size, entry.stored_sha256),
-        found=_stored(measured.stored_size, measured.stored_sha256),
-    )
+    message = "stored in other bytes than any manifest lists; they decompress to the right content"
+    return Finding.about(entry, "note", message, expected=_stored(entry), found=_stored(measured))
 
 
-def _stored(size: int, sha256: str) -> str:
+def _stored(one: Entry | Measured) -> str:
+    return _size_and_sha256(one.stored_size, one.stored_sha256)
+
+
+def _size_and_sha256(size: int, sha256: str) -> str:
     return f"{size:,} bytes with SHA-256 {sha256}"
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from itertools import groupby
 
+from log_archival.exceptions import SettingsError
 from log_archival.reader.archive import StoredObject
 
 # The folders that name the day, whatever is around the numbers: 2026/11/22/, dt=2026-11-22/, year=2026/month=11/…
@@ -17,14 +18,19 @@ _DAY = re.compile(r"(?<!\d)(?=(\d{4})[^/\d]*/?[^/\d]*(\d{2})[^/\d]*/?[^/\d]*(\d{
 
 @dataclass(frozen=True)
 class DayRange:
-    """A range of days, both ends included; None is open.
+    """A range of days, both ends included.
 
-    :param first: the first day
-    :param last: the last day
+    :param first: the first day; None for the first one found
+    :param last: the last day; None for the last one found
+    :raises SettingsError: when the first day is after the last
     """
 
     first: date | None = None
     last: date | None = None
+
+    def __post_init__(self) -> None:
+        if self.first and self.last and self.first > self.last:
+            raise SettingsError(f"the first day, {self.first}, is after the last one, {self.last}")
 
     def includes(self, day: date | None) -> bool:
         """Return whether a day is in the range; None, of a key without a day, always is.
@@ -36,7 +42,7 @@ class DayRange:
         return (self.first is None or self.first <= day) and (self.last is None or day <= self.last)
 
     def missing(self, found: Set[date]) -> Iterator[date]:
-        """Yield the days of the range that are not among those found; an open end is the first or last one found.
+        """Yield the days of the range that are not among those found.
 
         :param found: days
         """
@@ -47,6 +53,9 @@ class DayRange:
         for offset in range((last - first).days + 1):
             if (day := first + timedelta(offset)) not in found:
                 yield day
+
+
+ALL_DAYS = DayRange()
 
 
 def folder_of(key: str) -> str:

@@ -41,6 +41,11 @@ class Version:
         return self.parts[0].file_sha256
 
     @property
+    def path(self) -> tuple[bytes, ...]:
+        """The components of the target."""
+        return tuple(self.target.encode("utf-8", "surrogateescape").split(b"/"))
+
+    @property
     def age(self) -> tuple[date, datetime, int, str]:
         """What versions of one file are sorted by, the newest last."""
         # S3's times are whole seconds; of two contents put within one, the longer is more likely to be the later.

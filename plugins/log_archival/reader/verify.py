@@ -7,11 +7,10 @@ from dataclasses import dataclass, field
 from datetime import date
 from typing import Any
 
-from log_archival.exceptions import ArchiveRequestError
 from log_archival.keys import is_manifest_key, is_probe_or_canary
 from log_archival.manifest import Entry, Manifest, merged
-from log_archival.reader.archive import ArchiveReader, Depth, StoredObject, read_concurrently
-from log_archival.reader.days import DayRange, by_day, days_in, folder_of
+from log_archival.reader.archive import ArchiveReader, Depth, StoredObject
+from log_archival.reader.days import ALL_DAYS, DayRange, by_day, days_in, folder_of
 from log_archival.reader.findings import Finding, Report
 
 
@@ -54,24 +53,21 @@ def verify(
     prefix: str,
     *,
     depth: Depth = "checksums",
-    first: date | None = None,
-    last: date | None = None,
-    workers: int = 16,
-    on_progress: Callable[[Entry], None] | None = None,
+    days: DayRange = ALL_DAYS,
+    on_progress: Callable[[int, int], None] = lambda files, size: None,
 ) -> VerifyReport:
     """Check everything below a prefix, a day at a time: memory doesn't grow with the number of days.
 
     :param reader: the archive
     :param prefix: the prefix of a day, of a month, or of any number of days
     :param depth: ``checksums`` or ``bytes``
-    :param first: the first day, which has to have a manifest; days before are left out. None: the first one found
-    :param last: likewise, the last day
-    :param workers: how many objects are checked at once
-    :param on_progress: is called, in this thread, for each archive that was checked
+    :param days: which days have to have a manifest; others are left out
+    :param on_progress: is called, in this thread, for what was checked: how many archives, and how many bytes of them
+        were read
     :raises RefusedError: when the archive can't be read
     :raises ArchiveRequestError: when many objects in a row can't be reached
     """
-    report, days = VerifyReport(depth), DayRange(first, last)
+    report = VerifyReport(depth)
     folders: set[str] = set()  # those of usable manifests
     orphans: list[StoredObject] = []  # unlisted, in folders without a manifest
     for day, objects in by_day(reader.list_objects(prefix)):
@@ -84,7 +80,7 @@ def verify(
         manifests = [one for one in manifests if days.includes(one.partition.day)]
         entries = merged(entry for one in manifests for entry in one.entries)
         report.count(manifests, entries)
-        report.findings += check_all(reader, entries, depth, workers, on_progress)
+        report.findings += check_all(reader, entries, depth, on_progress)
         if folders.isdisjoint(folder_of(one.key) for one in objects):
             orphans += unlisted
         else:
@@ -101,8 +97,7 @@ def check_all(
     reader: ArchiveReader,
     entries: Iterable[Entry],
     depth: Depth,
-    workers: int = 16,
-    on_progress: Callable[[Entry], None] | None = None,
+    on_progress: Callable[[int, int], None] = lambda files, size: None,
 ) -> list[Finding]:
     """Check many archives at once, and return every finding, by source, path and key.
 
@@ -111,19 +106,18 @@ def check_all(
     :param reader: the archive
     :param entries: the archives
     :param depth: ``checksums`` or ``bytes``
-    :param workers: how many are checked at once
-    :param on_progress: is called, in this thread, for each archive that was checked
+    :param on_progress: is called, in this thread, for what was checked: how many archives, and how many bytes of them
+        were read
     :raises RefusedError: when reading isn't allowed at all
     :raises ArchiveRequestError: when many in a row can't be reached
     """
     findings: list[Finding] = []
-    for entry, result in read_concurrently(lambda entry: reader.check(entry, depth), entries, workers):
-        if isinstance(result, ArchiveRequestError):
-            findings.append(Finding.about(entry, "unknown", f"the object could not be read: {result}"))
-        elif result:
+    for entry, result in reader.for_each(lambda entry: reader.check(entry, depth), entries):
+        if isinstance(result, Exception):
+            result = Finding.about(entry, "unknown", f"the object could not be read: {result}")
+        if result:
             findings.append(result)
-        if on_progress:
-            on_progress(entry)
+        on_progress(1, entry.stored_size if depth == "bytes" else 0)
     return sorted(findings, key=lambda finding: finding.order)
 
 

@@ -33,7 +33,7 @@ DENIED = ("statement", "explicit deny in a resource-based policy", "archive_acco
 HINTS: dict[str, tuple[str, ...]] = {
     "nobody is trusted": TRUST,
     "somebody else is trusted": TRUST,
-    "another organization is asked for": (*TRUST, "parameter OrganizationId"),
+    "another organization is required": (*TRUST, "parameter OrganizationId"),
     "neither policy allows the put": ("AddLogsUnderThePrefix", "parameter Prefix", "parameter BucketName"),
     "the role may not name the ACL": (
         "Likely: the role may not name an ACL", "NameTheBucketOwnersAclInThePut", "RequireAcl",
@@ -46,8 +46,8 @@ HINTS: dict[str, tuple[str, ...]] = {
     "keys must be brought along": (*DENIED, "NobodyMayBringAKeyOfTheirOwn"),
     "the key must be named": (*DENIED, "LogsAreEncryptedWithTheArchiveKey"),
     "Airflow is outside of the VPC endpoint": (*DENIED, ENDPOINT, "parameter VpcEndpointId"),
-    "no network will do": (*DENIED, ENDPOINT, "parameter VpcEndpointId"),
-    "not even TLS will do": (*DENIED, "NothingTravelsUnencrypted", "endpoint_url"),
+    "no network is accepted": (*DENIED, ENDPOINT, "parameter VpcEndpointId"),
+    "not even TLS is accepted": (*DENIED, "NothingTravelsUnencrypted", "endpoint_url"),
     "no TLS is new enough": (*DENIED, "NothingTravelsUnderAnOldTls"),
     "Airflow may assume no role": (
         "Likely: arn:aws:iam::111111111111:user/airflow-", "BecomeTheLogWriterOfTheArchiveAccount",

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import secrets
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -14,20 +17,30 @@ from dev.local_aws import LocalAws
 from log_archival.hooks import CrossAccountS3Hook
 from log_archival.hooks.session import CrossAccountSessionFactory
 
+FACTORY = f"{CrossAccountSessionFactory.__module__}.{CrossAccountSessionFactory.__name__}"
+
 
 @pytest.fixture
 def factory(monkeypatch: pytest.MonkeyPatch) -> None:
     """As when a deployment starts with `[aws] session_factory`."""
-    path = f"{CrossAccountSessionFactory.__module__}.{CrossAccountSessionFactory.__name__}"
-    monkeypatch.setenv("AIRFLOW__AWS__SESSION_FACTORY", path)
+    monkeypatch.setenv("AIRFLOW__AWS__SESSION_FACTORY", FACTORY)
     monkeypatch.setattr(base_aws, "SessionFactory", base_aws.resolve_session_factory())
+
+
+@pytest.mark.parametrize("module", ["airflow.providers.amazon.aws.hooks.base_aws", "log_archival.operators"])
+def test_factory_is_found_whatever_is_imported_first(module: str) -> None:
+    # The provider imports the factory while its own module is being imported.
+    script = f"import {module}; from {base_aws.__name__} import SessionFactory; print(SessionFactory.__name__)"
+    environment = {**os.environ, "AIRFLOW__AWS__SESSION_FACTORY": FACTORY, "PYTHONPATH": os.pathsep.join(sys.path)}
+    ended = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=False)
+    assert ended.stdout.splitlines()[-1:] == ["CrossAccountSessionFactory"], ended.stderr
 
 
 def check_connection(monkeypatch: pytest.MonkeyPatch, aws: LocalAws, **extra: Any) -> tuple[bool, str]:
     found = aws.connection()
     found["extra"] = {name: value for name, value in (found["extra"] | extra).items() if value is not None}
     monkeypatch.setenv("AIRFLOW_CONN_TESTED", json.dumps(found))
-    status, message = base_aws.AwsGenericHook("tested").test_connection()
+    status, message = base_aws.AwsGenericHook("tested").test_connection()  # type: ignore[no-untyped-call]
     assert aws.external_id not in message
     return status, message
 

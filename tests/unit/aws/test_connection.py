@@ -130,7 +130,7 @@ def test_error_names_every_problem() -> None:
 # Sessions
 
 
-@given(st.text(max_size=300), st.text(max_size=40), st.integers(1, 99))
+@given(st.text(max_size=100), st.text(max_size=40), st.integers(1, 99))
 def test_session_name_is_accepted_by_sts(dag: str, run: str, try_number: int) -> None:
     name = connection.session_name(dag, "2026-11-22", run, try_number)
     assert re.fullmatch(r"[\w+=,.@-]{2,64}", name, re.ASCII)

@@ -166,15 +166,19 @@ def test_transient_error_says_so() -> None:
     ids=lambda value: type(value).__name__ if isinstance(value, Exception) else "",
 )
 def test_error_without_a_response_is_translated(raised: BotoCoreError, permanent: bool) -> None:
-    with pytest.raises(ArchiveRequestError, match="PutObject s3://bucket/logs/x as the role") as caught:
-        with translated_errors(PUT, hint=writer_hint, setup="the profile"):
-            raise raised
+    with (
+        pytest.raises(ArchiveRequestError, match=r"^PutObject s3://bucket/logs/x as the role") as caught,
+        translated_errors(PUT, hint=writer_hint, setup="the profile"),
+    ):
+        raise raised
     assert caught.value.permanent is permanent
     assert ("Check the profile." in str(caught.value)) is permanent
 
 
 def test_error_names_the_request_that_failed() -> None:
     response = {"Error": {"Code": "AccessDenied", "Message": ""}, "ResponseMetadata": {"HTTPStatusCode": 403}}
-    with pytest.raises(RefusedError, match=r"^AssumeRole arn:aws:iam::222222222222:role/R as the connection"):
-        with translated_errors(PUT, ASSUME, hint=writer_hint):
-            raise ClientError(response, "AssumeRole")  # type: ignore[arg-type]
+    with (
+        pytest.raises(RefusedError, match=r"^AssumeRole arn:aws:iam::222222222222:role/R as the connection"),
+        translated_errors(PUT, ASSUME, hint=writer_hint),
+    ):
+        raise ClientError(response, "AssumeRole")  # type: ignore[arg-type]

@@ -74,7 +74,7 @@ def test_checks_can_be_chosen() -> None:
     checks, not_tried = applicable_checks(TARGET, ["get-a-log", "put-a-log", "put-into-another-bucket"])
     assert [check.name for check in checks] == ["put-a-log", "get-a-log"]
     assert not_tried["put-into-another-bucket"] == "no other_bucket is given"
-    assert not_tried["head-a-log"] == "not asked for"
+    assert not_tried["head-a-log"] == "not chosen"
     assert not_tried.keys() | {"put-a-log", "get-a-log"} == CHECKS.keys()
 
 

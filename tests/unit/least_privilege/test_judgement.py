@@ -56,7 +56,7 @@ def test_verdict(check: Check, verdict: Verdict) -> None:
     result = run_check(check, Requester(TARGET, no_clients))
     assert result.verdict is verdict
     assert Result.from_dict(result.as_dict()) == result
-    assert {type(value) for value in result.as_dict().values()} == {str}  # what XCom takes everywhere
+    assert {type(value) for value in result.as_dict().values()} == {str}  # plain text, for XCom
 
 
 def test_failed_prerequisite_is_undecided() -> None:
@@ -91,8 +91,8 @@ def test_failed_check_says_what_and_where() -> None:
 def test_accepted_risk_is_shown_and_passes() -> None:
     require_least_privilege([FAILED], ["put-without-tls"])
     assert "missing hardening (accepted)" in table([FAILED], ["put-without-tls"])
-    assert report([FAILED], ["put-without-tls"], {"get-a-log": "not asked for"}) == {
+    assert report([FAILED], ["put-without-tls"], {"get-a-log": "not chosen"}) == {
         "checks": {"put-without-tls": "missing hardening"},
         "accepted": ["put-without-tls"],
-        "not_tried": {"get-a-log": "not asked for"},
+        "not_tried": {"get-a-log": "not chosen"},
     }

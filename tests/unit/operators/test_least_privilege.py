@@ -42,13 +42,14 @@ class TaskInstance(SimpleNamespace):
 
     def __init__(self, pulled: dict[tuple[str, str], Any] | None = None) -> None:
         super().__init__(dag_id="d", run_id="r", task_id="t", map_index=-1, try_number=1)
-        self.pulled, self.pushed = pulled or {}, {}
+        self.pulled = pulled or {}
+        self.pushed: dict[str, Any] = {}
 
     def xcom_push(self, key: str, value: Any) -> None:
         self.pushed[key] = value
 
     def xcom_pull(self, *, task_ids: str, key: str = "return_value", map_indexes: list[int] | None = None) -> Any:
-        value = self.pulled.get((task_ids, key))
+        value: Any = self.pulled.get((task_ids, key))
         return value if map_indexes is None else [value[index] for index in map_indexes]
 
 
@@ -78,7 +79,7 @@ def test_choose_returns_the_named_checks(monkeypatch: pytest.MonkeyPatch) -> Non
     )
     ti = TaskInstance()
     assert run(operator, ti) == ["source-assumes-another-role", "put-into-another-bucket", "get-a-log"]
-    assert ti.pushed["not_tried"]["put-a-log"] == "not asked for"
+    assert ti.pushed["not_tried"]["put-a-log"] == "not chosen"
 
 
 @pytest.mark.parametrize(
@@ -168,6 +169,6 @@ def test_clients_use_tls_or_not(monkeypatch: pytest.MonkeyPatch, endpoint: str |
     clients = Clients(CrossAccountS3Hook(bucket="archive"))
     host = "s3.example.com" if endpoint else "s3.eu-central-1.amazonaws.com"
     for caller in ("source", "nobody", SessionCredentials("AKIAX", "secret", "token")):
-        assert clients("s3", caller, True).meta.endpoint_url == f"https://{host}"  # type: ignore[arg-type]
-        assert clients("s3", caller, False).meta.endpoint_url == f"http://{host}"  # type: ignore[arg-type]
+        assert clients("s3", caller, True).meta.endpoint_url == f"https://{host}"
+        assert clients("s3", caller, False).meta.endpoint_url == f"http://{host}"
     assert clients("s3", "nobody", True).meta.config.signature_version is UNSIGNED

@@ -13,7 +13,10 @@ from typing import cast
 import pytest
 
 import log_archival
+from log_archival.reader import commands
+from log_archival.reader.archive import ArchiveReader
 from log_archival.reader.cli import main
+from tests.support.archives import MemoryS3, Writer
 
 PACKAGE = Path(log_archival.__file__).parent.parent
 
@@ -53,7 +56,7 @@ WRONG_ARGUMENTS = {
     "no day": (["verify", "s3://b/l/", "--from", "2026-13-01"], "'2026-13-01' is not a day"),
     "days in reverse": (
         ["verify", "s3://b/l/", "--from", "2026-11-23", "--to", "2026-11-22", "--region", "eu-central-1"],
-        "--from 2026-11-23 is after --to 2026-11-22",
+        "the first day, 2026-11-23, is after the last one, 2026-11-22",
     ),
     "no folder": (["restore", "s3://b/l/"], "required: --to"),
     "no workers": (["verify", "s3://b/l/", "--workers", "0"], "'0' is not a number from 1 to 256"),
@@ -89,6 +92,45 @@ def test_unreachable_server_is_exit_status_2_with_an_error_in_json(
     assert printed["ok"] is False
     assert "ListObjectsV2 s3://bucket/logs/ failed: Could not connect" in printed["error"]
     assert "very-secret" not in out + error
+
+
+@pytest.fixture
+def writer(monkeypatch: pytest.MonkeyPatch) -> Writer:
+    """Return the writer of an archive in memory, which the command reads."""
+    writer = Writer(MemoryS3(), "archive")
+    monkeypatch.setattr(commands, "_reader", lambda options: ArchiveReader(writer.client, "archive"))
+    return writer
+
+
+def test_problems_are_exit_status_1_in_words_and_in_json(writer: Writer, capsys: pytest.CaptureFixture[str]) -> None:
+    key = writer.file("a.log", b"a line\n")[0].key
+    assert run("verify", "s3://archive/logs/") == 1
+    out, error = capsys.readouterr()
+    assert out.splitlines()[0] == f"unlisted: {key}: no manifest lists this object of {len(writer.written[key])} bytes"
+    assert out.splitlines()[1].endswith("checked by checksums: 1 problems")
+    assert error == "checked 0 files\n"
+    assert run("verify", "s3://archive/logs/", "--json") == 1
+    printed = json.loads(capsys.readouterr().out)
+    assert (printed["ok"], [problem["key"] for problem in printed["problems"]]) == (False, [key])
+
+
+def test_success_is_exit_status_0(writer: Writer, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    writer.files({"a.log": b"a line\n"})
+    assert run("verify", "s3://archive/logs/") == 0
+    assert run("restore", "s3://archive/logs/", "--to", str(tmp_path)) == 0
+    verified, restored = capsys.readouterr().out.splitlines()
+    assert verified.endswith("checked by checksums: no problems")
+    assert restored == f"1 files restored to {tmp_path}, 0 already existed, 7 B in all: no problems"
+    assert (tmp_path / "app/a.log").read_bytes() == b"a line\n"
+
+
+def test_progress_on_a_terminal_rewrites_its_line(
+    writer: Writer, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writer.files({"a.log": b"a line\n"})
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    assert run("verify", "s3://archive/logs/") == 0
+    assert capsys.readouterr().err.endswith("\rchecked 1 files\x1b[K\n")
 
 
 IMPORTS = {

@@ -40,10 +40,10 @@ def to(tmp_path: Path) -> Path:
 
 
 def run(writer: Writer, to: Path, *, overwrite: bool = False, **selection: Any) -> RestoreReport:
-    reader = ArchiveReader(writer.client, writer.bucket)
+    reader = ArchiveReader(writer.client, writer.bucket, workers=4)
     plan = plan_restore(reader, "logs/", Selection(**selection))
     with OutputDirectory(str(to)) as output:
-        return restore(reader, plan, output, overwrite=overwrite, workers=4)
+        return restore(reader, plan, output, overwrite=overwrite)
 
 
 def files_in(folder: Path) -> dict[str, bytes]:
@@ -101,13 +101,23 @@ def test_selection_without_a_file_is_a_problem(writer: Writer, to: Path) -> None
     assert [one.kind for one in result.problems] == ["empty"]
 
 
+PART_BYTES = 1 << 18
+
+
+@pytest.fixture
+def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make blocks of 64 KiB, so that small files have several parts."""
+    monkeypatch.setattr(codecs, "BLOCK_BYTES", PART_BYTES // 4)
+
+
 def lines(size: int) -> bytes:
     return b"\n".join(re.findall(rb"(?s).{1,100}", random.Random(7).randbytes(size)))
 
 
+@pytest.mark.usefixtures("small_blocks")
 def test_parts_are_joined_in_order(writer: Writer, to: Path) -> None:
-    raw = lines(4 * codecs.MIN_PART_BYTES)
-    archives = writer.files({"big.log": raw}, part_size=codecs.MIN_PART_BYTES)
+    raw = lines(4 * PART_BYTES)
+    archives = writer.files({"big.log": raw}, part_size=PART_BYTES)
     assert len(archives) > 2
     assert {re.sub(r"-[0-9a-f]{32}", "", archive.key) for archive in archives} > {
         "logs/2026/11/22/app/big.part0002.log.zst"
@@ -117,9 +127,10 @@ def test_parts_are_joined_in_order(writer: Writer, to: Path) -> None:
     assert files_in(to) == {"app/big.log": raw}
 
 
+@pytest.mark.usefixtures("small_blocks")
 @pytest.mark.parametrize("damaged", [0, 1, -1], ids=["first", "second", "last"])
 def test_damaged_part_is_reported_and_its_file_not_written(writer: Writer, to: Path, damaged: int) -> None:
-    archives = writer.files({"big.log": lines(3 * codecs.MIN_PART_BYTES)}, part_size=codecs.MIN_PART_BYTES)
+    archives = writer.files({"big.log": lines(3 * PART_BYTES)}, part_size=PART_BYTES)
     writer.files({"good.log": RAW}, source="web")
     key = archives[damaged].key
     body = bytearray(writer.written[key])
@@ -180,20 +191,20 @@ def test_restore_continues_where_it_was_interrupted(writer: Writer, to: Path) ->
     assert files_in(to) == {f"app/{number}.log": RAW + b"%d" % number for number in range(6)}
 
 
+@pytest.mark.usefixtures("small_blocks")
 def test_part_is_read_again_when_the_connection_breaks(
     writer: Writer, to: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    archives = writer.files(
-        {"big.log": lines(3 * codecs.MIN_PART_BYTES)}, part_size=codecs.MIN_PART_BYTES, codec=codecs.NONE
-    )
-    writer.client.breaks = {archives[1].key: [3 << 20, 0]}
+    archives = writer.files({"big.log": lines(3 * PART_BYTES)}, part_size=PART_BYTES, codec=codecs.NONE)
+    writer.client.breaks = {archives[1].key: [PART_BYTES // 2, 0]}
     reader = ArchiveReader(writer.client, "archive")
     monkeypatch.setattr(reader.stop, "wait", lambda seconds: True)  # the pause before it reads again
     plan = plan_restore(reader, "logs/", Selection())
-    done: list[int] = []
+    done: list[tuple[int, int]] = []
     with OutputDirectory(str(to)) as output:
-        assert restore(reader, plan, output, on_progress=done.append).ok
-    assert sum(done) == plan.size
+        assert restore(reader, plan, output, on_progress=lambda *progress: done.append(progress)).ok
+    assert [sum(counts) for counts in zip(*done, strict=True)] == [1, plan.size]
+    assert min(size for _, size in done) < 0  # what was read in vain is taken back
     assert sha256((to / "app/big.log").read_bytes()) == plan.versions[0].sha256
 
 
@@ -359,7 +370,7 @@ _COMPONENT = (_BYTES | _TRICKY | st.text("äé😀.%-~ \\", min_size=1, max_size
 _NAMES = st.lists(_COMPONENT, min_size=1, max_size=4).map(b"/".join)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.dictionaries(_NAMES, st.binary(max_size=200), min_size=1, max_size=4))
 def test_restore_keeps_any_file_name(tmp_path: Path, contents: dict[bytes, bytes]) -> None:
     # A file can't be a folder as well.

@@ -12,6 +12,7 @@ from log_archival.exceptions import ArchiveRequestError, RefusedError
 from log_archival.keys import KeyTemplate
 from log_archival.manifest import Entry, manifest_body, merged
 from log_archival.reader.archive import MAX_UNREACHABLE_IN_A_ROW, ArchiveReader, Depth
+from log_archival.reader.days import DayRange
 from log_archival.reader.findings import Finding
 from log_archival.reader.verify import check_all, verify
 from tests.support.archives import KEYS, MemoryS3, Writer, day, other_bytes, relisted, sha256
@@ -36,12 +37,15 @@ def kinds(findings: list[Finding]) -> list[str]:
 def test_verify_counts_what_it_checked(reader: ArchiveReader, writer: Writer) -> None:
     writer.files({"a.log": RAW, "b/b.log": RAW * 2})
     writer.files({"a.log": RAW}, on="2026-11-23", source="web")
-    checked: list[str] = []
-    report = verify(reader, "logs/", on_progress=lambda entry: checked.append(entry.source))
+    checked: list[tuple[int, int]] = []
+    report = verify(reader, "logs/", on_progress=lambda *progress: checked.append(progress))
     assert report.ok
     assert report.days == {date(2026, 11, 22), date(2026, 11, 23)}
     assert (report.manifests, report.files, report.archives, report.raw_size) == (2, 3, 3, len(RAW) * 4)
-    assert sorted(checked) == ["app", "app", "web"]
+    assert checked == [(1, 0)] * 3
+    checked.clear()
+    verify(reader, "logs/", depth="bytes", on_progress=lambda *progress: checked.append(progress))
+    assert sum(size for _, size in checked) == report.stored_size
 
 
 def test_verify_reports_every_problem(reader: ArchiveReader, writer: Writer) -> None:
@@ -120,12 +124,8 @@ def test_verify_reports_days_without_a_manifest(
 ) -> None:
     for on in ("2026-11-20", "2026-11-22", "2026-11-23"):
         writer.files({"a.log": RAW}, on=on)
-    report = verify(
-        reader,
-        "logs/",
-        first=date.fromisoformat(first) if first else None,
-        last=date.fromisoformat(last) if last else None,
-    )
+    days = DayRange(date.fromisoformat(first) if first else None, date.fromisoformat(last) if last else None)
+    report = verify(reader, "logs/", days=days)
     assert [one.day for one in report.problems if one.kind == "day"] == missing
     assert report.manifests == manifests
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import secrets
+from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
@@ -46,7 +47,8 @@ def test_storage_classes_can_be_added(aws: LocalAws) -> None:
 def test_kms_key_is_used_through_s3_only(aws: LocalAws, placeholders: dict[str, str]) -> None:
     deployed = aws.deploy({"KmsKeyArn": placeholders["{key}"]})
     writer = deployed.assume()
-    for encryption in ({}, {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": placeholders["{key}"]}):
+    named: dict[str, Any] = {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": placeholders["{key}"]}
+    for encryption in ({}, named):
         response = put(writer, deployed.bucket, **encryption)
         assert (response["ServerSideEncryption"], response["SSEKMSKeyId"]) == ("aws:kms", placeholders["{key}"])
     assert error_code(put, writer, deployed.bucket, ServerSideEncryption="AES256") == "AccessDenied"

@@ -72,7 +72,7 @@ def multipart(session: Session, bucket: str, **completion: Any) -> Any:
 def test_multipart_upload_is_refused(aws: LocalAws, admin: Session) -> None:
     assert error_code(multipart, admin, aws.bucket, IfNoneMatch="*") == "AccessDenied"
     weakened = aws.deploy(archive_template=without_statements(ARCHIVE, "LogsArriveInOnePut"))
-    # Without that statement, the parts pass, and the completion is what must be write-once.
+    # Without that statement, the parts are permitted, and the completion must be write-once.
     assert error_code(multipart, admin, weakened.bucket) == "AccessDenied"
     multipart(admin, weakened.bucket, IfNoneMatch="*")
 
@@ -122,7 +122,7 @@ OUTSIDE = {"key": "elsewhere/x", "ACL": None}
     ("acl", "missing", "changes"),
     [
         pytest.param("false", [IDENTITY, PREFIX_DENY], OUTSIDE, id="the bucket's allow ends at the prefix"),
-        pytest.param("true", [IDENTITY, ACL_DENY], {"ACL": None}, id="the bucket's allow asks for the ACL"),
+        pytest.param("true", [IDENTITY, ACL_DENY], {"ACL": None}, id="the bucket's allow requires the ACL"),
         pytest.param("false", [BUCKET, PREFIX_DENY], OUTSIDE, id="the role's allow ends at the prefix"),
     ],
 )

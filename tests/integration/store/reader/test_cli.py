@@ -154,7 +154,7 @@ def test_verify_prints_every_problem_in_words_and_in_json(cli: Cli, writer: Writ
     assert archives[0].key in done.stdout
     assert "\x1b" not in done.stdout + done.stderr
     assert done.stdout.splitlines()[-1].endswith("checked by checksums: 4 problems")
-    assert "archives checked in" in done.stderr
+    assert "checked 3 files" in done.stderr
     printed = cli.json("verify", url, status=1)
     assert [problem["kind"] for problem in printed["problems"]] == ["missing", "unlisted", "manifest", "day"]
     assert {name: printed[name] for name in ("ok", "depth", "days", "manifests", "files", "archives", "notes")} == {
@@ -191,7 +191,7 @@ def test_restore_takes_what_is_selected(cli: Cli, writer: Writer, tmp_path: Path
     done = cli("restore", url, "--source", "app", "--path", "web-1/*", "--to", str(tmp_path / "to"))
     assert (done.returncode, files_in(tmp_path / "to")) == (0, {"app/web-1/app.log": RAW})
     assert "1 files restored" in done.stdout
-    assert "of 6.2 kB in 1 files restored in" in done.stderr
+    assert "restored 1 files, 6.2 kB of 6.2 kB (" in done.stderr
     # Even in a locale that has ASCII only.
     odd = {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
     done = cli("restore", url, "--path", "odd*", "--to", str(tmp_path / "odd"), **odd)

@@ -1,0 +1,135 @@
+"""What `make demo` and `make up` share: a folder, three days of logs, an archive.yaml, and Airflow over them."""
+
+from __future__ import annotations
+
+import argparse
+import fcntl
+import json
+import shutil
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+
+import yaml
+
+from dev import sample_logs
+from dev.demo.report import human, shown, step
+from dev.local_airflow import LocalAirflow, LocalAirflowError
+from dev.local_aws import LocalAws, LocalAwsError
+
+ROOT = Path(__file__).parents[2]
+ARCHIVE_DAG = "archive_logs"
+CHECK_DAG = "check_least_privilege"
+# Of the sources of sample_logs: a day in the file's name, in none (so by time), and in a folder's name.
+PATTERNS = {"app": "**/*-%Y-%m-%d.log*", "nginx": "**/access-*.log", "batch": "%Y-%m-%d/**/*.jsonl"}
+_MARKER = "made-by-log-archival"
+
+
+class DemoError(RuntimeError):
+    """Something isn't as the demo claims."""
+
+
+class Workspace:
+    """The folder in which the demo works."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.logs = path / "logs"  # the source account's log files
+        self.config = path / "archive.yaml"
+        self.airflow = path / "airflow"  # AIRFLOW_HOME, with Airflow's own logs and the tasks'
+        self.accounts = path / "accounts"  # the log of the local AWS accounts
+        self.restored = path / "restored"  # where the archive account restores to
+
+
+@contextmanager
+def empty_workspace(path: Path) -> Iterator[Workspace]:
+    """Create the folder, or empty it, and lock it meanwhile.
+
+    :raises DemoError: when it holds something that wasn't made here, or another run works in it.
+    """
+    path = path.resolve()
+    marker = path / _MARKER
+    if path.exists() and (not path.is_dir() or (any(path.iterdir()) and not marker.exists())):
+        raise DemoError(f"{path} would be emptied, but holds other files: choose another folder with --dir")
+    path.mkdir(parents=True, exist_ok=True)
+    with marker.open("a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise DemoError(f"another run works in {path}: end it, or choose another folder with --dir") from None
+        for entry in path.iterdir():
+            if entry.is_dir() and not entry.is_symlink():
+                shutil.rmtree(entry)
+            elif entry != marker:
+                entry.unlink()
+        yield Workspace(path)
+
+
+def last_days() -> list[date]:
+    """Return the last three days that are over, in UTC, the oldest first."""
+    today = datetime.now(UTC).date()
+    return [today - timedelta(days=ago) for ago in (3, 2, 1)]
+
+
+def write_logs(workspace: Workspace, days: list[date]) -> dict[date, list[Path]]:
+    """Write the days' logs; return each day's files."""
+    files = {day: sample_logs.write_day(workspace.logs, day) for day in days}
+    sizes = [path.stat().st_size for paths in files.values() for path in paths]
+    step(f"wrote {len(sizes)} log files of three days, {human(sum(sizes))}, to {shown(workspace.logs)}")
+    return files
+
+
+def start_airflow(workspace: Workspace, aws: LocalAws, *, schedule: bool, reader: bool) -> LocalAirflow:
+    """Start Airflow with this checkout's DAGs over the local accounts.
+
+    :param schedule: whether scheduled runs start by themselves.
+    :param reader: whether there is a connection that may read, for verification at tier `read`.
+    """
+    config = yaml.safe_load((ROOT / "include" / "archive.yaml").read_text(encoding="utf-8"))
+    config["archive"]["bucket"] = aws.bucket
+    config["batch_size"] = "32 MiB"  # a day is 54 MB: two batches, so that the grid shows the mapping
+    config["sources"] = [
+        {"name": name, "path": str(workspace.logs / name), "pattern": pattern} for name, pattern in PATTERNS.items()
+    ]
+    connections = {"log_archive": aws.connection_json()}
+    if reader:
+        config["verify"]["read_connection"] = "log_archive_reader"
+        connections["log_archive_reader"] = json.dumps(aws.reader_connection())
+    workspace.config.write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
+    return LocalAirflow.start(
+        workspace.airflow,
+        dags=ROOT / "dags",
+        plugins=ROOT / "plugins",
+        wanted=[ARCHIVE_DAG, CHECK_DAG],
+        connections=connections,
+        environment={
+            "LOG_ARCHIVAL_SETTINGS": str(workspace.config),
+            "AIRFLOW__SCHEDULER__USE_JOB_SCHEDULE": str(schedule),
+        },
+    )
+
+
+def run_command(name: str, description: str, default: str, work: Callable[[Path], str]) -> int:
+    """Run one of the two commands in the folder that `--dir` names; return the exit status.
+
+    :param default: the name of the folder in the checkout.
+    :param work: does everything and returns the last line to print.
+    """
+    parser = argparse.ArgumentParser(f"make {name}", description=description)
+    help_text = f"where to work; emptied first (default: {default})"
+    parser.add_argument("--dir", type=Path, default=ROOT / default, help=help_text)
+    folder = parser.parse_args().dir
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+    try:
+        print(work(folder))
+    except KeyboardInterrupt:
+        print(f"\n{name}: interrupted")
+        return 128 + signal.SIGINT
+    except (DemoError, LocalAirflowError, LocalAwsError) as error:
+        print(f"\n{name}: failed: {error}\nThe logs of Airflow and of its tasks are in {shown(folder)}/airflow.")
+        return 1
+    return 0

@@ -1,0 +1,83 @@
+"""`LeastPrivilegeCheckOperator` in one task, against the local accounts."""
+
+from __future__ import annotations
+
+import json
+import logging
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from airflow.sdk.exceptions import AirflowFailException
+
+from dev.local_aws import LocalAws
+from log_archival.least_privilege.checks import CHECKS
+from log_archival.operators import LeastPrivilegeCheckOperator
+from tests.support.privilege_mutations import two_mistakes
+
+
+class Task:
+    """Runs the operator with the connection of a deployment, and keeps what it pushed to XCom."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._monkeypatch = monkeypatch
+        self.pushed: dict[str, Any] = {}
+
+    def run(self, account: LocalAws, *, reader: LocalAws | None = None, **arguments: Any) -> dict[str, Any]:
+        self._monkeypatch.setenv("AIRFLOW_CONN_LOG_ARCHIVE", account.connection_json())
+        if reader:
+            self._monkeypatch.setenv("AIRFLOW_CONN_READER", json.dumps(reader.reader_connection()))
+            arguments["read_conn_id"] = "reader"
+        ti = SimpleNamespace(dag_id="d", run_id="r", task_id="t", map_index=-1, try_number=1)
+        ti.xcom_push = lambda key, value: self.pushed.update({key: value})
+        operator = LeastPrivilegeCheckOperator(task_id="t", bucket=account.bucket, **arguments)
+        return operator.execute({"ti": ti})  # type: ignore[typeddict-item]
+
+
+@pytest.fixture
+def task(monkeypatch: pytest.MonkeyPatch) -> Task:
+    return Task(monkeypatch)
+
+
+@pytest.fixture(scope="module")
+def weakened(aws: LocalAws) -> LocalAws:
+    return two_mistakes(aws)
+
+
+def test_operator_tries_all_checks_in_one_task(aws: LocalAws, task: Task, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    report = task.run(aws, reader=aws, other_bucket=aws.deploy().bucket)
+    assert set(report["checks"].values()) == {"ok"}
+    assert report["not_tried"].keys() == {
+        "put-with-an-acl", "use-the-key-directly", "put-without-tls", "put-the-bucket-policy"
+    }  # fmt: skip
+    assert report["checks"].keys() | report["not_tried"].keys() == CHECKS.keys()
+    assert len(json.dumps(report)) < 4096
+    assert "put-a-log" in caplog.text
+    assert "not tried: put-without-tls (the connection's endpoint_url is not https)" in caplog.text
+    assert aws.external_id not in caplog.text
+
+
+def test_weakened_template_fails_the_task(weakened: LocalAws, task: Task, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    with pytest.raises(AirflowFailException) as caught:
+        task.run(weakened, accepted_risks=["put-without-acl"])
+    message = str(caught.value)
+    for expected in (
+        "get-a-log: over-privilege",
+        "put-without-if-none-match: missing hardening",
+        "remediation: archive_account.yaml: bucket policy, NobodyMayReplaceALog",
+    ):
+        assert expected in message
+    assert "put-without-acl" not in message
+    assert "missing hardening (accepted)" in caplog.text
+
+
+def test_operator_tries_one_check(weakened: LocalAws, task: Task) -> None:
+    assert task.run(weakened, check="put-a-log")["verdict"] == "ok"
+    assert task.pushed["result"]["verdict"] == "ok"
+    with pytest.raises(AirflowFailException, match="get-a-log: over-privilege"):
+        task.run(weakened, check="get-a-log")
+    assert task.pushed["result"]["verdict"] == "over-privilege"
+    accepted = task.run(weakened, check="put-without-acl", accepted_risks=["put-without-acl"])
+    assert accepted["verdict"] == "missing hardening"
