@@ -145,6 +145,7 @@ class _DirectUpload:
         self.progress = Progress(log.info, "archived", sum(file.size for file in files))
         self.cores = available_cores()
         self.compressing = threading.BoundedSemaphore(self.cores)
+        self.open_bodies: set[IO[bytes]] = set()
         self.handed_over, self.large = split_by_size(files, MAX_HANDED_OVER_BYTES)
         self.threads_per_file = self.cores // min(self.cores, max(1, len(self.large)))
         # To assume the role takes some tenths of a second, in which others can compress.
@@ -153,6 +154,15 @@ class _DirectUpload:
         pool.shutdown(wait=False)
 
     def run(self) -> RunRecords:
+        try:
+            self._run()
+        finally:
+            for body in self.open_bodies:  # those that nobody puts after an error
+                body.close()
+        self.progress.done()
+        return self.records
+
+    def _run(self) -> None:
         # Two more than cores: these put while the others compress.
         for _, archives in concurrently(self._compress_and_put, self.large, self.cores + 2):
             self.records.archives += archives
@@ -160,8 +170,6 @@ class _DirectUpload:
         for _, archive in concurrently(self._put, jobs, self.writer.max_concurrent_requests):
             self.records.archives.append(archive)
         self.assumed.result()  # without files, too: a role that can't be assumed is an error on any day
-        self.progress.done()
-        return self.records
 
     def _compressed(self, files: list[LogFile]) -> Iterator[_Job]:
         small, medium = split_by_size(files, MIN_THREADED_BYTES)
@@ -179,8 +187,8 @@ class _DirectUpload:
 
         @contextmanager
         def open_destination(_: int) -> Iterator[Destination]:
-            # Closed by whoever puts it.
-            body = tempfile.SpooledTemporaryFile(in_memory)  # noqa: SIM115
+            body = tempfile.SpooledTemporaryFile(in_memory)  # noqa: SIM115  # closed by whoever puts it
+            self.open_bodies.add(body)
             bodies.append(body)
             yield body, "", 0
 
@@ -205,5 +213,6 @@ class _DirectUpload:
                     content_addressed=self.compressor.keys.content_addressed,
                 )
             )
+        self.open_bodies.discard(body)
         self.progress.add(archive.part == 1, archive.raw_size, archive.stored_size)
         return archive
