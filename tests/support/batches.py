@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -58,15 +59,12 @@ def data_files(run_dir: RunDirectory) -> list[str]:
 
 
 def damage_compression(monkeypatch: pytest.MonkeyPatch, codec: str) -> None:
-    """Have a codec write blocks with one wrong byte, as bad memory would."""
+    """Have a codec compress other bytes than it is given, as bad memory would."""
     right = codecs.CODECS[codec]
 
-    def compress_block(block: memoryview) -> bytes:
-        stored = bytearray(right.compress_block(block))
-        stored[len(stored) // 2] ^= 1
-        return bytes(stored)
+    def compress_block(block: memoryview) -> bytes | memoryview:
+        damaged = bytearray(block)
+        damaged[len(damaged) // 2] ^= 1
+        return right.compress_block(memoryview(damaged))
 
-    damaged = codecs.Codec(
-        right.name, right.suffix, right.content_type, right.magic, compress_block, right.decompress_block, right.open
-    )
-    monkeypatch.setitem(codecs.CODECS, codec, damaged)
+    monkeypatch.setitem(codecs.CODECS, codec, replace(right, compress_block=compress_block))

@@ -20,10 +20,15 @@ SESSION_NAME = "log-archival@archive_logs@2026-11-22@1f3a9c2b.1"
 OWNER = "the credentials of connection 'log_archive'"
 
 
-def put_error(code: str, status: int, message: str = "") -> ClientError:
-    """Return the exception that botocore raises for an error response of PutObject."""
-    response: Any = {"Error": {"Code": code, "Message": message}, "ResponseMetadata": {"HTTPStatusCode": status}}
-    return ClientError(response, "PutObject")
+def request_error(operation: str, code: str, status: int) -> ClientError:
+    """Return the exception that botocore raises for an error response."""
+    response: Any = {"Error": {"Code": code, "Message": ""}, "ResponseMetadata": {"HTTPStatusCode": status}}
+    return ClientError(response, operation)
+
+
+def put_error(code: str, status: int) -> ClientError:
+    """Return the exception for an error response of PutObject."""
+    return request_error("PutObject", code, status)
 
 
 @dataclass(frozen=True)
@@ -49,6 +54,8 @@ class MemoryS3:
     requests: list[str] = field(default_factory=list)
     #: Is called with the key of each request before anything else happens: may raise, or wait.
     before_put: Callable[[str], None] = lambda _: None
+    #: Is raised when the role is assumed.
+    role_error: ClientError | None = None
     roles_assumed: int = 0
     max_under_way: int = 0
     _under_way: int = 0
@@ -68,7 +75,7 @@ class MemoryS3:
 
     def _put(self, request: dict[str, Any]) -> dict[str, Any]:
         if request["ExpectedBucketOwner"] != ACCOUNT:
-            raise put_error("AccessDenied", 403, "Access Denied")
+            raise put_error("AccessDenied", 403)
         body = request["Body"] if isinstance(request["Body"], bytes) else request["Body"].read()
         checksum = base64.b64encode(hashlib.sha256(body).digest()).decode()
         damaged = self.compares_checksums != "never" and checksum != request["ChecksumSHA256"]
@@ -91,6 +98,8 @@ class MemoryS3:
         """
 
         def new_client() -> MemoryS3:
+            if self.role_error:
+                raise self.role_error
             self.roles_assumed += 1
             return self
 

@@ -1,4 +1,4 @@
-"""The contract of `ArchiveWriter`, as tests that run on every server: subclass `WriterContract` with a fixture `server`."""
+"""The contract of `ArchiveWriter`, as tests that run on every server: subclass with a fixture `server`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import pytest
-from botocore.exceptions import ClientError
 
 from log_archival.aws.writer import SEND_AT_ONCE_BYTES, ArchiveWriter, ProbeResult
 from log_archival.exceptions import ArchiveRequestError, RefusedError, SettingsError
@@ -62,8 +61,7 @@ class BotoServer:
     def get(self, key: str) -> StoredObject | None:
         try:
             found = self.client.get_object(Bucket=self.bucket, Key=key)
-        except ClientError as error:
-            assert error.response["Error"]["Code"] == "NoSuchKey"
+        except self.client.exceptions.NoSuchKey:
             return None
         assert "ContentEncoding" not in found  # clients would decompress unasked
         return StoredObject(found["Body"].read(), found["ContentType"], found["Metadata"])

@@ -16,8 +16,6 @@ from tests.support.writer_contract import BotoServer, EnforcedSessionContract, W
 if TYPE_CHECKING:
     from tests.support.seaweed import Seaweed
 
-pytestmark = pytest.mark.store
-
 
 @pytest.fixture
 def server(store: Seaweed, monkeypatch: pytest.MonkeyPatch) -> BotoServer:
