@@ -144,7 +144,6 @@ class _DirectUpload:
         self.progress = Progress(log.info, "archived", sum(file.size for file in files))
         self.cores = available_cores()
         self.compressing = threading.BoundedSemaphore(self.cores)
-        self.open_bodies: set[IO[bytes]] = set()
         self.handed_over, self.large = split_by_size(files, MAX_HANDED_OVER_BYTES)
         self.threads_per_file = self.cores // min(self.cores, max(1, len(self.large)))
         self.open_bodies: set[IO[bytes]] = set()
@@ -155,29 +154,14 @@ class _DirectUpload:
 
     def run(self) -> RunRecords:
         try:
-<<<<<<< HEAD
-            self._run()
-        finally:
-            for body in self.open_bodies:  # those that nobody puts after an error
-                body.close()
-        self.progress.done()
-        return self.records
-
-    def _run(self) -> None:
-        # Two more than cores: these put while the others compress.
-        for _, archives in concurrently(self._compress_and_put, self.large, self.cores + 2):
-            self.records.archives += archives
-        jobs = self._compressed(self.handed_over)
-        for _, archive in concurrently(self._put, jobs, self.writer.max_concurrent_requests):
-            self.records.archives.append(archive)
-=======
             self._put_large_files()
             self._put_handed_over_files()
         finally:
             for body in self.open_bodies:  # of archives that were not put because another failed
                 body.close()
->>>>>>> tests-archive
         self.assumed.result()  # without files, too: a role that can't be assumed is an error on any day
+        self.progress.done()
+        return self.records
 
     def _put_large_files(self) -> None:
         # Two more than cores: these put while the others compress.
@@ -208,8 +192,8 @@ class _DirectUpload:
 
         @contextmanager
         def open_destination(_: int) -> Iterator[Destination]:
-            body = tempfile.SpooledTemporaryFile(in_memory)  # noqa: SIM115  # closed by whoever puts it
-            self.open_bodies.add(body)
+            # Closed by whoever puts it.
+            body = tempfile.SpooledTemporaryFile(in_memory)  # noqa: SIM115
             bodies.append(body)
             self.open_bodies.add(body)
             yield body, "", 0
@@ -234,12 +218,8 @@ class _DirectUpload:
                 body.read() if archive.stored_size <= MAX_IN_MEMORY_BYTES else body,
                 content_addressed=self.compressor.keys.content_addressed,
             )
-<<<<<<< HEAD
-        self.open_bodies.discard(body)
-=======
         )
         self._close(body)
->>>>>>> tests-archive
         self.progress.add(archive.part == 1, archive.raw_size, archive.stored_size)
         return archive
 
