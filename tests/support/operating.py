@@ -16,15 +16,14 @@ from log_archival.operators import (
     CrossAccountPutOperator,
     VerifyArchiveOperator,
 )
+from log_archival.operators.base import ArchiveOperator
+from log_archival.partition import Partition
 from log_archival.pipeline.run_dir import RunDirectory
 from log_archival.records import Archive
 from log_archival.sources.files import FileSource
+from tests.support.memory_s3 import MemoryS3
 
 DAG_ID = "archive_logs"
-#: For tests of the fixture `root`: staging of each kind.
-EVERYWHERE = pytest.mark.parametrize(
-    "root", ["path", "url", pytest.param("s3", marks=pytest.mark.store)], indirect=True
-)
 
 
 def context(day: str, run_id: str = "run-1", **params: Any) -> Any:
@@ -98,3 +97,15 @@ def write_logs(root: Path, day: str, names: dict[str, bytes] | None = None) -> F
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
     return FileSource("app", str(root), "**/*-%Y-%m-%d.log*")
+
+
+def use_memory(monkeypatch: pytest.MonkeyPatch, s3: MemoryS3) -> None:
+    """Have the operators put into a bucket in memory."""
+
+    def hook(operator: ArchiveOperator, _: Any, partition: Partition) -> Any:
+        prefix = operator.keys.day_prefix(partition)
+        return SimpleNamespace(
+            writer=s3.writer(prefix=prefix, max_concurrent_requests=operator.max_concurrent_requests)
+        )
+
+    monkeypatch.setattr(ArchiveOperator, "hook", hook)

@@ -180,7 +180,9 @@ class ArchiveWriter:
                     return None
                 if code in CHECKSUM_MISMATCH:
                     raise _ChecksumRefusedError(
-                        f"{request} failed: S3 received other bytes than the checksum says ({code})"
+                        f"{request} failed: S3 received other bytes than the checksum says ({code})",
+                        hint="Damage on the way is transient. If retries fail, too, the staged data are damaged:"
+                        " clear the run's `compress` and what follows it.",
                     ) from error
                 raise
 

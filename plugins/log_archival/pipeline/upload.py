@@ -6,11 +6,10 @@ import hashlib
 import logging
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
-from itertools import chain
 from typing import IO
 
 from log_archival.aws.writer import ArchiveWriter
@@ -147,26 +146,40 @@ class _DirectUpload:
         self.compressing = threading.BoundedSemaphore(self.cores)
         self.handed_over, self.large = split_by_size(files, MAX_HANDED_OVER_BYTES)
         self.threads_per_file = self.cores // min(self.cores, max(1, len(self.large)))
+        self.open_bodies: set[IO[bytes]] = set()
         # To assume the role takes some tenths of a second, in which others can compress.
         pool = ThreadPoolExecutor(1)
         self.assumed = pool.submit(writer.assume_role)
         pool.shutdown(wait=False)
 
     def run(self) -> RunRecords:
-        # Two more than cores: these put while the others compress.
-        for _, archives in concurrently(self._compress_and_put, self.large, self.cores + 2):
-            self.records.archives += archives
-        jobs = self._compressed(self.handed_over)
-        for _, archive in concurrently(self._put, jobs, self.writer.max_concurrent_requests):
-            self.records.archives.append(archive)
+        try:
+            self._put_large_files()
+            self._put_handed_over_files()
+        finally:
+            for body in self.open_bodies:  # of archives that were not put because another failed
+                body.close()
         self.assumed.result()  # without files, too: a role that can't be assumed is an error on any day
         self.progress.done()
         return self.records
 
-    def _compressed(self, files: list[LogFile]) -> Iterator[_Job]:
+    def _put_large_files(self) -> None:
+        # Two more than cores: these put while the others compress.
+        workers = min(self.cores + 2, self.writer.max_concurrent_requests)
+        for _, archives in concurrently(self._compress_and_put, self.large, workers):
+            self.records.archives += archives
+
+    def _put_handed_over_files(self) -> None:
+        with closing(self._compressed(self.handed_over)) as jobs:
+            for _, archive in concurrently(self._put, jobs, self.writer.max_concurrent_requests):
+                self.records.archives.append(archive)
+
+    def _compressed(self, files: list[LogFile]) -> Generator[_Job, None, None]:
         small, medium = split_by_size(files, MIN_THREADED_BYTES)
-        threaded = (jobs for _, jobs in concurrently(self._compress, medium, self.cores))
-        return chain.from_iterable(chain(threaded, map(self._compress, small)))
+        for _, jobs in concurrently(self._compress, medium, self.cores):
+            yield from jobs
+        for file in small:
+            yield from self._compress(file)
 
     def _compress_and_put(self, file: LogFile) -> list[Archive]:
         with self.compressing:
@@ -182,28 +195,34 @@ class _DirectUpload:
             # Closed by whoever puts it.
             body = tempfile.SpooledTemporaryFile(in_memory)  # noqa: SIM115
             bodies.append(body)
+            self.open_bodies.add(body)
             yield body, "", 0
 
         try:
             archives = self.compressor.compress(file, open_destination, threads=self.threads_per_file)
         except SourceError as error:
             self.records.failures.append(failure_of(file, error))
+            for body in bodies:
+                self._close(body)
             return []
         return list(zip(archives, bodies, strict=True))
 
     def _put(self, job: _Job) -> Archive:
         archive, body = job
         self.assumed.result()
-        with body:
-            body.seek(0)
-            in_memory = archive.stored_size <= MAX_IN_MEMORY_BYTES
-            self.records.receipts.append(
-                put_archive(
-                    self.writer,
-                    archive,
-                    body.read() if in_memory else body,
-                    content_addressed=self.compressor.keys.content_addressed,
-                )
+        body.seek(0)
+        self.records.receipts.append(
+            put_archive(
+                self.writer,
+                archive,
+                body.read() if archive.stored_size <= MAX_IN_MEMORY_BYTES else body,
+                content_addressed=self.compressor.keys.content_addressed,
             )
+        )
+        self._close(body)
         self.progress.add(archive.part == 1, archive.raw_size, archive.stored_size)
         return archive
+
+    def _close(self, body: IO[bytes]) -> None:
+        body.close()
+        self.open_bodies.discard(body)

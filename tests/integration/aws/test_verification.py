@@ -170,7 +170,7 @@ def test_what_is_wrong_before_verification_is_named(
         run.verify(tier=tier)
     assert said in str(failure.value)
     assert manifests(aws, run) == []
-    assert run.folder.path.exists(), "what is needed to mend it was cleared"
+    assert run.folder.path.exists(), "what is needed to correct it was cleared"
 
 
 def test_all_that_is_wrong_is_named_not_the_first(run: Run) -> None:

@@ -1,0 +1,119 @@
+"""Run directories and staged data, as tests that run on every file system: subclass with a fixture `root`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import pytest
+
+from log_archival.exceptions import StagingError
+from log_archival.pipeline.packs import MAX_PACKED_BYTES, open_staged
+from log_archival.pipeline.run_dir import RunDirectory
+from log_archival.records import Archive, LogFile, Receipt
+
+BATCH = 1
+FILES = [LogFile("app", "/logs", f"\udcff{number}.log", number, 0, number) for number in range(3)]
+LARGE = MAX_PACKED_BYTES + 1
+
+
+def archive(staged: str, offset: int, size: int) -> Archive:
+    return Archive(
+        "app", "/logs", "app.log", 1, 1, "a" * 64, 1, 1, "logs/k", "none", "text/plain", size, "a" * 64, size, "b" * 64,
+        staged, offset,
+    )  # fmt: skip
+
+
+def stage(run_dir: RunDirectory, bodies: Sequence[bytes], *, batch: int = BATCH) -> list[Archive]:
+    """Stage bodies as `compress` does: large ones in files of their own."""
+    writer, archives = run_dir.pack_writer(batch, 0), []
+    for body in bodies:
+        with writer.open_archive(large=len(body) >= LARGE) as (stream, staged, offset):
+            stream.write(body)
+        archives.append(archive(staged, offset, len(body)))
+    writer.close()
+    return archives
+
+
+def read(one: Archive) -> bytes:
+    with open_staged(one) as stream:
+        return stream.read()
+
+
+def new_run(root: str, run_id: str = "scheduled__2026-11-22T00:00:00+00:00") -> RunDirectory:
+    run_dir = RunDirectory.of_run(root, "archive_logs", run_id)
+    run_dir.create([FILES], all_sources=True)
+    return run_dir
+
+
+class RunDirContract:
+    """What holds on every file system."""
+
+    def test_staged_archives_are_read_back(self, root: str) -> None:
+        bodies = [b"", b"a" * 50, b"b" * LARGE, b"c" * 100, b"", b"d" * (LARGE + 1), b"\0\xff" * 20]
+        archives = stage(new_run(root), bodies)
+        assert [read(one) for one in archives] == bodies
+        names = [one.staged.rpartition("/")[2] for one in archives]
+        assert (names[2], names[5]) == ("data-0001-0-000001.bin", "data-0001-0-000002.bin")
+        assert {names[number] for number in (0, 1, 3, 4, 6)} == {"data-0001-0.bin"}
+
+    def test_records_are_read_back_by_another_task(self, root: str) -> None:
+        url = str(new_run(root))  # what XCom passes on
+        assert RunDirectory(url).log_files(BATCH) == FILES
+        with pytest.raises(StagingError, match=r"files-0002\.jsonl is missing\nClear the run's `collect`"):
+            RunDirectory(url).log_files(2)
+        run_dir, archives = RunDirectory(url), [archive("", 0, 1)]
+        run_dir.write_compressed(BATCH, archives, [])
+        receipts = [Receipt(f"logs/{number}", "new", 1, "a" * 64) for number in range(3)]
+        with run_dir.receipt_log(BATCH, receipts[:1]) as write_receipt:
+            for receipt in receipts[1:]:
+                write_receipt(receipt)
+        records = RunDirectory(url).read_records()
+        assert (records.files, records.archives, records.receipts) == (FILES, archives, receipts)
+
+    def test_data_of_one_batch_are_deleted(self, root: str) -> None:
+        run_dir = new_run(root)
+        [first], [second] = (stage(run_dir, [b"x"], batch=batch) for batch in (1, 2))
+        run_dir.delete_data(1)
+        assert read(second) == b"x"
+        with pytest.raises(StagingError, match=r"data-0001-0\.bin is missing"):
+            open_staged(first)
+        assert run_dir.log_files(BATCH) == FILES
+
+    def test_run_that_starts_again_begins_empty(self, root: str) -> None:
+        run_dir, other = new_run(root, "run"), new_run(root, "other")
+        [staged], [kept] = (stage(one, [b"x"]) for one in (run_dir, other))
+        new_run(root, "run")
+        with pytest.raises(StagingError, match="is missing"):
+            open_staged(staged)
+        assert read(kept) == b"x"
+
+    def test_deleted_run_is_gone_and_others_stay(self, root: str) -> None:
+        run_dir, other = new_run(root, "run"), new_run(root, "other")
+        for _ in range(2):  # a second time does nothing
+            run_dir.delete()
+            with pytest.raises(StagingError, match="does not exist, or was deleted after an earlier verification"):
+                run_dir.read_records()
+        assert other.log_files(BATCH) == FILES
+
+    @pytest.mark.parametrize(
+        ("changes", "message"),
+        [
+            ({"staged": "gone.bin"}, "gone.bin is missing\nClear the run's `compress`"),
+            ({"offset": 1}, "ends within the archive of /logs/app.log\nClear the run's `compress`"),
+            ({"stored_size": LARGE + 1}, "ends within the archive of /logs/app.log"),
+        ],
+        ids=["missing", "behind its offset too short", "too short"],
+    )
+    @pytest.mark.parametrize("size", [60, LARGE], ids=["packed", "large"])
+    def test_missing_or_short_data_are_an_error(
+        self, root: str, size: int, changes: dict[str, object], message: str
+    ) -> None:
+        run_dir = new_run(root)
+        [staged] = stage(run_dir, [b"x" * size])
+        if "staged" in changes:
+            changes = {"staged": f"{run_dir}/{changes['staged']}"}
+        damaged: Archive = replace(staged, **changes)  # type: ignore[arg-type]
+        with pytest.raises(StagingError, match=message) as caught:
+            open_staged(damaged)
+        assert damaged.staged in str(caught.value)

@@ -1,0 +1,196 @@
+"""The daily archive's operators, task by task, against a bucket in memory."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from airflow.sdk.exceptions import AirflowFailException
+
+from log_archival.exceptions import CompressionError, SourceError
+from log_archival.records import to_line
+from tests.support.batches import damage_compression
+from tests.support.memory_s3 import BUCKET, MemoryS3
+from tests.support.operating import Run, use_memory, write_logs
+
+DAY = "2026-11-22"
+CONTENTS = {f"web-{number}/app-{DAY}.log": b"%d GET /orders 200\n" % number * 100 for number in (1, 2)}
+
+
+@pytest.fixture
+def s3(monkeypatch: pytest.MonkeyPatch) -> MemoryS3:
+    s3 = MemoryS3()
+    use_memory(monkeypatch, s3)
+    return s3
+
+
+@pytest.fixture
+def collected(tmp_path: Path) -> Run:
+    """A run that has collected two files."""
+    run = Run(BUCKET, tmp_path / "staging", DAY)
+    run.collect(write_logs(tmp_path / "logs", DAY, CONTENTS))
+    return run
+
+
+@pytest.fixture
+def uploaded(collected: Run, s3: MemoryS3) -> Run:
+    """A run that has uploaded two archives."""
+    collected.compress()
+    collected.upload()
+    return collected
+
+
+def manifests(s3: MemoryS3) -> list[str]:
+    return [key for key in s3.objects if "_manifest-" in key]
+
+
+def test_missing_object_fails_the_run_until_compress_is_cleared(uploaded: Run, s3: MemoryS3) -> None:
+    before = dict(s3.objects)
+    missing = s3.only("web-1/")
+    del s3.objects[missing]
+    with pytest.raises(AirflowFailException, match="S3 acknowledged it, and now it is missing") as failure:
+        uploaded.verify()
+    assert missing in str(failure.value)
+    assert "clear the run's `compress` and what follows it" in str(failure.value)
+    assert manifests(s3) == []
+    uploaded.compress()
+    uploaded.upload()
+    assert {key: s3.objects[key] for key in before} == before
+    summary = uploaded.verify()
+    assert (summary["tier"], summary["verified"], summary["new"], summary["existing"]) == ("probe", 2, 1, 1)
+    assert manifests(s3) == [summary["manifest"]]
+    assert not Path(str(uploaded.run_dir)).exists()
+
+
+def test_server_that_does_not_answer_probes_gives_receipts_and_a_reason(
+    collected: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    s3 = MemoryS3("before")
+    use_memory(monkeypatch, s3)
+    collected.compress()
+    collected.upload()
+    stored = set(s3.objects)
+    summary = collected.verify()
+    assert (summary["tier"], summary["verified"], summary["new"]) == ("receipts", 2, 2)
+    assert "compares checksums before it looks whether the key exists" in summary["tier_reason"]
+    assert f"verified at tier receipts, not at tier probe: {summary['tier_reason']}" in capsys.readouterr().out
+    assert set(s3.objects) - stored == {summary["manifest"]}
+
+
+@pytest.mark.parametrize("tier", ["receipts", "probe"])
+def test_tier_that_is_reached_needs_no_reason(uploaded: Run, tier: str) -> None:
+    summary = uploaded.verify(tier=tier)
+    assert (summary["tier"], summary["tier_reason"]) == (tier, "")
+    json.dumps(summary)  # for XCom
+
+
+def lose_receipt(run: Run) -> None:
+    [first, *_] = run.run_dir.earlier_receipts(1)
+    (Path(str(run.run_dir)) / "receipts-0001.jsonl").write_bytes(to_line(first))
+
+
+def lose_receipts_file(run: Run) -> None:
+    (Path(str(run.run_dir)) / "receipts-0001.jsonl").unlink()
+
+
+LOSSES: dict[str, tuple[Callable[[Run], None], str]] = {
+    "a receipt": (lose_receipt, "1 problems with 2 archives:\n.*expected 1 receipt, there are 0"),
+    "all receipts": (lose_receipts_file, "is missing\nClear the run's `collect`"),
+}
+
+
+@pytest.mark.parametrize("tier", ["receipts", "probe"])
+@pytest.mark.parametrize(("lose", "message"), LOSSES.values(), ids=LOSSES.keys())
+def test_loss_of_records_fails_and_keeps_the_run_directory(
+    uploaded: Run, s3: MemoryS3, lose: Callable[[Run], None], message: str, tier: str
+) -> None:
+    lose(uploaded)
+    with pytest.raises(AirflowFailException, match=message):
+        uploaded.verify(tier=tier)
+    assert manifests(s3) == []
+    assert Path(str(uploaded.run_dir)).exists()
+
+
+def test_verifying_again_says_what_to_clear(uploaded: Run) -> None:
+    uploaded.verify()
+    with pytest.raises(AirflowFailException, match="Clear the run's `collect`"):
+        uploaded.verify()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"tier": "guess"}, "tier 'guess' is unknown; there are receipts, probe, read"),
+        ({"tier": "read"}, "`read_connection` of archive.yaml"),
+        ({"tier": "read", "read_conn_id": "x", "depth": "deep"}, "depth 'deep' is unknown"),
+    ],
+    ids=["tier", "read without a connection", "depth"],
+)
+def test_wrong_setting_of_verify_fails_without_retries(uploaded: Run, arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(AirflowFailException, match=message):
+        uploaded.verify(**arguments)
+
+
+@pytest.mark.parametrize("codec", ["zstd", "gzip"])
+def test_damaged_compression_is_noticed_by_default(
+    collected: Run, s3: MemoryS3, monkeypatch: pytest.MonkeyPatch, codec: str
+) -> None:
+    damage_compression(monkeypatch, codec)
+    with pytest.raises(CompressionError, match=f"compressed with {codec}, does not decompress to what went in"):
+        collected.compress(codec=codec)
+    collected.compress(codec=codec, check_compressed=False)
+    collected.upload()
+    assert len(s3.objects) == 2
+
+
+def test_retry_after_damaged_compression_succeeds(collected: Run, s3: MemoryS3) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        damage_compression(patch, "zstd")
+        with pytest.raises(CompressionError):
+            collected.compress()
+    collected.compress()
+    collected.upload()
+    assert collected.verify()["verified"] == 2
+
+
+def test_file_that_cannot_be_read_fails_every_try_but_the_last(collected: Run, s3: MemoryS3, tmp_path: Path) -> None:
+    gone = tmp_path / "logs" / f"web-2/app-{DAY}.log"
+    gone.unlink()
+    ti = collected.context["ti"]
+    for try_number in range(1, ti.max_tries + 1):
+        ti.try_number = try_number
+        with pytest.raises(SourceError, match="1 of 2 files could not be read:\n.*vanished"):
+            collected.compress()
+    ti.try_number = ti.max_tries + 1
+    collected.compress()
+    assert [staged["failed"] for staged in collected.staged] == [1]
+    collected.upload()
+    assert len(s3.objects) == 1
+    with pytest.raises(AirflowFailException, match="vanished") as failure:
+        collected.verify()
+    assert str(gone) in str(failure.value)
+    assert manifests(s3) == []
+
+
+def test_day_without_files_has_an_empty_manifest(s3: MemoryS3, tmp_path: Path) -> None:
+    run = Run(BUCKET, tmp_path / "staging", DAY)
+    source = write_logs(tmp_path / "logs", DAY, {"other.txt": b"x"})
+    run.collect(type(source)("app", str(tmp_path / "logs"), "*.log", min_files=0))
+    summary = run.verify()
+    assert (summary["tier"], summary["verified"]) == ("probe", 0)
+    assert json.loads(s3.objects[summary["manifest"]].body)["archives"] == []
+
+
+def test_second_run_of_a_day_adds_nothing(uploaded: Run, s3: MemoryS3, tmp_path: Path) -> None:
+    uploaded.verify()
+    before = dict(s3.objects)
+    again = Run(BUCKET, tmp_path / "staging", DAY, run_id="run-2")
+    again.collect(write_logs(tmp_path / "logs", DAY, CONTENTS))
+    again.compress()
+    again.upload()
+    summary = again.verify()
+    assert (summary["new"], summary["existing"], summary["manifest_outcome"]) == (0, 2, "existing")
+    assert s3.objects == before
