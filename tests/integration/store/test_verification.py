@@ -95,9 +95,7 @@ def test_replaced_object_is_beyond_a_probe_and_the_log_says_so(
     assert "nobody has read the objects" in capsys.readouterr().out
 
 
-def test_day_without_archives_is_verified(
-    store: Seaweed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_day_without_archives_is_verified(store: Seaweed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     connect(monkeypatch, store.connection())
     run = StoreRun(store, tmp_path)
     source: Any = write_logs(tmp_path / "logs", DAY, {"readme.txt": b"x"})
