@@ -1,0 +1,1 @@
+"""Tools for development, the demo and the tests; never deployed."""

@@ -52,16 +52,18 @@ def stop(processes: Iterable[subprocess.Popen[bytes]], *, grace_seconds: float) 
     Children are found by their session, which they stay in even when the process itself has ended.
     """
     leaders = {process.pid: process for process in processes}
-    for process in leaders.values():
-        process.terminate()
+    for leader in leaders.values():
+        leader.terminate()
     deadline = time.monotonic() + grace_seconds
-    for process in leaders.values():
+    for leader in leaders.values():
         with suppress(subprocess.TimeoutExpired):
-            process.wait(max(deadline - time.monotonic(), 0))
+            leader.wait(max(deadline - time.monotonic(), 0))
     left = [process for process in psutil.process_iter() if _session_id(process.pid) in leaders]
-    for child in left:
+    for process in left:
         with suppress(psutil.NoSuchProcess):
-            child.kill()
+            process.kill()
+    for leader in leaders.values():
+        leader.wait()
     psutil.wait_procs(left, timeout=grace_seconds)
 
 

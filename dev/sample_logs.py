@@ -1,18 +1,18 @@
 """Realistic logs, the same bytes each time, for the demo, the tests and the benchmark.
 
-They compress as the logs of services do (zstd level 3 to between a fourth and a sixth), because their lines
-are made like those: a few templates, values that recur, and in each line a time and an id that never do.
+They compress as the logs of services do (zstd level 3 to between a fourth and a sixth), because their lines are built
+like those: a few templates, values that recur, and in each line a time and an id that never do.
 
-``write_days(root, days)`` writes three sources below ``root``, laid out in the three ways that logs are::
+``write_day(root, day)`` writes the logs of three sources below ``root``, named in the three ways that logs are::
 
     app/{host}/{log}-2026-11-22.log      the day in the file's name:  app/**/*-%Y-%m-%d.log*
     app/web-1/jobs-2026-11-22.log.gz         one of them compressed already
     nginx/{edge}/access-{number}.log     no day in the name: nginx/**/access-*.log, by modification time
     batch/2026-11-22/{job}/run-01.jsonl  the day in a folder's name:  batch/%Y-%m-%d/**/*.jsonl
 
-The nginx files are rotated hourly and numbered by the hour since 1970; the last write is one second before
-the hour ends. All days and times are UTC, and every file's modification time lies within its day. Some batch
-files are empty. A day is 105 files and about 54 MB, the largest file 24 MB.
+The nginx files are rotated hourly and numbered by the hour since 1970; the last write is one second before the hour
+ends. All days and times are UTC, and every file's modification time is within its day. Some batch files are empty. A
+day is 105 files and about 54 MB, the largest file 24 MB.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ import os
 import random
 import struct
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
 
-# Different messages of a service. They recur, as in real logs, at distances of some hundred KB: zstd looks
-# back so far, gzip (32 KB) doesn't. A divisor of 65,536, so that two random bytes choose one.
+# Different messages of a service. They recur, as in real logs, at distances of some hundred KB: zstd looks back so far,
+# gzip (32 KB) doesn't. A divisor of 65,536, so that two random bytes choose one.
 POOL_LINES = 1 << 12
 CHUNK_LINES = 1 << 13
 DAY_SECONDS = 86_400
@@ -66,18 +66,16 @@ _VALUES: dict[str, Callable[[random.Random], object]] = {
 class _Service:
     """How a service writes a line: lead, time to the second, fraction, a message with a fresh id, end."""
 
-    lead: str
     fraction: str
-    end: str
     id_bytes: int
     messages: tuple[str, ...]
+    lead: str = ""
+    end: str = "\n"
 
 
 SERVICES = {
     "app": _Service(
-        lead="",
         fraction=".%03dZ ",
-        end="\n",
         id_bytes=8,
         messages=(
             "INFO  [http-{thread}] example.web.RequestLog - {id} {user} {method} {path} -> {status} in {ms} ms",
@@ -89,16 +87,14 @@ SERVICES = {
         ),
     ),
     "nginx": _Service(
-        lead="",
         fraction="+00:00 ",
-        end="\n",
         id_bytes=16,
         messages=('{ip} {user} "{method} {path} HTTP/1.1" {status} {bytes} 0.{ms} "-" "{agent}" {id}',),
     ),
     "batch": _Service(
         lead='{"time":"',
-        fraction='.%03dZ",',
         end="}\n",
+        fraction='.%03dZ",',
         id_bytes=12,
         messages=(
             '"event":"record.loaded","span":"{id}","tenant":"{user}","key":{number},"ms":{ms}',
@@ -112,36 +108,34 @@ SERVICES = {
 def log_bytes(
     size: int, seed: int, *, service: str = "app", day: date, start: int = 0, stop: int = DAY_SECONDS
 ) -> Iterator[bytes]:
-    """A log of one service, in chunks of whole lines, spread evenly over the day or a part of it.
+    """Yield a log of one service in chunks of whole lines, spread evenly over the day or a part of it.
 
     :param size: bytes; the log ends at the first end of a line at or after it. 0 is an empty log.
     :param seed: the same arguments always give the same bytes; another seed gives another log.
     :param service: one of ``SERVICES``.
     :param start: the second of the day when the log begins.
     :param stop: the second of the day before which it ends.
-    :raises KeyError: there is no such service.
+    :raises KeyError: for another service.
     """
     style = SERVICES[service]
-    heads, tails, mean = _pool(service)
+    heads, tails, mean_bytes = _pool(service)
+    seconds, milliseconds = _clock(f"{style.lead}{day}T"), _fractions(style.fraction)
     rng = random.Random(f"{service} {day} {seed}")
-    written, second = 0, start
+    written, time_ms, stop_ms = 0, start * 1000.0, stop * 1000
     while written < size:
-        # What is left of the bytes goes into what is left of the time.
-        left = -(-(size - written) // mean)
-        lines = min(left, CHUNK_LINES)
-        following = min(second + max(1, (stop - second) * lines // left), stop)
-        stamps, fractions = _times(rng, lines, second, following, style, day)
-        second = following
-        lines = len(fractions)
+        # The remaining bytes go into the remaining time.
+        remaining_lines = -(-(size - written) // mean_bytes)
+        lines, step_ms = min(remaining_lines, CHUNK_LINES), (stop_ms - time_ms) / remaining_lines
+        moments = [min(int(time_ms + (line + rng.random()) * step_ms), stop_ms - 1) for line in range(lines)]
+        stamps = [seconds[ms // 1000] + milliseconds[ms % 1000] for ms in moments]
         chosen = struct.unpack(f"<{lines}H", rng.randbytes(2 * lines))
         digits = rng.randbytes(style.id_bytes * lines).hex().encode()
         ids = itertools.chain.from_iterable(struct.iter_unpack(f"{2 * style.id_bytes}s", digits))
-        # No Python code runs for a single line: this is what makes it fast.
-        before, after = map(heads.__getitem__, chosen), map(tails.__getitem__, chosen)
-        parts = zip(stamps, fractions, before, ids, after, strict=True)
+        parts = zip(stamps, map(heads.__getitem__, chosen), ids, map(tails.__getitem__, chosen), strict=True)
         chunk = b"".join(itertools.chain.from_iterable(parts))
         if written + len(chunk) >= size:
             chunk = chunk[: chunk.index(b"\n", size - written - 1) + 1]
+        time_ms += lines * step_ms
         written += len(chunk)
         yield chunk
 
@@ -151,7 +145,7 @@ def write_log(
 ) -> int:
     """Write ``log_bytes`` to ``path``, gzipped if its name ends in ``.gz``; return the bytes of log.
 
-    Missing folders are made; an existing file is replaced. The modification time is the log's last second.
+    Create missing folders, and replace an existing file. The modification time is the log's last second.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     written = 0
@@ -176,26 +170,8 @@ def write_day(root: Path, day: date) -> list[Path]:
     return sorted(paths)
 
 
-def write_days(
-    root: Path, days: Iterable[date], on_progress: Callable[[date, int, int], None] | None = None
-) -> list[Path]:
-    """Write the logs of several days and return their paths.
-
-    :param on_progress: called after each day with the day, and the files and bytes written so far.
-    """
-    paths: list[Path] = []
-    size = 0
-    for day in days:
-        written = write_day(root, day)
-        paths += written
-        size += sum(path.stat().st_size for path in written)
-        if on_progress is not None:
-            on_progress(day, len(paths), size)
-    return paths
-
-
 def _files(day: date) -> Iterator[tuple[str, str, int, int, int]]:
-    """Name, service, bytes, and the seconds between which it is written, of each file of a day."""
+    """Yield name, service, size in bytes, first and last second of each file of a day."""
     rng = random.Random(f"files {day}")
     hosts = {"web-1": 24_000_000, "web-2": 8_000_000, "worker-1": 2_000_000, "worker-2": 500_000}
     for host, size in hosts.items():
@@ -210,32 +186,20 @@ def _files(day: date) -> Iterator[tuple[str, str, int, int, int]]:
         name = f"nginx/{edge}/access-{hours_before + hour}.log"
         yield name, "nginx", max(size, 0), hour * 3600, (hour + 1) * 3600
     for job, run in itertools.product(("billing", "cleanup", "export", "import", "index"), range(9)):
-        # A run that had nothing to do logs nothing.
+        # A run without work logs nothing.
         size = 0 if job == "cleanup" and run % 3 == 2 else int(rng.lognormvariate(9.5, 1.3))
         yield f"batch/{day}/{job}/run-{run + 1:02d}.jsonl", "batch", size, run * 9000, (run + 1) * 9000
 
 
-class _Values(dict[str, object]):
-    """The values of one message: each is made when the message asks for it."""
-
-    def __init__(self, rng: random.Random) -> None:
-        super().__init__(id="\0")
-        self._rng = rng
-
-    def __missing__(self, name: str) -> object:
-        return _VALUES[name](self._rng)
-
-
 @functools.cache
 def _pool(service: str) -> tuple[list[bytes], list[bytes], int]:
-    """Messages cut in two where the id goes, and the mean bytes of a line."""
+    """Return messages cut in two where the id goes, and the mean bytes of a line."""
     style = SERVICES[service]
     rng = random.Random(service)
-    values = _Values(rng)
     heads, tails = [], []
     for _ in range(POOL_LINES):
-        message = rng.choice(style.messages).format_map(values)
-        head, _, tail = message.partition("\0")
+        values = {name: value(rng) for name, value in _VALUES.items()}
+        head, _, tail = rng.choice(style.messages).format(id="\0", **values).partition("\0")
         heads.append(head.encode())
         tails.append(tail.encode() + style.end.encode())
     fixed = len(style.lead) + len("2026-11-22T00:00:00") + len(style.fraction.replace("%03d", "000"))
@@ -246,35 +210,13 @@ def _pool(service: str) -> tuple[list[bytes], list[bytes], int]:
 
 @functools.lru_cache(maxsize=8)
 def _clock(before: str) -> list[bytes]:
-    """Every second of a day, after a text."""
+    """Return every second of a day, after a text."""
     minutes = [f"{before}{minute // 60:02d}:{minute % 60:02d}:".encode() for minute in range(24 * 60)]
     seconds = [f"{second:02d}".encode() for second in range(60)]
     return [minute + second for minute in minutes for second in seconds]
 
 
 @functools.cache
-def _fractions(form: str, lines: int) -> list[list[bytes]]:
-    """16 ways in which so many lines fall into one second, each in order."""
-    rng = random.Random(lines)
-    texts = [(form % ms if "%" in form else form).encode() for ms in range(1000)]
-    return [[texts[ms] for ms in sorted(rng.choices(range(1000), k=lines))] for _ in range(16)]
-
-
-def _times(
-    rng: random.Random, lines: int, start: int, stop: int, style: _Service, day: date
-) -> tuple[list[bytes], list[bytes]]:
-    """The second and the fraction of about so many lines between two seconds of the day, in order."""
-    clock = _clock(f"{style.lead}{day}T")
-    if start == stop:
-        # The lines came out shorter than the mean, and a few are left over: all in the last millisecond.
-        return [clock[stop - 1]] * lines, [style.fraction.replace("%03d", "999").encode()] * lines
-    slots = min(lines, stop - start)
-    step = (stop - start) / slots
-    noise = rng.randbytes(slots)
-    seconds = [clock[start + int((slot + byte / 256) * step)] for slot, byte in enumerate(noise)]
-    # Some seconds are busier than others: by the byte, from half the mean to one and a half.
-    counts = [max(1, int(lines / slots * (128 + byte) / 256 + 0.5)) for byte in range(256)]
-    patterns = [_fractions(style.fraction, count)[byte % 16] for byte, count in enumerate(counts)]
-    stamps = map(itertools.repeat, seconds, map(counts.__getitem__, noise))
-    fractions = map(patterns.__getitem__, noise)
-    return list(itertools.chain.from_iterable(stamps)), list(itertools.chain.from_iterable(fractions))
+def _fractions(form: str) -> list[bytes]:
+    """Return the text of every millisecond of a second."""
+    return [(form % ms if "%" in form else form).encode() for ms in range(1000)]

@@ -1,0 +1,1 @@
+"""The demo, and the Airflow UI over two local accounts."""

@@ -12,26 +12,10 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from dev.demo.checks import (
-    check_archived,
-    check_restored,
-    key_of,
-    object_versions,
-    require,
-    run_reader,
-    try_forbidden,
-)
-from dev.demo.report import Keys, show_examples, show_figures, show_privileges, shown, step, table
-from dev.demo.workspace import (
-    ARCHIVE_DAG,
-    CHECK_DAG,
-    Workspace,
-    empty_workspace,
-    last_days,
-    run_command,
-    start_airflow,
-    write_logs,
-)
+from dev.demo import checks, report, workspace
+from dev.demo.checks import require
+from dev.demo.report import Keys, step
+from dev.demo.workspace import ARCHIVE_DAG, CHECK_DAG, Workspace
 from dev.local_airflow import LocalAirflow
 from dev.local_aws import ARCHIVE_ACCOUNT, REGION, SOURCE_ACCOUNT, LocalAws
 
@@ -41,32 +25,32 @@ RUN_SECONDS = 400.0  # a run takes about ten, or thirty for the checks; a machin
 class Demo:
     """The steps of the demo, over running accounts and a running Airflow."""
 
-    def __init__(self, workspace: Workspace, aws: LocalAws, airflow: LocalAirflow) -> None:
-        self.workspace, self.aws, self.airflow = workspace, aws, airflow
+    def __init__(self, folder: Workspace, aws: LocalAws, airflow: LocalAirflow) -> None:
+        self.folder, self.aws, self.airflow = folder, aws, airflow
 
     def run(self, files: dict[date, list[Path]]) -> str:
         """Do everything; return the last line.
 
         :param files: the log files of each day.
         """
-        keys = {day: {key_of(self.workspace, day, path): path for path in paths} for day, paths in files.items()}
+        keys = {day: {checks.key_of(self.folder, day, path): path for path in paths} for day, paths in files.items()}
         *missed, yesterday = files
         summaries = self._archive(yesterday)
         step(f"archiving {missed[0]} and {missed[-1]}: a backfill, as the UI's dialog creates it")
         backfill = self.airflow.backfill(ARCHIVE_DAG, missed[0], missed[-1], max_active_runs=2)
-        summaries |= self._finish(ARCHIVE_DAG, backfill)
+        summaries |= self._finish(backfill)
         verified = {day: summary["verified"] for day, summary in summaries.items()}
         expected = {str(day): len(of_day) for day, of_day in keys.items()}
         require(verified == expected, f"each run archives and verifies its own day, {expected}, not {verified}")
 
         step("comparing every object in the archive with its file")
-        versions = object_versions(self.aws)
-        check_archived(self.aws, versions, keys)
+        versions = checks.object_versions(self.aws)
+        checks.check_archived(self.aws, versions, keys)
         sizes = {key: size or 0 for (key, _), size in versions.items()}
         again = self._archive(yesterday, " a second time")[str(yesterday)]
         self._require_unchanged(versions, "a second run")
-        show_examples(self.aws.bucket, self.workspace.logs, keys[yesterday], sizes)
-        show_figures(keys, sizes, summaries)
+        report.show_examples(self.aws.bucket, self.folder.logs, keys[yesterday], sizes)
+        report.show_figures(keys, sizes, summaries)
         print(f"\nThe second run of {yesterday}: {again['existing']} archives exist already, {again['new']} are new")
         self._try_forbidden(next(iter(keys[yesterday])))
         self._require_unchanged(versions, "what is refused")
@@ -83,14 +67,14 @@ class Demo:
 
     def _archive(self, day: date, how: str = "") -> dict[str, Any]:
         step(f"archiving {day}{how}: a run triggered by hand, with `date`")
-        return self._finish(ARCHIVE_DAG, self.airflow.trigger(ARCHIVE_DAG, conf={"date": str(day)}))
+        return self._finish(self.airflow.trigger(ARCHIVE_DAG, conf={"date": str(day)}))
 
-    def _finish(self, dag_id: str, runs: str | int) -> dict[str, Any]:
+    def _finish(self, runs: str | int) -> dict[str, Any]:
         """Wait for runs of the daily archive; return what each one's `verify` returned, by day."""
-        states = self.airflow.wait(dag_id, runs, timeout=RUN_SECONDS)
+        states = self.airflow.wait(ARCHIVE_DAG, runs, timeout=RUN_SECONDS)
         for run, state in states.items():
-            self._require_success(dag_id, run, state)
-        summaries = [self.airflow.xcom(dag_id, run, "verify") for run in states]
+            self._require_success(ARCHIVE_DAG, run, state)
+        summaries = [self.airflow.xcom(ARCHIVE_DAG, run, "verify") for run in states]
         return {summary["partition"]: summary for summary in summaries}
 
     def _require_success(self, dag_id: str, run: str, state: str) -> None:
@@ -98,13 +82,15 @@ class Demo:
         require(state == "success", f"the run {run} of {dag_id} succeeds; failed: {', '.join(sorted(failed))}")
 
     def _require_unchanged(self, versions: dict[tuple[str, str], int | None], what: str) -> None:
-        after = object_versions(self.aws)
-        require(after == versions, f"{what} changes nothing in the archive: {set(after.items()) ^ set(versions.items())}")
+        after = checks.object_versions(self.aws)
+        require(
+            after == versions, f"{what} changes nothing in the archive: {set(after.items()) ^ set(versions.items())}"
+        )
 
     def _try_forbidden(self, key: str) -> None:
         print("\nWhat the source account's credentials can do besides adding logs")
-        attempts = try_forbidden(self.aws, key)
-        table([("tried", "result"), *((tried, f"refused, {code}") for tried, _, code in attempts)])
+        attempts = checks.try_forbidden(self.aws, key)
+        report.table([("tried", "result"), *((tried, f"refused, {code}") for tried, _, code in attempts)])
         wrong = [f"{tried}: {code}" for tried, expected, code in attempts if code != expected]
         require(not wrong, f"all of this is refused, each for its own reason, but not: {'; '.join(wrong)}")
 
@@ -118,32 +104,32 @@ class Demo:
         state = self.airflow.wait(CHECK_DAG, run, timeout=RUN_SECONDS)[run]
         checks = [task for task in self.airflow.task_instances(CHECK_DAG, run) if task["task_id"] == "check"]
         results = [self.airflow.xcom(CHECK_DAG, run, "check", task["map_index"], "result") for task in checks]
-        show_privileges(results, self.airflow.xcom(CHECK_DAG, run, "choose", key="not_tried"))
+        report.show_privileges(results, self.airflow.xcom(CHECK_DAG, run, "choose", key="not_tried"))
         self._require_success(CHECK_DAG, run, state)
         require(all(one["verdict"] == "ok" for one in results), "the role can do what it must and nothing else")
 
     def _read(self, day: date, keys: Keys, originals: list[Path]) -> None:
         print("\nWhat the archive account's own people do, with a role that may only read")
         objects = sum(map(len, keys.values()))
-        found = run_reader(self.aws, "verify", f"s3://{self.aws.bucket}/logs/", "--depth", "bytes")
+        found = checks.run_reader(self.aws, "verify", f"s3://{self.aws.bucket}/logs/", "--depth", "bytes")
         require(found["ok"] and found["archives"] == objects, f"{objects} archives verify by every byte: {found}")
         print(f"    {objects} archives of {len(found['days'])} days downloaded and hashed: all right")
-        restored = shown(self.workspace.restored)
-        run_reader(self.aws, "restore", f"s3://{self.aws.bucket}/logs/{day:%Y/%m/%d}/", "--to", restored)
-        count = check_restored(self.workspace, originals)
+        restored = report.shown(self.folder.restored)
+        checks.run_reader(self.aws, "restore", f"s3://{self.aws.bucket}/logs/{day:%Y/%m/%d}/", "--to", restored)
+        count = checks.check_restored(self.folder, originals)
         print(f"    {count} files restored; compared with the originals, byte for byte: no difference")
 
 
 def demo(path: Path) -> str:
     """Start everything in this folder, run the demo, stop everything; return the last line."""
-    with empty_workspace(path) as workspace, LocalAws.start(workspace.accounts) as aws:
+    with workspace.empty(path) as folder, LocalAws.start(folder.accounts) as aws:
         step(f"started two AWS accounts: {SOURCE_ACCOUNT} has logs, {ARCHIVE_ACCOUNT} archives them in {aws.bucket}")
-        files = write_logs(workspace, last_days())
+        files = workspace.write_logs(folder, workspace.last_days())
         step("starting Airflow")
-        with start_airflow(workspace, aws, schedule=False, reader=False) as airflow:
-            step(f"started Airflow, its home is {shown(workspace.airflow)}")
-            return Demo(workspace, aws, airflow).run(files)
+        with workspace.start_airflow(folder, aws, schedule=False, reader=False) as airflow:
+            step(f"started Airflow, its home is {report.shown(folder.airflow)}")
+            return Demo(folder, aws, airflow).run(files)
 
 
 if __name__ == "__main__":
-    sys.exit(run_command("demo", "Archive three days of logs between two local accounts.", ".demo", demo))
+    sys.exit(workspace.run_command("demo", "Archive three days of logs between two local accounts.", ".demo", demo))

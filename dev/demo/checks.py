@@ -35,9 +35,9 @@ def require(holds: bool, claim: str) -> None:
         raise DemoError(f"this should hold and doesn't: {claim}")
 
 
-def key_of(workspace: Workspace, day: date, path: Path) -> str:
+def key_of(folder: Workspace, day: date, path: Path) -> str:
     """Return the key that a file must be archived under: its day, source, path and the SHA-256 of its bytes."""
-    name = PurePosixPath(path.relative_to(workspace.logs).as_posix())
+    name = PurePosixPath(path.relative_to(folder.logs).as_posix())
     digest = hashlib.sha256(path.read_bytes()).hexdigest()[:32]
     codec = "" if name.suffix == ".gz" else ".zst"  # already compressed files stay as they are
     return f"logs/{day:%Y/%m/%d}/{name.with_suffix('')}-{digest}{name.suffix}{codec}"
@@ -157,14 +157,14 @@ def reader_environment(aws: LocalAws) -> dict[str, str]:
     }
 
 
-def check_restored(workspace: Workspace, originals: Iterable[Path]) -> int:
+def check_restored(folder: Workspace, originals: Iterable[Path]) -> int:
     """Check that exactly these files were restored, byte for byte; return their number.
 
     :raises DemoError: with the names that differ.
     """
-    expected = {path.relative_to(workspace.logs): path.read_bytes() for path in originals}
-    restored = [path for path in workspace.restored.rglob("*") if not path.is_dir()]
-    found = {path.relative_to(workspace.restored): path.read_bytes() for path in restored}
+    expected = {path.relative_to(folder.logs): path.read_bytes() for path in originals}
+    restored = [path for path in folder.restored.rglob("*") if not path.is_dir()]
+    found = {path.relative_to(folder.restored): path.read_bytes() for path in restored}
     different = [str(name) for name in expected.keys() | found.keys() if expected.get(name) != found.get(name)]
     require(not different, f"the restored files are the originals, but not {sorted(different)[:5]}")
     return len(found)

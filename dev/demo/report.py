@@ -74,7 +74,7 @@ def show_figures(keys: Keys, sizes: Mapping[str, int], summaries: Mapping[str, M
     for reason in sorted({summary["tier_reason"] for summary in summaries.values() if summary["tier_reason"]}):
         print(f"  Why this tier: {reason}")
     print(
-        "  That is what the DAG can know with nothing but its permission to add. The demo then compared as the archive\n"
+        "  So much the DAG can know with nothing but its permission to add. The demo has then looked as the archive\n"
         "  account's administrator: the bucket holds these objects and the manifests, nothing else, and each object\n"
         "  decompresses to its file, byte for byte."
     )

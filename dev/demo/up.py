@@ -12,27 +12,18 @@ from contextlib import suppress
 from datetime import date
 from pathlib import Path
 
+from dev.demo import workspace
 from dev.demo.checks import reader_environment
 from dev.demo.report import shown, step
-from dev.demo.workspace import (
-    ARCHIVE_DAG,
-    CHECK_DAG,
-    DemoError,
-    Workspace,
-    empty_workspace,
-    last_days,
-    run_command,
-    start_airflow,
-    write_logs,
-)
+from dev.demo.workspace import ARCHIVE_DAG, CHECK_DAG, Workspace
 from dev.local_airflow import LocalAirflow
 from dev.local_aws import LocalAws
 
 
-def instructions(workspace: Workspace, aws: LocalAws, airflow: LocalAirflow, days: list[date]) -> str:
+def instructions(folder: Workspace, aws: LocalAws, airflow: LocalAirflow, days: list[date]) -> str:
     """Return what to look at and what to click; write the reader's variables to a file."""
     first, *_, yesterday = days
-    access = workspace.path / "reader.env"
+    access = folder.path / "reader.env"
     access.touch(mode=0o600)
     variables = reader_environment(aws).items()
     access.write_text("".join(f"export {name}={shlex.quote(value)}\n" for name, value in variables))
@@ -45,7 +36,7 @@ def instructions(workspace: Workspace, aws: LocalAws, airflow: LocalAirflow, day
   Prove the role       {airflow.url}/dags/{CHECK_DAG} > Trigger; then the log of `report`
 
   The last scheduled day is being archived already, by itself. Running a day again does no harm.
-  The logs are in {shown(workspace.logs)}, the archive is s3://{aws.bucket}/logs/, at {aws.endpoint_url}.
+  The logs are in {shown(folder.logs)}, the archive is s3://{aws.bucket}/logs/, at {aws.endpoint_url}.
   The archive account's people look into it from another terminal, for an hour:
     source {shown(access)}
     {shown(Path(sys.executable))} -m log_archival verify s3://{aws.bucket}/logs/ --depth bytes
@@ -55,24 +46,21 @@ def instructions(workspace: Workspace, aws: LocalAws, airflow: LocalAirflow, day
 
 
 def up(path: Path) -> str:
-    """Start everything in this folder, print what to click, and wait for Ctrl-C.
-
-    :raises DemoError: when a part of Airflow ends by itself.
-    """
-    days = last_days()
-    with empty_workspace(path) as workspace, LocalAws.start(workspace.accounts) as aws:
+    """Start everything in this folder, print what to click, and wait for Ctrl-C; return the last line."""
+    days = workspace.last_days()
+    with workspace.empty(path) as folder, LocalAws.start(folder.accounts) as aws:
         step("started two AWS accounts")
-        write_logs(workspace, days)
+        workspace.write_logs(folder, days)
         step("starting Airflow")
-        with start_airflow(workspace, aws, schedule=True, reader=True) as airflow:
-            print(instructions(workspace, aws, airflow, days))
+        with workspace.start_airflow(folder, aws, schedule=True, reader=True) as airflow:
+            print(instructions(folder, aws, airflow, days))
             with suppress(KeyboardInterrupt):
-                while airflow.running:
+                while True:
+                    airflow.require_running()
                     time.sleep(1)
-                raise DemoError("a part of Airflow ended by itself")
             print("stopping Airflow and the accounts ...")
     return "stopped"
 
 
 if __name__ == "__main__":
-    sys.exit(run_command("up", "Airflow's UI over two AWS accounts on this machine.", ".airflow", up))
+    sys.exit(workspace.run_command("up", "Airflow's UI over two AWS accounts on this machine.", ".airflow", up))

@@ -45,7 +45,7 @@ class Workspace:
 
 
 @contextmanager
-def empty_workspace(path: Path) -> Iterator[Workspace]:
+def empty(path: Path) -> Iterator[Workspace]:
     """Create the folder, or empty it, and lock it meanwhile.
 
     :raises DemoError: when it holds something that wasn't made here, or another run works in it.
@@ -74,15 +74,15 @@ def last_days() -> list[date]:
     return [today - timedelta(days=ago) for ago in (3, 2, 1)]
 
 
-def write_logs(workspace: Workspace, days: list[date]) -> dict[date, list[Path]]:
+def write_logs(folder: Workspace, days: list[date]) -> dict[date, list[Path]]:
     """Write the days' logs; return each day's files."""
-    files = {day: sample_logs.write_day(workspace.logs, day) for day in days}
+    files = {day: sample_logs.write_day(folder.logs, day) for day in days}
     sizes = [path.stat().st_size for paths in files.values() for path in paths]
-    step(f"wrote {len(sizes)} log files of three days, {human(sum(sizes))}, to {shown(workspace.logs)}")
+    step(f"wrote {len(sizes)} log files of three days, {human(sum(sizes))}, to {shown(folder.logs)}")
     return files
 
 
-def start_airflow(workspace: Workspace, aws: LocalAws, *, schedule: bool, reader: bool) -> LocalAirflow:
+def start_airflow(folder: Workspace, aws: LocalAws, *, schedule: bool, reader: bool) -> LocalAirflow:
     """Start Airflow with this checkout's DAGs over the local accounts.
 
     :param schedule: whether scheduled runs start by themselves.
@@ -92,21 +92,21 @@ def start_airflow(workspace: Workspace, aws: LocalAws, *, schedule: bool, reader
     config["archive"]["bucket"] = aws.bucket
     config["batch_size"] = "32 MiB"  # a day is 54 MB: two batches, so that the grid shows the mapping
     config["sources"] = [
-        {"name": name, "path": str(workspace.logs / name), "pattern": pattern} for name, pattern in PATTERNS.items()
+        {"name": name, "path": str(folder.logs / name), "pattern": pattern} for name, pattern in PATTERNS.items()
     ]
     connections = {"log_archive": aws.connection_json()}
     if reader:
         config["verify"]["read_connection"] = "log_archive_reader"
         connections["log_archive_reader"] = json.dumps(aws.reader_connection())
-    workspace.config.write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
+    folder.config.write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
     return LocalAirflow.start(
-        workspace.airflow,
+        folder.airflow,
         dags=ROOT / "dags",
         plugins=ROOT / "plugins",
         wanted=[ARCHIVE_DAG, CHECK_DAG],
         connections=connections,
         environment={
-            "LOG_ARCHIVAL_SETTINGS": str(workspace.config),
+            "LOG_ARCHIVAL_SETTINGS": str(folder.config),
             "AIRFLOW__SCHEDULER__USE_JOB_SCHEDULE": str(schedule),
         },
     )

@@ -16,23 +16,14 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
+from urllib.parse import urlsplit
 
 import httpx
 
 from dev import processes
 from dev.local_airflow.api import AirflowApi, LocalAirflowError
-from dev.local_airflow.environment import USERNAME, admin_password, airflow_environment
+from dev.local_airflow.environment import EXECUTION_API, USERNAME, admin_password, airflow_environment
 
-#: The parts of Airflow, and the `airflow` command of each. The API of the tasks has a process and port of its own: with
-#: SQLite, one process that serves both APIs blocks itself, and responds "database is locked" to a trigger while tasks run.
-COMMANDS = {
-    # The API server reads the tasks' logs from the same disk: no port for them.
-    "scheduler": ["scheduler", "--skip-serve-logs"],
-    "dag-processor": ["dag-processor"],
-    "api-server": ["api-server", "--apps", "core"],
-    "execution-api": ["api-server", "--apps", "execution", "--port"],  # and the port
-}
 _FINISHED = {"success", "failed"}
 
 
@@ -81,8 +72,8 @@ class LocalAirflow(AirflowApi):
         airflow = cls(home.resolve(), env)
         try:
             airflow._migrate(timeout)
-            for name, arguments in COMMANDS.items():
-                airflow._start(name, arguments)
+            for name, arguments in _commands(env).items():
+                airflow._start_part(name, *arguments)
             airflow._wait_until_ready(set(wanted), deadline)
         except BaseException:
             airflow.stop()
@@ -92,21 +83,20 @@ class LocalAirflow(AirflowApi):
     def __enter__(self) -> LocalAirflow:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.stop()
-
-    @property
-    def running(self) -> bool:
-        """Whether every part that was started still runs."""
-        return bool(self._parts) and not self._ended()
 
     def stop(self) -> None:
         """Stop everything that was started, and close the connections; do nothing the second time."""
         self._client.close()
         parts, self._parts = self._parts, {}
         processes.stop(parts.values(), grace_seconds=8)
+
+    def require_running(self) -> None:
+        """Raise LocalAirflowError, with the end of the log, if a part has ended by itself."""
+        for name, process in self._parts.items():
+            if process.poll() is not None:
+                raise LocalAirflowError(f"{name} ended with status {process.returncode}\n{self.log_tail(name)}")
 
     def log_tail(self, part: str, lines: int = 25) -> str:
         """Return the path and the end of the log of a part."""
@@ -124,7 +114,7 @@ class LocalAirflow(AirflowApi):
         run_ids = self._backfill_runs[runs] if isinstance(runs, int) else [runs] if isinstance(runs, str) else runs
         deadline = time.monotonic() + timeout
         while not set((states := self._states(dag_id, run_ids)).values()) <= _FINISHED:
-            self._raise_for_ended()
+            self.require_running()
             if time.monotonic() > deadline:
                 tasks = Counter(str(task["state"]) for run in run_ids for task in self.task_instances(dag_id, run))
                 problem = f"{dag_id} isn't finished after {timeout:g} s: {states}, tasks {dict(tasks)}"
@@ -142,7 +132,7 @@ class LocalAirflow(AirflowApi):
 
     def _migrate(self, timeout: float) -> None:
         """Create or update the database."""
-        process = self._start("migrate", ["db", "migrate"])
+        process = self._start_part("migrate", "db", "migrate")
         try:
             status: int | str = process.wait(timeout)
         except subprocess.TimeoutExpired:
@@ -151,24 +141,16 @@ class LocalAirflow(AirflowApi):
             raise LocalAirflowError(f"`airflow db migrate` ended with {status}\n{self.log_tail('migrate')}")
         del self._parts["migrate"]
 
-    def _start(self, name: str, arguments: Sequence[str]) -> subprocess.Popen[bytes]:
+    def _start_part(self, name: str, *arguments: str) -> subprocess.Popen[bytes]:
         command = [sys.executable, "-m", "airflow", *arguments]
         log = self.home / f"{name}.log"
         self._parts[name] = processes.start(command, log=log, environment=self.environment)
         return self._parts[name]
 
-    def _ended(self) -> list[str]:
-        return [name for name, process in self._parts.items() if process.poll() is not None]
-
-    def _raise_for_ended(self) -> None:
-        if ended := self._ended():
-            logs = "\n".join(map(self.log_tail, ended))
-            raise LocalAirflowError(f"these parts of Airflow have ended: {', '.join(ended)}\n{logs}")
-
     def _wait_until_ready(self, wanted: set[str], deadline: float) -> None:
-        problem, part = "the API server doesn't respond", "api-server"
+        problem, part = "its APIs don't respond", "api-server"
         while problem:
-            self._raise_for_ended()
+            self.require_running()
             if time.monotonic() > deadline:
                 raise LocalAirflowError(f"Airflow isn't ready in time: {problem}\n{self.log_tail(part)}")
             time.sleep(0.2)
@@ -177,6 +159,8 @@ class LocalAirflow(AirflowApi):
 
     def _readiness(self, wanted: set[str]) -> tuple[str, str]:
         """Return what isn't ready yet and the part whose log tells why; two empty texts when all is ready."""
+        # The first request builds this API: better now than within the first task.
+        httpx.get(f"{self.environment[EXECUTION_API]}health/ping", timeout=60, trust_env=False)
         health = self.api("GET", "/monitor/health")
         for part in ("scheduler", "dag_processor"):
             if health[part]["status"] != "healthy":
@@ -188,3 +172,18 @@ class LocalAirflow(AirflowApi):
         if missing := wanted - parsed:
             return f"no DAG {', '.join(sorted(missing))} among {sorted(parsed)}", "dag-processor"
         return "", ""
+
+
+def _commands(environment: Mapping[str, str]) -> dict[str, list[str]]:
+    """Return the parts of Airflow, and the `airflow` command of each.
+
+    The API for tasks has a process and a port of its own: on SQLite, one process for both APIs blocks itself, and
+    responds to a trigger with "database is locked" while tasks run.
+    """
+    execution_port = str(urlsplit(environment[EXECUTION_API]).port)
+    return {
+        "scheduler": ["scheduler", "--skip-serve-logs"],  # the API server reads the tasks' logs from the same disk
+        "dag-processor": ["dag-processor"],
+        "api-server": ["api-server", "--apps", "core"],
+        "execution-api": ["api-server", "--apps", "execution", "--port", execution_port],
+    }

@@ -11,6 +11,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 USERNAME = "admin"
+#: The variable with the URL of the API that tasks use.
+EXECUTION_API = "AIRFLOW__CORE__EXECUTION_API_SERVER_URL"
 #: The caller's variables that are passed on. AWS_*, AIRFLOW*, PYTHON*, proxies and HOME are not.
 INHERITED = ("LANG", "LANGUAGE", "LC_ALL", "LC_CTYPE", "TMPDIR", "USER", "LOGNAME")
 
@@ -40,21 +42,17 @@ def airflow_environment(
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.defpath]),
         "PYTHONNOUSERSITE": "1",
         "PYTHONUNBUFFERED": "1",
-        "NO_PROXY": "127.0.0.1,localhost",
         "AIRFLOW_HOME": str(home),
-        "AWS_CONFIG_FILE": os.devnull,
-        "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
         "AWS_EC2_METADATA_DISABLED": "true",
     }
     folders = [dags] if isinstance(dags, Path) else list(dags)
-    for section, options in _settings(home, folders, plugins).items():
-        environment |= {f"AIRFLOW__{section.upper()}__{name.upper()}": str(v) for name, v in options.items()}
+    environment |= {f"AIRFLOW__{name}": str(value) for name, value in _settings(home, folders, plugins).items()}
     environment |= {f"AIRFLOW_CONN_{name.upper()}": value for name, value in (connections or {}).items()}
     return environment | dict(extra or {})
 
 
-def _settings(home: Path, dags: Sequence[Path], plugins: Path) -> dict[str, dict[str, object]]:
-    """Return Airflow's options by section."""
+def _settings(home: Path, dags: Sequence[Path], plugins: Path) -> dict[str, object]:
+    """Return Airflow's options, named `SECTION__OPTION`."""
     bundles = [
         {
             "name": f"{folder.name}-{index}",
@@ -65,33 +63,33 @@ def _settings(home: Path, dags: Sequence[Path], plugins: Path) -> dict[str, dict
     ]
     port, execution_port = _free_ports()
     return {
-        "core": {
-            "dags_folder": dags[0].resolve(),
-            "plugins_folder": plugins.resolve(),
-            "executor": "LocalExecutor",
-            "parallelism": max(2, os.cpu_count() or 2),
-            "load_examples": False,
-            "dags_are_paused_at_creation": False,
-            "test_connection": "Enabled",
-            "execution_api_server_url": f"http://127.0.0.1:{execution_port}/execution/",
-            "simple_auth_manager_users": f"{USERNAME}:admin",  # name:role
-            "simple_auth_manager_passwords_file": _password_file(home),
-            "min_serialized_dag_update_interval": 1,
-        },
-        "api": {"host": "127.0.0.1", "port": port, "base_url": f"http://127.0.0.1:{port}", "workers": 1},
-        # A worker that misses the end of its task (it closed its pipes, but hadn't exited yet when the worker
-        # looked) sleeps this long before it looks again; by default 5 seconds.
-        "workers": {"min_heartbeat_interval": 1},
+        "CORE__DAGS_FOLDER": dags[0].resolve(),
+        "CORE__PLUGINS_FOLDER": plugins.resolve(),
+        "CORE__EXECUTOR": "LocalExecutor",
+        "CORE__PARALLELISM": max(2, os.cpu_count() or 2),
+        "CORE__LOAD_EXAMPLES": False,
+        "CORE__DAGS_ARE_PAUSED_AT_CREATION": False,
+        "CORE__TEST_CONNECTION": "Enabled",
+        "CORE__EXECUTION_API_SERVER_URL": f"http://127.0.0.1:{execution_port}/execution/",
+        "CORE__SIMPLE_AUTH_MANAGER_USERS": f"{USERNAME}:admin",  # name:role
+        "CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": _password_file(home),
+        "CORE__MIN_SERIALIZED_DAG_UPDATE_INTERVAL": 1,
+        "API__HOST": "127.0.0.1",
+        "API__PORT": port,
+        "API__BASE_URL": f"http://127.0.0.1:{port}",
+        # A worker that misses the end of its task (it closed its pipes, but hadn't exited yet when the worker looked)
+        # sleeps this long before it looks again; by default 5 seconds.
+        "WORKERS__MIN_HEARTBEAT_INTERVAL": 1,
         # SQLite has one writer at a time: wait for it instead of failing after the default of 5 seconds.
-        "database": {"sql_alchemy_conn": f"sqlite:///{home / 'airflow.db'}?timeout=15"},
-        "logging": {"base_log_folder": home / "logs", "colored_console_log": False},
-        "scheduler": {"scheduler_idle_sleep_time": 0.2, "scheduler_heartbeat_sec": 1},
-        "dag_processor": {
-            "dag_bundle_config_list": json.dumps(bundles),
-            "min_file_process_interval": 5,
-            "bundle_refresh_check_interval": 1,
-            "parsing_processes": 1,
-        },
+        "DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home / 'airflow.db'}?timeout=15",
+        "LOGGING__BASE_LOG_FOLDER": home / "logs",
+        "LOGGING__COLORED_CONSOLE_LOG": False,
+        "SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": 0.2,
+        "SCHEDULER__SCHEDULER_HEARTBEAT_SEC": 1,
+        "DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST": json.dumps(bundles),
+        "DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": 5,
+        "DAG_PROCESSOR__BUNDLE_REFRESH_CHECK_INTERVAL": 1,
+        "DAG_PROCESSOR__PARSING_PROCESSES": 1,
     }
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shlex
 import signal
-import sys
 from contextlib import suppress
 
 from dev.local_aws import ARCHIVE_ACCOUNT, SOURCE_ACCOUNT, LocalAws
@@ -24,4 +23,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import os
 import socket
-import subprocess
-import time
-import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,7 +14,6 @@ from dev import processes
 READY_SECONDS = 60.0  # a start takes about 1 s; a machine under load gets time
 SERVER = Path(__file__).with_name("server.py")
 PYTHON = Path(__file__).parents[2] / ".venv-aws" / "bin" / "python"
-_SERVICES = "cloudformation,iam,kms,organizations,s3,sts"
 
 
 class LocalAwsError(RuntimeError):
@@ -30,13 +26,13 @@ def serve(directory: Path, *, root_secret: str, region: str) -> Iterator[str]:
 
     :param directory: for its log and temporary files.
     :param root_secret: the secret key of every account's root.
-    :raises LocalAwsError: with the end of the log, when the server isn't ready within READY_SECONDS.
+    :raises LocalAwsError: with the end of the log, when the server ends, or isn't ready within READY_SECONDS.
     """
     if not PYTHON.exists():
         raise LocalAwsError(f"{PYTHON} is missing: run `make install`, which installs MiniStack there")
     directory.mkdir(parents=True, exist_ok=True)
     log = directory / "local_aws.log"
-    # The socket listens before the server exists: nobody else can get the port, and early requests wait.
+    # The socket listens before the server exists: nobody else can get the port, and the first request waits.
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
         environment = {
@@ -50,30 +46,18 @@ def serve(directory: Path, *, root_secret: str, region: str) -> Iterator[str]:
             "MINISTACK_REGION": region,
             "PATH": os.defpath,
             "S3_DATA_DIR": str(directory / "s3"),
-            "SERVICES": _SERVICES,
+            "SERVICES": "cloudformation,iam,kms,organizations,s3,sts",
             "STATE_DIR": str(directory / "state"),
             "TMPDIR": str(directory),
         }
         command = [str(PYTHON), "-I", str(SERVER), str(listener.fileno())]
         process = processes.start(command, log=log, environment=environment, pass_fds=[listener.fileno()])
+    try:
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         try:
-            _wait_until_ready(process, f"http://127.0.0.1:{port}", log)
-            yield f"http://127.0.0.1:{port}"
-        finally:
-            processes.stop([process], grace_seconds=5)
-
-
-def _wait_until_ready(process: subprocess.Popen[bytes], url: str, log: Path) -> None:
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    deadline = time.monotonic() + READY_SECONDS
-    problem = f"no response within {READY_SECONDS:g} s"
-    while time.monotonic() < deadline:
-        if process.poll() is not None:
-            problem = f"exit status {process.returncode}"
-            break
-        try:
-            with opener.open(f"{url}/_ministack/health", timeout=1):
-                return
-        except (urllib.error.URLError, TimeoutError, ConnectionError):
-            time.sleep(0.05)
-    raise LocalAwsError(f"the local AWS accounts didn't start: {problem}\n{processes.log_tail(log)}")
+            opener.open(f"http://127.0.0.1:{port}/_ministack/health", timeout=READY_SECONDS).close()
+        except OSError as error:
+            raise LocalAwsError(f"the local AWS accounts didn't start: {error}\n{processes.log_tail(log)}") from error
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        processes.stop([process], grace_seconds=5)

@@ -65,7 +65,6 @@ class Codec:
         bytes would no longer be those of the checksum.
     :param magic: the first bytes of everything that it writes
     :param compress_block: returns a block as it is stored
-    :param decompress_block: the reverse
     :param open: returns a file that reads the uncompressed bytes of a stored one, which must not end too early
     """
 
@@ -74,7 +73,6 @@ class Codec:
     content_type: str
     magic: bytes
     compress_block: Callable[[memoryview], bytes | memoryview] = field(repr=False)
-    decompress_block: Callable[[bytes], bytes] = field(repr=False)
     open: Callable[[IO[bytes]], Any] = field(repr=False)
 
 
@@ -104,17 +102,13 @@ def _gzip_member(block: memoryview) -> bytes:
     return isal_zlib.compress(block, _GZIP_LEVEL, _GZIP_FORMAT)
 
 
-def _from_gzip_member(stored: bytes) -> bytes:
-    return isal_zlib.decompress(stored, _GZIP_FORMAT)
-
-
 def _open_gzip(stored: IO[bytes]) -> Any:
     return igzip.GzipFile(fileobj=stored)  # type: ignore[no-untyped-call]
 
 
-ZSTD = Codec("zstd", ".zst", "application/zstd", b"\x28\xb5\x2f\xfd", _zstd_frame, zstd.decompress, zstd.ZstdFile)
-GZIP = Codec("gzip", ".gz", "application/gzip", b"\x1f\x8b", _gzip_member, _from_gzip_member, _open_gzip)
-NONE = Codec("none", "", "application/octet-stream", b"", lambda block: block, bytes, lambda stored: stored)
+ZSTD = Codec("zstd", ".zst", "application/zstd", b"\x28\xb5\x2f\xfd", _zstd_frame, zstd.ZstdFile)
+GZIP = Codec("gzip", ".gz", "application/gzip", b"\x1f\x8b", _gzip_member, _open_gzip)
+NONE = Codec("none", "", "application/octet-stream", b"", lambda block: block, lambda stored: stored)
 CODECS: dict[str, Codec] = {codec.name: codec for codec in (ZSTD, GZIP, NONE)}
 # The first bytes of formats that don't compress further: xz, bzip2, zip, lz4, and our own two.
 _COMPRESSED_FORMATS = (ZSTD.magic, GZIP.magic, b"\xfd7zXZ\x00", b"BZh", b"PK\x03\x04", b"\x04\x22\x4d\x18")
@@ -245,12 +239,17 @@ def _compress_block(codec: Codec, block: Block, *, check: bool) -> bytes | memor
 
 
 def _decompresses_to(codec: Codec, stored: bytes, block: Block) -> bool:
+    # In chunks, which are twice as fast as a whole block: the same memory is used again.
+    position = 0
     try:
-        raw = codec.decompress_block(stored)
-    except _DECOMPRESSION_ERRORS:
+        for data in decompress(io.BytesIO(stored), codec):
+            # startswith compares without a copy, and much faster than memoryviews do.
+            if not block.buffer.startswith(data, position):
+                return False
+            position += len(data)
+    except VerificationError:
         return False
-    # startswith compares without a copy, and much faster than memoryviews do.
-    return len(raw) == block.size and block.buffer.startswith(raw)
+    return position == block.size
 
 
 def decompress(stored: IO[bytes], codec: Codec) -> Iterator[bytes]:

@@ -18,17 +18,13 @@ from pathlib import Path
 from typing import IO
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from dev.sample_logs import log_bytes
 from log_archival import codecs
 from log_archival.codecs import GZIP, NONE, ZSTD, Codec, Compressed, codec_for, codec_named, decompress, measure
 from log_archival.exceptions import CompressionError, SettingsError, VerificationError
-
-# The machine may be busy, and nothing is to be left in the checkout.
-settings.register_profile("log-archival", deadline=None, database=None)
-settings.load_profile("log-archival")
 
 ALL = pytest.mark.parametrize("codec", [ZSTD, GZIP, NONE], ids=lambda codec: codec.name)
 DAY = date(2026, 11, 22)
@@ -290,10 +286,22 @@ def test_disk_error_is_not_reported_as_damage() -> None:
             list(decompress(Broken(), codec))
 
 
+class Reading(io.BytesIO):
+    """Reads other content than the stored one."""
+
+    def __init__(self, stored: IO[bytes], content: bytes) -> None:
+        stored.read()
+        super().__init__(content)
+
+
 @pytest.mark.parametrize("codec", [ZSTD, GZIP], ids=lambda codec: codec.name)
-@pytest.mark.parametrize("decompressed", [b"2026-11-22 b", b"2026", b""], ids=["other content", "too short", "nothing"])
+@pytest.mark.parametrize(
+    "decompressed",
+    [b"2026-11-22 b", b"2026-11-22 a\0", b"2026", b""],
+    ids=["other content", "too long", "too short", "nothing"],
+)
 def test_block_that_does_not_decompress_to_what_went_in_is_an_error(codec: Codec, decompressed: bytes) -> None:
-    broken = replace(codec, decompress_block=lambda stored: decompressed)
+    broken = replace(codec, open=lambda stored: Reading(stored, decompressed))
     with pytest.raises(CompressionError, match=f"a block of 12 bytes, compressed with {codec.name}") as caught:
         compress(b"2026-11-22 a", broken)
     assert not caught.value.permanent
@@ -309,5 +317,5 @@ def test_block_that_is_damaged_in_memory_is_an_error(codec: Codec, threads: int)
 
 
 def test_check_of_blocks_can_be_left_out() -> None:
-    broken = replace(ZSTD, decompress_block=lambda stored: b"other content")
+    broken = replace(ZSTD, open=lambda stored: Reading(stored, b"other content"))
     assert compress(b"a line\n", broken, check=False) == compress(b"a line\n", ZSTD)

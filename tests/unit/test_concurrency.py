@@ -8,15 +8,11 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from log_archival import concurrency
 from log_archival.concurrency import available_cores, concurrently, in_order
-
-# The machine may be busy, and nothing is to be left in the checkout.
-settings.register_profile("log-archival", deadline=None, database=None)
-settings.load_profile("log-archival")
 
 TIMEOUT_SECONDS = 30
 Runner = Callable[[Callable[[int], Any], Iterable[int], int], Iterator[tuple[int, Any]]]

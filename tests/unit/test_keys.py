@@ -25,10 +25,6 @@ from log_archival.keys import (
 )
 from log_archival.partition import Partition
 
-# The machine may be busy, and nothing is to be left in the checkout.
-settings.register_profile("log-archival", deadline=None, database=None)
-settings.load_profile("log-archival")
-
 DAY = Partition(date(2026, 11, 22))
 PREFIX = "logs/2026/11/22/"
 D1, D2 = "3fa85f64a1b20d7c9e5b8a1f6c3d2e40" + "0" * 32, "e" * 64

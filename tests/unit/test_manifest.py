@@ -31,10 +31,6 @@ from log_archival.partition import Partition
 from log_archival.records import Archive
 from tests.support.archives import KEYS, compressed, day, relisted, sha256
 
-# The machine may be busy, and nothing is to be left in the checkout.
-settings.register_profile("log-archival", deadline=None, database=None)
-settings.load_profile("log-archival")
-
 SCHEMA = json.loads(Path(log_archival.__file__).with_name("manifest.schema.json").read_text())
 VALIDATOR = jsonschema.Draft202012Validator(SCHEMA)
 NOW = datetime(2026, 11, 23, tzinfo=UTC)

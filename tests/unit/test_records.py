@@ -9,15 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from log_archival.exceptions import StagingError
 from log_archival.records import Archive, Failure, LogFile, Receipt, Record, read_jsonl, to_line, write_jsonl
-
-# The machine may be busy, and nothing is to be left in the checkout.
-settings.register_profile("log-archival", deadline=None, database=None)
-settings.load_profile("log-archival")
 
 NAMES = st.binary(min_size=1, max_size=60).map(os.fsdecode)
 FILE = LogFile("app", "/var/log/app", "web-1/app.log", 10, 1_795_000_000_123_456_789, 4711)

@@ -174,20 +174,12 @@ class Requester:
         found = response.fields["Credentials"]
         return SessionCredentials(found["AccessKeyId"], found["SecretAccessKey"], found["SessionToken"])
 
-    def put(
-        self,
-        key: str | None = None,
-        caller: Caller | Literal["writer"] = "writer",
-        *,
-        tls: bool = True,
-        **changes: Any,
-    ) -> Response:
+    def put(self, key: str | None = None, caller: Caller | Literal["writer"] = "writer", **changes: Any) -> Response:
         """Upload a few bytes the way an archive is uploaded.
 
         :param key: the key; by default, one that no object has, under the prefix
         :param caller: who sends it; by default, a session of the role
-        :param tls: whether to send it over TLS
-        :param changes: other arguments of PutObject; None leaves one out
+        :param changes: other arguments of PutObject, of which None leaves one out; or ``tls``, see `send`
         """
         target = self.target
         body = f"Written by check_least_privilege of log-archival, run {target.token}.\n".encode()
@@ -202,7 +194,7 @@ class Requester:
             "ExpectedBucketOwner": target.role.account,
             **changes,
         }
-        return self.send("s3", "put_object", caller, tls=tls, **arguments)
+        return self.send("s3", "put_object", caller, **arguments)
 
     @cached_property
     def canary(self) -> str:

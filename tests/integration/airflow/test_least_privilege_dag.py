@@ -57,7 +57,6 @@ def airflow(aws: LocalAws, weakened: LocalAws, tmp_path_factory: pytest.TempPath
         yield started
 
 
-@pytest.mark.airflow
 def test_dag_tries_each_check_in_a_task(airflow: LocalAirflow, aws: LocalAws) -> None:
     runs = {name: airflow.trigger(name, conf={"checks": SOME}) for name in ("healthy", "weakened")}
     states = {name: airflow.wait(name, run, timeout=120)[run] for name, run in runs.items()}
@@ -77,7 +76,6 @@ def test_dag_tries_each_check_in_a_task(airflow: LocalAirflow, aws: LocalAws) ->
     assert "missing hardening (accepted)" in log
 
 
-@pytest.mark.airflow
 @pytest.mark.parametrize("external_id", ["agreed", "not-the-one-agreed"])
 def test_connection_is_tested_in_the_ui(airflow: LocalAirflow, aws: LocalAws, external_id: str) -> None:
     connection = aws.connection()

@@ -86,7 +86,11 @@ def test_unknown_check_is_refused() -> None:
         applicable_checks(TARGET, ["put-without-tsl"])
 
 
-@pytest.mark.parametrize("key", [TARGET.canary, TARGET.unused_key(), f"{TARGET.canary}/{'1' * 16}"])
+@pytest.mark.parametrize(
+    "key",
+    [TARGET.canary, TARGET.unused_key(), f"{TARGET.canary}/{'1' * 16}"],
+    ids=["canary", "unused key", "below the canary"],  # the keys are random, and xdist compares the tests' names
+)
 def test_readers_know_the_objects_of_the_checks(key: str) -> None:
     assert is_probe_or_canary(key, 80)
 

@@ -14,7 +14,7 @@ from botocore import UNSIGNED
 from log_archival.hooks import CrossAccountS3Hook
 from log_archival.least_privilege.checks import CHECKS
 from log_archival.least_privilege.judgement import Result, Verdict
-from log_archival.least_privilege.requests import SessionCredentials
+from log_archival.least_privilege.requests import Caller, SessionCredentials
 from log_archival.operators.least_privilege import (
     ChooseChecksOperator,
     Clients,
@@ -163,12 +163,21 @@ def test_report_of_no_check_fails(chosen: list[str] | None) -> None:
 # Clients
 
 
-@pytest.mark.parametrize("endpoint", [None, "https://s3.example.com"], ids=["AWS", "another endpoint"])
-def test_clients_use_tls_or_not(monkeypatch: pytest.MonkeyPatch, endpoint: str | None) -> None:
+@pytest.mark.parametrize(
+    ("endpoint", "caller"),
+    [
+        (None, "source"),
+        (None, "nobody"),
+        (None, SessionCredentials("AKIAX", "secret", "token")),
+        ("https://s3.example.com", "source"),
+    ],
+    ids=["own credentials", "no credentials", "session", "another endpoint"],
+)
+def test_clients_use_tls_or_not(monkeypatch: pytest.MonkeyPatch, endpoint: str | None, caller: Caller) -> None:
     connect(monkeypatch, endpoint_url=endpoint)
     clients = Clients(CrossAccountS3Hook(bucket="archive"))
     host = "s3.example.com" if endpoint else "s3.eu-central-1.amazonaws.com"
-    for caller in ("source", "nobody", SessionCredentials("AKIAX", "secret", "token")):
-        assert clients("s3", caller, True).meta.endpoint_url == f"https://{host}"
-        assert clients("s3", caller, False).meta.endpoint_url == f"http://{host}"
-    assert clients("s3", "nobody", True).meta.config.signature_version is UNSIGNED
+    client = clients("s3", caller, True)
+    assert client.meta.endpoint_url == f"https://{host}"
+    assert (client.meta.config.signature_version is UNSIGNED) is (caller == "nobody")
+    assert clients("s3", caller, False).meta.endpoint_url == f"http://{host}"

@@ -10,7 +10,7 @@ from typing import IO, Any
 
 import pytest
 
-from log_archival.codecs import NONE
+from log_archival import codecs
 from log_archival.exceptions import ConflictError, RefusedError
 from log_archival.keys import KeyTemplate
 from log_archival.operators.put import find_files
@@ -82,10 +82,9 @@ def run(writer: Any, files: list[LogFile], **arguments: Any) -> RunRecords | Bas
     [
         ([], {}),
         ([0, 1, 1000, 40_000, 3 * MIB], {}),
-        ([5 * MIB] * 3, {"codec": NONE, "part_size": MIB}),
         ([100] * 50, {}),
     ],
-    ids=["no files", "each size class", "parts", "many small files"],
+    ids=["no files", "each size class", "many small files"],
 )
 def test_archives_are_put_and_recorded(tmp_path: Path, sizes: list[int], arguments: dict[str, Any]) -> None:
     files = write_random(tmp_path, sizes)
@@ -102,7 +101,7 @@ def test_archives_are_put_and_recorded(tmp_path: Path, sizes: list[int], argumen
 def test_body_above_the_memory_limit_is_put_from_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "MAX_IN_MEMORY_BYTES", 1000)
     writer = FakeWriter()
-    records = run(writer, write_random(tmp_path, [900, 5000, 3 * MIB]), codec=NONE)
+    records = run(writer, write_random(tmp_path, [900, 5000, 3 * MIB]), codec=codecs.NONE)
     assert isinstance(records, RunRecords)
     assert sorted(map(len, writer.bodies.values())) == [900, 5000, 3 * MIB]
 
@@ -115,6 +114,17 @@ def test_file_that_cannot_be_read_is_recorded_as_a_failure(tmp_path: Path) -> No
     assert isinstance(records, RunRecords)
     assert sorted(failure.name for failure in records.failures) == ["1.log", "2.log"]
     assert sorted(archive.name for archive in records.archives) == ["0.log", "3.log"]
+
+
+def test_parts_are_put_and_recorded_one_by_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(codecs, "BLOCK_BYTES", MIB)
+    writer = FakeWriter()
+    records = run(writer, write_random(tmp_path, [5 * MIB] * 2), codec=codecs.NONE, part_size=2 * MIB)
+    assert isinstance(records, RunRecords)
+    assert sorted((archive.name, archive.part) for archive in records.archives) == [
+        (f"{name}.log", part) for name in (0, 1) for part in (1, 2, 3)
+    ]
+    assert sorted(writer.bodies) == sorted(receipt.key for receipt in records.receipts)
 
 
 @pytest.mark.parametrize("refuse_after", [0, 3])

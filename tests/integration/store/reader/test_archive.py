@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import pytest
-
 from log_archival.reader.archive import ArchiveReader
 from log_archival.reader.verify import verify
 from tests.support.archives import Writer
 from tests.support.seaweed import Seaweed
 
 RAW = b"2026-11-22T10:00:00Z GET / 200\n" * 200
-pytestmark = pytest.mark.store
 
 
 def test_store_returns_the_checksums_that_verification_needs(store: Seaweed) -> None:

@@ -22,7 +22,6 @@ from tests.support.seaweed import REGION, Seaweed
 PACKAGE = Path(log_archival.__file__).parent.parent
 RAW = b"2026-11-22T10:00:00Z GET / 200\n" * 200
 FILES = {"web-1/app.log": RAW, "web-2/app.log": RAW * 2}
-pytestmark = pytest.mark.store
 # Runs the command, and prints the peak of the process's resident memory in KiB. On Linux, getrusage's would include
 # this process's, from the fork.
 _PRINT_PEAK = """

@@ -18,14 +18,13 @@ from urllib.parse import quote
 import psutil
 import pytest
 
-from dev.demo.settings import DemoError, fresh_folder
 from dev.local_airflow import LocalAirflow
 from dev.local_aws import LocalAws
 
 pytestmark = pytest.mark.airflow
 
-INCLUDE = Path(__file__).parents[1] / "include"
-SECONDS = 600.0  # the demo takes about 60; a machine under load gets time
+ROOT = Path(__file__).parents[4]
+TIMEOUT_SECONDS = 600.0  # the demo takes about 60; a machine under load gets time
 CALLERS = {
     "AWS_PROFILE": "production",
     "AWS_ACCESS_KEY_ID": "AKIACALLER",
@@ -45,14 +44,14 @@ TOKEN = "FwoGZX"
 
 
 @contextmanager
-def started(script: str, folder: Path, output: Path) -> Iterator[psutil.Popen]:
-    """Run a script of `include/`; end it, and whatever it has started, on leaving."""
+def started(module: str, folder: Path, output: Path) -> Iterator[psutil.Popen]:
+    """Run a command; end it, and whatever it has started, on leaving."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "AIRFLOW"))}
     with output.open("wb") as stream:
         process = psutil.Popen(
-            [sys.executable, str(INCLUDE / script), "--dir", str(folder)],
+            [sys.executable, "-m", module, "--dir", str(folder)],
             env=environment | CALLERS,
-            cwd=folder.parent,
+            cwd=ROOT,
             stdin=subprocess.DEVNULL,
             stdout=stream,
             stderr=subprocess.STDOUT,
@@ -68,7 +67,7 @@ def started(script: str, folder: Path, output: Path) -> Iterator[psutil.Popen]:
 
 
 def poll(process: psutil.Popen, output: Path, until: float) -> None:
-    """Wait a moment; fail when the process has ended or time is up."""
+    """Wait a moment; fail if the process has ended or time is up."""
     with suppress(psutil.TimeoutExpired):
         process.wait(0.1)
         pytest.fail(f"it ended with status {process.returncode}\n{output.read_text()}")
@@ -77,7 +76,7 @@ def poll(process: psutil.Popen, output: Path, until: float) -> None:
 
 @dataclass
 class Finished:
-    """A demo that was run: its folder, what it printed, and what Airflow was given in confidence."""
+    """A demo that was run: its folder, what it printed, and the secrets of Airflow's connection."""
 
     folder: Path
     output: str
@@ -85,11 +84,11 @@ class Finished:
     secrets: dict[str, str]
 
 
-def confided(process: psutil.Process) -> dict[str, str] | None:
-    """The secrets of the connection that a running demo has given to Airflow, once it has."""
+def connection_secrets(process: psutil.Process) -> dict[str, str] | None:
+    """Return the secrets of the connection that a running demo gives to Airflow, once it does."""
     for child in process.children(recursive=True):
         with suppress(psutil.Error, FileNotFoundError):
-            # The caller's own, which is no JSON, goes to the demo itself.
+            # The caller's own connection, which isn't JSON, is in the environment of the demo itself.
             if (text := child.environ().get("AIRFLOW_CONN_LOG_ARCHIVE", "")).startswith("{"):
                 connection = json.loads(text)
                 return {"external id": connection["extra"]["external_id"], "secret key": connection["password"]}
@@ -100,9 +99,9 @@ def confided(process: psutil.Process) -> dict[str, str] | None:
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Finished:
     """The demo, run once."""
     folder = tmp_path_factory.mktemp("demo") / "work"
-    output, deadline = folder.parent / "output.txt", time.monotonic() + SECONDS
-    with started("demo.py", folder, output) as process:
-        while (secrets := confided(process)) is None:
+    output, deadline = folder.parent / "output.txt", time.monotonic() + TIMEOUT_SECONDS
+    with started("dev.demo", folder, output) as process:
+        while (secrets := connection_secrets(process)) is None:
             poll(process, output, deadline)
         status = process.wait(deadline - time.monotonic())
     return Finished(folder, output.read_text(), status, secrets)
@@ -129,7 +128,7 @@ def test_demo_leaves_no_secret(demo: Finished, secret: str) -> None:
     written = [path for path in (demo.folder / "airflow").rglob("*") if path.is_file()]
     assert any(path.name == "airflow.db" for path in written)
     assert sum("task_id=" in str(path) for path in written) > 60
-    # What is no secret is found by the same search: in the database, and in the tasks' logs.
+    # The same search finds what isn't secret, in the database and in the tasks' logs.
     public = {b"log_archive"}
     assert {path.name for path in written if has(path, public)} >= {"airflow.db", "attempt=1.log"}
     found = [str(path) for path in [*written, demo.folder / "archive.yaml"] if has(path, forms)]
@@ -148,13 +147,13 @@ def test_session_tokens_begin_as_searched_for(aws: LocalAws) -> None:
 
 def test_up_serves_until_interrupted(tmp_path: Path) -> None:
     folder, output = tmp_path / "work", tmp_path / "output.txt"
-    deadline = time.monotonic() + SECONDS
-    with started("up.py", folder, output) as process:
+    deadline = time.monotonic() + TIMEOUT_SECONDS
+    with started("dev.demo.up", folder, output) as process:
         while "Ctrl-C stops everything" not in output.read_text():
             poll(process, output, deadline)
-        said = output.read_text()
-        where = re.search(r"(http://127\.0\.0\.1:\d+)   user (\S+), password (\S+)", said)
-        assert where, said
+        printed = output.read_text()
+        where = re.search(r"(http://127\.0\.0\.1:\d+)   user (\S+), password (\S+)", printed)
+        assert where, printed
         airflow = LocalAirflow(folder / "airflow", {"AIRFLOW__API__BASE_URL": where[1]})
         assert (airflow.username, airflow.password) == where.groups()[1:]
         assert {dag["dag_id"] for dag in airflow.api("GET", "/dags")["dags"]} >= {
@@ -168,23 +167,3 @@ def test_up_serves_until_interrupted(tmp_path: Path) -> None:
         assert not psutil.wait_procs(everything, timeout=10)[1]
     assert len(everything) > 4
     assert output.read_text().endswith("stopped\n")
-
-
-def test_folder_of_somebody_else_is_left_alone(tmp_path: Path) -> None:
-    mine = tmp_path / "thesis.txt"
-    mine.write_text("years of work")
-    with pytest.raises(DemoError, match="holds what was not made here"), fresh_folder(tmp_path):
-        pass
-    assert mine.read_text() == "years of work"
-
-
-def test_folder_is_emptied_and_used_by_one_at_a_time(tmp_path: Path) -> None:
-    with fresh_folder(tmp_path / "work") as folder:
-        folder.airflow.mkdir()
-        folder.settings.touch()
-        with pytest.raises(DemoError, match="another one is running"), fresh_folder(folder.path):
-            pass
-        assert folder.settings.exists()
-    with fresh_folder(folder.path):
-        assert not folder.airflow.exists()
-        assert not folder.settings.exists()

@@ -1,0 +1,69 @@
+"""Every import is declared: what the package and the DAGs import in requirements.txt, the rest in requirements-dev.txt."""
+
+from __future__ import annotations
+
+import ast
+import re
+import sys
+from collections.abc import Iterator
+from functools import cache
+from importlib.metadata import packages_distributions
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).parents[2]
+OURS = {"dev", "log_archival", "tests"}
+#: Part of the standard library from Python 3.14 on.
+STANDARD = sys.stdlib_module_names | {"compression"}
+#: Runs in an environment of its own.
+EXEMPT = {REPOSITORY / "dev" / "local_aws" / "server.py"}
+ALWAYS = ("requirements.txt",)
+FOR_DEVELOPMENT = ("requirements.txt", "requirements-dev.txt", "tests/bench/requirements.txt")
+
+
+def normalized(distribution: str) -> str:
+    # https://packaging.python.org/en/latest/specifications/name-normalization/
+    return re.sub(r"[-_.]+", "-", distribution).lower()
+
+
+def imported(path: Path) -> Iterator[str]:
+    """Yield the top-level modules that a file imports from elsewhere."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name.partition(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            yield node.module.partition(".")[0]
+
+
+def declared(*requirements: str) -> set[str]:
+    lines = [line for name in requirements for line in (REPOSITORY / name).read_text().splitlines()]
+    return {normalized(match[0]) for line in lines if (match := re.match(r"[A-Za-z0-9][\w.-]*", line))}
+
+
+@cache
+def distributions(module: str) -> set[str]:
+    """Return the names of the distributions that a module may come from; its own name when it isn't installed."""
+    return {normalized(name) for name in _installed().get(module, [module])}
+
+
+@cache
+def _installed() -> dict[str, list[str]]:
+    return dict(packages_distributions())
+
+
+@pytest.mark.parametrize(
+    ("folder", "requirements"),
+    [("plugins", ALWAYS), ("dags", ALWAYS), ("dev", FOR_DEVELOPMENT), ("tests", FOR_DEVELOPMENT)],
+    ids=["plugins", "dags", "dev", "tests"],
+)
+def test_imports_are_declared(folder: str, requirements: tuple[str, ...]) -> None:
+    known = declared(*requirements)
+    undeclared = [
+        f"{path.relative_to(REPOSITORY)}: {module}"
+        for path in sorted((REPOSITORY / folder).rglob("*.py"))
+        if path not in EXEMPT
+        for module in sorted({*imported(path)} - STANDARD - OURS)
+        if not distributions(module) & known
+    ]
+    assert undeclared == []
