@@ -1,7 +1,7 @@
 """Peak memory of the package's work, each measured in a process of its own.
 
-As a command, ``python -m tests.support.memory WORK FILE STAGING BUCKET PART_SIZE``: does one piece of work on one file and
-prints a line of JSON: the peak resident memory of the process and, for comparison, its peak before the work began.
+As a command, ``python -m tests.support.memory WORK FILE RUN_DIRECTORY BUCKET PART_SIZE`` does one piece of work on one
+file, and prints a line of JSON: the peak resident memory of the process and, for comparison, its peak before the work.
 The Airflow connection comes from the environment, as for a task.
 """
 
@@ -16,8 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 DAY = "2026-11-22"
+BATCH = 1
 WORKS = ("compress", "upload", "one task")
 
 
@@ -34,24 +35,33 @@ class Measured:
 
     @property
     def added(self) -> float:
-        """What the work took on top of the idle process, MiB."""
+        """What the work added to the idle process, MiB."""
         return self.peak - self.idle
 
 
 def measured(
-    work: str, file: Path, staging: Path, *, bucket: str, connection: dict[str, Any], part_size: int
+    work: str, file: Path, run_directory: Path, *, bucket: str, connection: dict[str, Any], part_size: int
 ) -> Measured:
     """Do one piece of work in a fresh process.
 
-    :param work: one of ``WORKS``; ``upload`` puts what ``compress`` has staged in the same staging folder before
+    :param work: one of ``WORKS``; ``upload`` puts what ``compress`` has staged in the same run directory before
     """
-    paths = [str(ROOT / folder) for folder in ("plugins", "include", ".")]
+    paths = [str(ROOT / folder) for folder in ("plugins", ".")]
     environment = {
         **os.environ,
         "PYTHONPATH": os.pathsep.join(paths),
         "AIRFLOW_CONN_LOG_ARCHIVE": json.dumps(connection),
     }
-    command = [sys.executable, "-m", "tests.support.memory", work, str(file), str(staging), bucket, str(part_size)]
+    command = [
+        sys.executable,
+        "-m",
+        "tests.support.memory",
+        work,
+        str(file),
+        str(run_directory),
+        bucket,
+        str(part_size),
+    ]
     result = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     if result.returncode:
         raise RuntimeError(f"{' '.join(command)} ended with {result.returncode}:\n{result.stderr[-4000:]}")
@@ -59,7 +69,7 @@ def measured(
 
 
 def measured_command(*arguments: str, environment: dict[str, str]) -> float:
-    """Run ``python -m log_archival`` with these arguments in a fresh process, and answer its peak, MiB."""
+    """Run ``python -m log_archival`` with these arguments in a fresh process, and return its peak, MiB."""
     program = (
         "import sys; from log_archival.reader.cli import main; from tests.support.memory import _peak;"
         " code = main(sys.argv[1:]); print(_peak()); sys.exit(code)"
@@ -87,36 +97,38 @@ def _peak() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1 << 20)
 
 
-def main(work: str, file: str, staging: str, bucket: str, part_size: str) -> None:
-    """Do one piece of work and print what it took."""
-    from log_archival.pipeline import upload as archiving
-    from log_archival.hooks.archive import CrossAccountS3Hook
+def main(work: str, file: str, run_directory: str, bucket: str, part_size: str) -> None:
+    """Do one piece of work, and print what it took."""
+    from log_archival.hooks import CrossAccountS3Hook
     from log_archival.keys import KeyTemplate
-    from log_archival.records import Archive, LogFile, read_jsonl, write_jsonl
     from log_archival.partition import Partition
-    from log_archival.pipeline.compress import Recipe
-    from log_archival.pipeline.run_dir import StagingPath
+    from log_archival.pipeline.compress import Compressor, compress_batch
+    from log_archival.pipeline.run_dir import RunDirectory
+    from log_archival.pipeline.upload import compress_and_upload, upload_batch
+    from log_archival.records import LogFile
 
-    path, folder = Path(file), StagingPath(staging)
-    recipe = Recipe(Partition.parse(DAY), KeyTemplate(), part_size=int(part_size))
-    hook = CrossAccountS3Hook(bucket=bucket, prefix=recipe.keys.day_prefix(recipe.partition))
+    path, run_dir = Path(file), RunDirectory(run_directory)
+    compressor = Compressor(Partition.parse(DAY), KeyTemplate(), part_size=int(part_size))
+    writer = CrossAccountS3Hook(bucket=bucket, prefix=compressor.keys.day_prefix(compressor.partition)).writer
     # What an idle task has in memory already: the libraries, and a client.
-    hook.assume()
+    writer.assume_role()
+    files = []
     if work != "upload":
         status = path.stat()
         files = [LogFile("app", str(path.parent), path.name, status.st_size, status.st_mtime_ns, status.st_ino)]
     idle = _peak()
     if work == "compress":
-        folder.make()
-        archives, failures = archiving.compress_batch(recipe, files, folder, 1)
-        write_jsonl(folder / "plan-0001.jsonl", archives)
+        run_dir.create([files], all_sources=True)
+        archives, failures = compress_batch(compressor, run_dir, BATCH)
+        run_dir.write_compressed(BATCH, archives, failures)
     elif work == "upload":
-        archives, failures = list(read_jsonl(folder / "plan-0001.jsonl", Archive)), []
-        receipts = archiving.put_staged(hook, archives, content_addressed=True)
+        archives, failures = run_dir.archives(BATCH), []
+        receipts = upload_batch(writer, run_dir, BATCH, content_addressed=True)
         if {receipt.outcome for receipt in receipts} != {"new"}:
             raise RuntimeError(f"expected new objects only: {receipts}")
     else:
-        archives, _, failures = archiving.archive_files(hook, recipe, files, temporary=str(path.parent))
+        records = compress_and_upload(writer, compressor, files)
+        archives, failures = records.archives, records.failures
     if failures:
         raise RuntimeError(str(failures))
     archives.sort(key=lambda archive: archive.part)

@@ -1,7 +1,7 @@
 """A SeaweedFS server of the tests' own: a real object store on this machine, for what a real store decides.
 
 It is used for the bytes (write-once under a race, checksums, large objects, speed), not for the policies.
-What differs from AWS in it, all tried with SeaweedFS 4.48:
+What differs from AWS in it, all observed with SeaweedFS 4.48:
 
 - callers live in account 000000000000, whatever account the role's ARN names, so a trust policy has to
   name ``arn:aws:iam::000000000000:user/NAME``;
@@ -35,9 +35,9 @@ from botocore.config import Config
 
 REGION = "eu-central-1"
 ROLE_ARN = "arn:aws:iam::222222222222:role/LogWriterRole"
-# Long enough for a machine whose cores are all taken; the server needs about one second.
-START_SECONDS = 30
-STOP_SECONDS = 5
+# Long enough for a machine whose cores are all busy; the server needs about one second.
+START_TIMEOUT_SECONDS = 30
+STOP_TIMEOUT_SECONDS = 5
 # Linux ends the server when the process that started it ends, however that ends (prctl(2), PR_SET_PDEATHSIG
 # is 1, SIGKILL 9). Done between fork and exec by a process of its own: preexec_fn is unsafe with threads.
 _LAUNCH = """
@@ -100,7 +100,7 @@ class Seaweed:
 
     def client(self, service: str = "s3", **kwargs: Any) -> Any:
         """A boto3 client of ``service`` with the administrator's keys, unless ``kwargs`` has others."""
-        # No retries: a test wants the first answer.
+        # No retries: a test wants the first response.
         settings: dict[str, Any] = {
             "endpoint_url": self.endpoint_url,
             "region_name": REGION,
@@ -124,13 +124,13 @@ class Seaweed:
         :param kwargs: further arguments of AssumeRole, for example ``Policy``.
         """
         user = {"aws_access_key_id": self.user_access_key, "aws_secret_access_key": self.user_secret_key}
-        answer = self.client("sts", **user).assume_role(RoleArn=self.role_arn, RoleSessionName=session_name, **kwargs)[
+        session = self.client("sts", **user).assume_role(RoleArn=self.role_arn, RoleSessionName=session_name, **kwargs)[
             "Credentials"
         ]
         return self.client(
-            aws_access_key_id=answer["AccessKeyId"],
-            aws_secret_access_key=answer["SecretAccessKey"],
-            aws_session_token=answer["SessionToken"],
+            aws_access_key_id=session["AccessKeyId"],
+            aws_secret_access_key=session["SecretAccessKey"],
+            aws_session_token=session["SessionToken"],
         )
 
     def connection(self, *, external_id: str = "agreed-external-id") -> dict[str, Any]:
@@ -231,7 +231,7 @@ def _free_ports() -> dict[str, int]:
 
 
 def _wait_until_ready(process: subprocess.Popen[bytes], url: str, log: Path) -> None:
-    deadline = time.monotonic() + START_SECONDS
+    deadline = time.monotonic() + START_TIMEOUT_SECONDS
     reason = "not ready"
     while time.monotonic() < deadline and process.poll() is None:
         try:
@@ -243,13 +243,13 @@ def _wait_until_ready(process: subprocess.Popen[bytes], url: str, log: Path) -> 
     if process.poll() is not None:
         reason = f"ended with status {process.returncode}"
     tail = "\n".join(log.read_text(errors="replace").splitlines()[-20:])
-    raise RuntimeError(f"SeaweedFS at {url}: {reason} (given {START_SECONDS} s). The end of its log:\n{tail}")
+    raise RuntimeError(f"SeaweedFS at {url}: {reason} (after {START_TIMEOUT_SECONDS} s). The end of its log:\n{tail}")
 
 
 def _stop(process: subprocess.Popen[bytes], ports: dict[str, int]) -> None:
     process.terminate()
     try:
-        process.wait(STOP_SECONDS)
+        process.wait(STOP_TIMEOUT_SECONDS)
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()

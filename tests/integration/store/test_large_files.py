@@ -1,43 +1,36 @@
-"""Against a real object store: write-once under a race, sums that count, and large files through the whole path."""
+"""Large files through the whole path into a real store: what is downloaded is the file, byte for byte."""
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import io
+import os
 import secrets
-import threading
-from collections import Counter
+import tempfile
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from datetime import date
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
-from log_archival import codecs
-from log_archival.pipeline import upload as archiving
-from log_archival.direct import SEND_AT_ONCE
-from log_archival.exceptions import ArchiveRequestError, RefusedError
-from log_archival.hooks.archive import CrossAccountS3Hook
-from log_archival.keys import KeyTemplate
-from log_archival.records import Archive, LogFile, Receipt
-from log_archival.partition import Partition
-from log_archival.pipeline.compress import Recipe
-from log_archival.sources.files import FileSource
-from log_archival.pipeline.run_dir import run_folder
 from dev.sample_logs import write_log
+from log_archival import codecs
+from log_archival.aws.writer import ArchiveWriter
+from log_archival.hooks import CrossAccountS3Hook
+from log_archival.keys import KeyTemplate
+from log_archival.partition import Partition
+from log_archival.pipeline.compress import Compressor, compress_batch
+from log_archival.pipeline.packs import MAX_PACKED_FILE_BYTES
+from log_archival.pipeline.run_dir import RunDirectory
+from log_archival.pipeline.upload import compress_and_upload, upload_batch
+from log_archival.records import Archive, LogFile, Outcome, Receipt
+from log_archival.sources.files import FileSource
 from tests.support.operating import connect
 
 if TYPE_CHECKING:
     from tests.support.seaweed import Seaweed
 
-pytestmark = pytest.mark.store
 DAY = Partition(date(2026, 11, 22))
-PREFIX = "logs/2026/11/22/"
-RACERS = 16
-BODY = b"2026-11-22T10:00:00Z INFO started\n" * 100
+BATCH = 1
 
 
 @pytest.fixture
@@ -46,85 +39,9 @@ def bucket(store: Seaweed) -> str:
 
 
 @pytest.fixture
-def hook(store: Seaweed, bucket: str, monkeypatch: pytest.MonkeyPatch) -> CrossAccountS3Hook:
+def writer(store: Seaweed, bucket: str, monkeypatch: pytest.MonkeyPatch) -> ArchiveWriter:
     connect(monkeypatch, store.connection())
-    return CrossAccountS3Hook(bucket=bucket, prefix=PREFIX, connections=RACERS)
-
-
-def sums(data: bytes) -> dict[str, str]:
-    return {
-        "sha256": hashlib.sha256(data).hexdigest(),
-    }
-
-
-def put(hook: CrossAccountS3Hook, key: str, body: Any, **arguments: Any) -> Receipt:
-    return hook.put(key, body, content_type="application/zstd", **arguments)
-
-
-@pytest.mark.parametrize("size", [1000, SEND_AT_ONCE + 1], ids=["bytes", "file"])
-@pytest.mark.parametrize("same", [True, False], ids=["same content", "different content"])
-def test_one_of_sixteen_puts_of_one_key_wins(
-    size: int, same: bool, hook: CrossAccountS3Hook, store: Seaweed, bucket: str
-) -> None:
-    hook.assume()
-    start = threading.Barrier(RACERS, timeout=60)
-
-    def race(number: int) -> tuple[bytes, Receipt]:
-        body = (b"" if same else b"%02d" % number) + b"x" * size
-        start.wait()
-        return body, put(hook, f"{PREFIX}app/raced.zst", io.BytesIO(body))
-
-    with ThreadPoolExecutor(RACERS) as pool:
-        results = list(pool.map(race, range(RACERS)))
-    assert Counter(receipt.outcome for _, receipt in results) == {"new": 1, "already": RACERS - 1}
-    [winner] = [body for body, receipt in results if receipt.outcome == "new"]
-    stored = store.client().get_object(Bucket=bucket, Key=f"{PREFIX}app/raced.zst")["Body"].read()
-    assert stored == winner
-
-
-@pytest.mark.parametrize("size", [0, 1, SEND_AT_ONCE, SEND_AT_ONCE + 1, 20 << 20], ids=str)
-def test_the_receipt_has_the_sum_that_the_store_took(
-    size: int, hook: CrossAccountS3Hook, store: Seaweed, bucket: str
-) -> None:
-    body, key = secrets.token_bytes(size), f"{PREFIX}app/{size}.zst"
-    receipt = put(hook, key, io.BytesIO(body))
-    assert receipt.echoed_sha256 == receipt.stored_sha256 == hashlib.sha256(body).hexdigest()
-    head = store.client().head_object(Bucket=bucket, Key=key, ChecksumMode="ENABLED")
-    assert base64.b64decode(head["ChecksumSHA256"]).hex() == receipt.echoed_sha256
-    assert head["ContentLength"] == size
-
-
-@pytest.mark.parametrize("size", [1000, SEND_AT_ONCE + 1], ids=["bytes", "file"])
-def test_a_body_under_another_sum_is_refused_and_not_kept(
-    size: int, hook: CrossAccountS3Hook, store: Seaweed, bucket: str
-) -> None:
-    key = f"{PREFIX}app/damaged.zst"
-    with pytest.raises(ArchiveRequestError, match=f"{key}: S3 got other bytes than the checksum says") as caught:
-        put(hook, key, io.BytesIO(b"x" * size), sha256=sums(b"y" * size)["sha256"], size=size)
-    assert not caught.value.permanent
-    assert store.client().list_objects_v2(Bucket=bucket)["KeyCount"] == 0
-    assert put(hook, key, io.BytesIO(b"x" * size)).outcome == "new"
-
-
-def test_a_probe_tells_what_is_there_and_leaves_nothing(hook: CrossAccountS3Hook, store: Seaweed, bucket: str) -> None:
-    assert hook.probes_are_safe
-    there, missing = f"{PREFIX}app/there.zst", f"{PREFIX}app/missing.zst"
-    put(hook, there, BODY)
-    assert hook.probe(there, **sums(BODY)) is True
-    assert hook.probe(missing, **sums(BODY)) is None
-    keys = [entry["Key"] for entry in store.client().list_objects_v2(Bucket=bucket)["Contents"]]
-    assert keys == [there]
-    assert store.client().get_object(Bucket=bucket, Key=there)["Body"].read() == BODY
-
-
-def test_a_session_can_put_under_its_day_only(hook: CrossAccountS3Hook) -> None:
-    assert put(hook, f"{PREFIX}app/a.zst", BODY).outcome == "new"
-    hook.prefix = "logs/"  # the session is there already: let the hook send what the session may not
-    with pytest.raises(RefusedError, match="AccessDenied"):
-        put(hook, "logs/2026/11/23/app/a.zst", BODY)
-
-
-# Large files
+    return CrossAccountS3Hook(bucket=bucket, prefix="logs/2026/11/22/").writer
 
 
 @pytest.fixture(scope="module")
@@ -137,8 +54,20 @@ def one_gib(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LogFile]:
     Path(file.path).unlink()
 
 
+def compressed(tmp_path: Path, files: list[LogFile], compressor: Compressor) -> RunDirectory:
+    run_dir = RunDirectory.of_run(str(tmp_path / "staging"), "archive_logs", "run")
+    run_dir.create([files], all_sources=True)
+    archives, failures = compress_batch(compressor, run_dir, BATCH)
+    assert failures == []
+    run_dir.write_compressed(BATCH, archives, failures)
+    return run_dir
+
+
+def upload(writer: ArchiveWriter, run_dir: RunDirectory) -> list[Receipt]:
+    return upload_batch(writer, run_dir, BATCH, content_addressed=True)
+
+
 def check_download(store: Seaweed, bucket: str, file: LogFile, archives: list[Archive]) -> None:
-    """What anybody downloads and decompresses is the file, byte for byte."""
     with open(file.path, "rb") as original:
         for archive in sorted(archives, key=lambda archive: archive.part):
             body = store.client().get_object(Bucket=bucket, Key=archive.key)["Body"]
@@ -147,7 +76,7 @@ def check_download(store: Seaweed, bucket: str, file: LogFile, archives: list[Ar
         assert original.read(1) == b""
 
 
-def check_receipts(archives: list[Archive], receipts: list[Receipt], outcome: str) -> None:
+def check_receipts(archives: list[Archive], receipts: list[Receipt], outcome: Outcome) -> None:
     assert sorted(receipt.key for receipt in receipts) == sorted(archive.key for archive in archives)
     assert {receipt.outcome for receipt in receipts} == {outcome}
     sha256 = {archive.key: archive.stored_sha256 for archive in archives}
@@ -157,62 +86,64 @@ def check_receipts(archives: list[Archive], receipts: list[Receipt], outcome: st
 
 
 def test_one_gib_in_one_task(
-    hook: CrossAccountS3Hook, store: Seaweed, bucket: str, one_gib: LogFile, tmp_path: Path
-) -> None:
-    recipe = Recipe(DAY, KeyTemplate())
-    archives, receipts, failures = archiving.archive_files(hook, recipe, [one_gib], temporary=str(tmp_path))
-    assert failures == []
-    assert [archive.raw_size for archive in archives] == [one_gib.size]
-    assert list(tmp_path.iterdir()) == []  # nothing left beside the work
-    check_receipts(archives, receipts, "new")
-    check_download(store, bucket, one_gib, archives)
+    writer: ArchiveWriter, store: Seaweed, bucket: str, one_gib: LogFile, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    folder = tmp_path / "temporary"
+    folder.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    records = compress_and_upload(writer, Compressor(DAY, KeyTemplate()), [one_gib])
+    assert records.failures == []
+    assert [archive.raw_size for archive in records.archives] == [one_gib.size]
+    assert os.listdir(folder) == []
+    check_receipts(records.archives, records.receipts, "new")
+    check_download(store, bucket, one_gib, records.archives)
 
 
-def test_one_gib_through_staging_in_parts(
-    hook: CrossAccountS3Hook, store: Seaweed, bucket: str, one_gib: LogFile, tmp_path: Path
+def test_one_gib_in_two_tasks_and_parts(
+    writer: ArchiveWriter, store: Seaweed, bucket: str, one_gib: LogFile, tmp_path: Path
 ) -> None:
-    folder = run_folder(str(tmp_path), "archive_logs", "run")
-    folder.make()
-    recipe = Recipe(DAY, KeyTemplate(), part_size=64 << 20)
-    archives, failures = archiving.compress_batch(recipe, [one_gib], folder, 1)
-    assert failures == []
+    compressor = Compressor(DAY, KeyTemplate(), part_size=64 << 20)
+    run_dir = compressed(tmp_path, [one_gib], compressor)
+    archives = run_dir.archives(BATCH)
     assert len(archives) > 2
     assert all(archive.stored_size <= 64 << 20 for archive in archives)
-    check_receipts(archives, archiving.put_staged(hook, archives, content_addressed=True), "new")
-    check_receipts(archives, archiving.put_staged(hook, archives, content_addressed=True), "already")
+    check_receipts(archives, upload(writer, run_dir), "new")
+    assert [name for name in os.listdir(str(run_dir)) if name.endswith(".bin")] == []
     check_download(store, bucket, one_gib, archives)
-    folder.remove()
+    run_dir = compressed(tmp_path, [one_gib], compressor)
+    check_receipts(archives, upload(writer, run_dir), "existing")
+    run_dir.delete()
 
 
-def test_bytes_that_grow_when_compressed_go_through_staging(
-    hook: CrossAccountS3Hook, store: Seaweed, bucket: str, tmp_path: Path
+def test_bytes_that_grow_when_compressed_are_archived(
+    writer: ArchiveWriter, store: Seaweed, bucket: str, tmp_path: Path
 ) -> None:
     # Just as many as share a staged file with others; what is stored is a little more.
+    limit = MAX_PACKED_FILE_BYTES
     root = tmp_path / "logs"
     root.mkdir()
-    for name, size in (("a", 100), ("b", SEND_AT_ONCE), ("c", SEND_AT_ONCE), ("d", SEND_AT_ONCE + 1), ("e", 0)):
+    for name, size in (("a", 100), ("b", limit), ("c", limit), ("d", limit + 1), ("e", 0)):
         (root / f"{name}-2026-11-22.log").write_bytes(b"\n" + secrets.token_bytes(size)[1:] if size else b"")
     files = FileSource("app", str(root), "*-%Y-%m-%d.log").find(DAY)
-    folder = run_folder(str(tmp_path / "staging"), "archive_logs", "run")
-    folder.make()
-    archives, failures = archiving.compress_batch(Recipe(DAY, KeyTemplate()), files, folder, 1)
-    assert failures == []
-    assert max(archive.stored_size for archive in archives if archive.name != "d-2026-11-22.log") > SEND_AT_ONCE
-    check_receipts(archives, archiving.put_staged(hook, archives, content_addressed=True), "new")
+    run_dir = compressed(tmp_path, files, Compressor(DAY, KeyTemplate()))
+    archives = run_dir.archives(BATCH)
+    assert max(archive.stored_size for archive in archives if archive.name != "d-2026-11-22.log") > limit
+    check_receipts(archives, upload(writer, run_dir), "new")
     for file in files:
         check_download(store, bucket, file, [archive for archive in archives if archive.name == file.name])
 
 
-def test_a_file_that_fails_does_not_stop_the_others(
-    hook: CrossAccountS3Hook, store: Seaweed, bucket: str, tmp_path: Path
+def test_file_that_fails_does_not_stop_the_others(
+    writer: ArchiveWriter, store: Seaweed, bucket: str, tmp_path: Path
 ) -> None:
     for name in ("a", "b", "c"):
         (tmp_path / f"{name}-2026-11-22.log").write_text(f"{name}\n")
     files = FileSource("app", str(tmp_path), "*-%Y-%m-%d.log").find(DAY)
     (tmp_path / "b-2026-11-22.log").unlink()
-    archives, receipts, failures = archiving.archive_files(hook, Recipe(DAY, KeyTemplate()), files)
-    assert sorted(archive.name[0] for archive in archives) == ["a", "c"]
-    check_receipts(archives, receipts, "new")
-    [failure] = failures
+    records = compress_and_upload(writer, Compressor(DAY, KeyTemplate()), files)
+    assert sorted(archive.name[0] for archive in records.archives) == ["a", "c"]
+    check_receipts(records.archives, records.receipts, "new")
+    [failure] = records.failures
     assert failure.name == "b-2026-11-22.log"
     assert "vanished since it was listed" in failure.error

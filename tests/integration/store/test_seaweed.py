@@ -17,10 +17,9 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from tests import seaweed
+from tests.support import seaweed
 from tests.support.seaweed import Seaweed
 
-pytestmark = pytest.mark.store
 BODY = b"2026-11-22T10:00:00Z INFO started\n"
 
 
@@ -32,8 +31,8 @@ def refusal(call: Any, **kwargs: Any) -> tuple[int, str]:
     """The status and code with which the call is refused."""
     with pytest.raises(ClientError) as caught:
         call(**kwargs)
-    answer = caught.value.response
-    return answer["ResponseMetadata"]["HTTPStatusCode"], answer["Error"]["Code"]
+    response = caught.value.response
+    return response["ResponseMetadata"]["HTTPStatusCode"], response["Error"]["Code"]
 
 
 @pytest.fixture(scope="module")
@@ -47,14 +46,14 @@ def bucket(store: Seaweed) -> str:
     return store.bucket("archive")
 
 
-def test_returns_what_was_put_and_echoes_its_checksum(store: Seaweed, bucket: str) -> None:
+def test_store_returns_what_was_put_and_echoes_its_checksum(store: Seaweed, bucket: str) -> None:
     client = store.client()
     receipt = client.put_object(Bucket=bucket, Key="a", Body=BODY, ChecksumSHA256=sha256(BODY))
     assert receipt["ChecksumSHA256"] == sha256(BODY)
     assert client.get_object(Bucket=bucket, Key="a")["Body"].read() == BODY
 
 
-def test_refuses_a_second_write_once_put(store: Seaweed, bucket: str) -> None:
+def test_store_refuses_a_second_write_once_put(store: Seaweed, bucket: str) -> None:
     client = store.client()
     client.put_object(Bucket=bucket, Key="once", Body=BODY, IfNoneMatch="*")
     assert refusal(client.put_object, Bucket=bucket, Key="once", Body=b"other", IfNoneMatch="*") == (
@@ -64,7 +63,7 @@ def test_refuses_a_second_write_once_put(store: Seaweed, bucket: str) -> None:
     assert client.get_object(Bucket=bucket, Key="once")["Body"].read() == BODY
 
 
-def test_refuses_a_body_with_another_checksum_and_keeps_nothing(store: Seaweed, bucket: str) -> None:
+def test_store_refuses_a_body_with_another_checksum_and_keeps_nothing(store: Seaweed, bucket: str) -> None:
     client = store.client()
     wrong = {"Bucket": bucket, "Key": "wrong", "Body": BODY, "ChecksumSHA256": sha256(b"other")}
     assert refusal(client.put_object, **wrong) == (400, "BadDigest")
@@ -72,7 +71,7 @@ def test_refuses_a_body_with_another_checksum_and_keeps_nothing(store: Seaweed, 
 
 
 @pytest.mark.parametrize("arguments", [{}, {"ExternalId": "agreed"}], ids=["plain", "external id"])
-def test_a_role_session_may_put_logs_and_nothing_else(store: Seaweed, bucket: str, arguments: dict[str, str]) -> None:
+def test_role_session_may_put_logs_and_nothing_else(store: Seaweed, bucket: str, arguments: dict[str, str]) -> None:
     client = store.assume(**arguments)
     key = f"logs/2026/11/22/session-{len(arguments)}"
     client.put_object(Bucket=bucket, Key=key, Body=BODY, ACL="bucket-owner-full-control")
@@ -83,7 +82,7 @@ def test_a_role_session_may_put_logs_and_nothing_else(store: Seaweed, bucket: st
     assert refusal(client.delete_object, Bucket=bucket, Key=key) == denied
 
 
-def test_a_session_policy_narrows_the_role(store: Seaweed, bucket: str) -> None:
+def test_session_policy_narrows_the_role(store: Seaweed, bucket: str) -> None:
     day = {
         "Effect": "Allow",
         "Action": "s3:PutObject",
@@ -95,23 +94,23 @@ def test_a_session_policy_narrows_the_role(store: Seaweed, bucket: str) -> None:
     assert refusal(client.put_object, **other_day) == (403, "AccessDenied")
 
 
-def test_only_the_user_of_the_trust_policy_may_assume_the_role(store: Seaweed) -> None:
+def test_role_is_assumed_only_by_the_user_of_the_trust_policy(store: Seaweed) -> None:
     admin = store.client("sts")
     assert refusal(admin.assume_role, RoleArn=store.role_arn, RoleSessionName="stranger")[0] == 403
 
 
-def test_the_user_may_do_nothing_without_the_role(store: Seaweed, bucket: str) -> None:
+def test_user_may_do_nothing_without_the_role(store: Seaweed, bucket: str) -> None:
     login = store.connection()
     user = store.client(aws_access_key_id=login["login"], aws_secret_access_key=login["password"])
     assert refusal(user.put_object, Bucket=bucket, Key="logs/a", Body=BODY) == (403, "AccessDenied")
 
 
-def test_no_secret_in_its_repr(store: Seaweed) -> None:
+def test_repr_has_no_secret(store: Seaweed) -> None:
     assert store.secret_key not in repr(store)
     assert store.user_secret_key not in repr(store)
 
 
-def test_listens_on_this_machine_only(store: Seaweed) -> None:
+def test_store_listens_on_this_machine_only(store: Seaweed) -> None:
     links = []
     for entry in Path(f"/proc/{store.pid}/fd").iterdir():
         with contextlib.suppress(FileNotFoundError):  # closed since
@@ -123,14 +122,14 @@ def test_listens_on_this_machine_only(store: Seaweed) -> None:
     assert addresses == {"0100007F"}
 
 
-def test_leaves_nothing_behind(tmp_path: Path) -> None:
+def test_store_leaves_nothing_behind(tmp_path: Path) -> None:
     with Seaweed.start(tmp_path) as started:
         assert list(tmp_path.iterdir())
     assert not list(tmp_path.iterdir())
     assert not Path(f"/proc/{started.pid}").exists()
 
 
-def test_ends_with_the_process_that_started_it(tmp_path: Path) -> None:
+def test_store_ends_with_the_process_that_started_it(tmp_path: Path) -> None:
     script = (
         "import os, pathlib, sys; from tests.support.seaweed import Seaweed\n"
         "with Seaweed.start(pathlib.Path(sys.argv[1])) as store:\n"
@@ -139,7 +138,7 @@ def test_ends_with_the_process_that_started_it(tmp_path: Path) -> None:
         "    os.kill(os.getpid(), 9)\n"
     )
     command = [sys.executable, "-c", script, str(tmp_path)]
-    root = Path(__file__).parent.parent
+    root = Path(__file__).parents[3]
     result = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
     status = Path(f"/proc/{int(result.stdout.split()[0])}/stat")
     deadline = time.monotonic() + 10
@@ -149,7 +148,7 @@ def test_ends_with_the_process_that_started_it(tmp_path: Path) -> None:
     seaweed.remove_sockets(int(port) for port in re.findall(r"port(?:\.grpc)?=(\d+)", result.stdout))
 
 
-def test_says_why_it_did_not_start(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failed_start_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(seaweed, "_command", lambda home, ports: ["/bin/sh", "-c", "echo disk full; exit 3"])
     with (
         pytest.raises(RuntimeError, match=r"ended with status 3[^:]*The end of its log:\ndisk full"),

@@ -1,4 +1,4 @@
-"""The writer's contract, on SeaweedFS: a real store, which looks whether the key exists before it compares checksums."""
+"""The writer's contract, on SeaweedFS: a real store, which looks for the key before it compares checksums."""
 
 from __future__ import annotations
 
