@@ -1,4 +1,4 @@
-"""Every import is declared: what the package and the DAGs import in requirements.txt, the rest in requirements-dev.txt."""
+"""Every import is declared: of the package and the DAGs in requirements.txt, of the rest in requirements-dev.txt too."""
 
 from __future__ import annotations
 
