@@ -28,10 +28,10 @@ install: .venv/installed .venv-aws/installed
 # A stamp holds the files it was made from: nothing is installed again when nothing changed.
 .venv/installed: requirements.txt requirements-dev.txt constraints.txt Makefile
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=/path/to/python3")'
-	@echo 'installing the project into .venv (once; about 300 MB) ...'
+	@echo 'installing the project into .venv (once; about 800 MB on disk) ...'
 	@$(PYTHON) -m venv --clear .venv
 	@$(BIN)/python -m pip install --quiet --no-cache-dir --disable-pip-version-check uv==$(UV_VERSION)
-	@$(BIN)/uv pip install --quiet --no-cache --python $(BIN)/python -r requirements-dev.txt -c constraints.txt
+	@$(BIN)/uv pip install --quiet --no-cache --compile-bytecode --python $(BIN)/python -r requirements-dev.txt -c constraints.txt
 	@touch $@
 
 .venv-aws/installed: dev/local_aws/ministack.lock .venv/installed
@@ -50,7 +50,7 @@ test: install
 	@$(BIN)/python -m pytest $(ARGS)
 
 unit: install
-	@$(BIN)/python -m pytest tests/unit $(ARGS)
+	@$(BIN)/python -m pytest tests/unit --dist worksteal $(ARGS)
 
 check: install
 	@$(BIN)/ruff check .
@@ -69,5 +69,5 @@ lock: .venv/installed
 		dev/local_aws/ministack.txt -o dev/local_aws/ministack.lock
 
 clean:
-	rm -rf .venv .venv-aws .venv-bench .airflow .demo .pytest_cache .mypy_cache .ruff_cache bench.json
+	rm -rf .venv .venv-aws .venv-bench .airflow .demo .pytest_cache .mypy_cache .ruff_cache build bench.json
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

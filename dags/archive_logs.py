@@ -52,8 +52,7 @@ NAMES = [source.name for source in SETTINGS.sources]
 def archive(batch: dict[str, Any]) -> None:
     """Compress and upload one batch."""
     compress = CompressLogsOperator(task_id="compress", batch=batch, codec=CODEC, part_size=SETTINGS.part_size, **KEYS)
-    # Uploads go before the compression of other batches, so that one batch uploads while another compresses.
-    CrossAccountPutOperator(task_id="upload", staged=compress.output, priority_weight=100, **ARCHIVE)  # type: ignore[arg-type]
+    CrossAccountPutOperator(task_id="upload", staged=compress.output, **ARCHIVE)  # type: ignore[arg-type]
 
 
 @dag(
@@ -63,7 +62,8 @@ def archive(batch: dict[str, Any]) -> None:
     start_date=datetime(2024, 1, 1, tzinfo=UTC),
     catchup=False,
     max_active_runs=4,
-    default_args=DEFAULT_ARGS,
+    # What comes later in a run goes first, so that one batch uploads while another compresses.
+    default_args={**DEFAULT_ARGS, "weight_rule": "upstream"},
     tags=["logs", "archive"],
     doc_md=__doc__,
     params={

@@ -21,7 +21,7 @@ _PR_SET_PDEATHSIG = 1  # https://man7.org/linux/man-pages/man2/PR_SET_PDEATHSIG.
 def start(
     command: Sequence[str], *, log: Path, environment: Mapping[str, str], pass_fds: Sequence[int] = ()
 ) -> subprocess.Popen[bytes]:
-    """Start a process in a session of its own; on Linux it is terminated when its parent is killed.
+    """Start a process in a session of its own; on Linux it is terminated when the calling thread ends, or is killed.
 
     :param log: the file for its output; its folder becomes the working directory.
     :param environment: the complete environment.

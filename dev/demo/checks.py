@@ -105,7 +105,7 @@ def try_forbidden(aws: LocalAws, key: str) -> list[tuple[str, str, str]]:
         ("delete a log", denied, lambda: writer.delete_object(**archived)),
         # This error also shows that the credentials work: the put as such was allowed.
         ("overwrite a log with If-None-Match", "PreconditionFailed", lambda: writer.put_object(**archived, **agreed)),
-        ("overwrite a log without", denied, lambda: writer.put_object(**archived, **body, ACL=_OWNER_ACL)),
+        ("overwrite a log without it", denied, lambda: writer.put_object(**archived, **body, ACL=_OWNER_ACL)),
         ("write outside logs/", denied, lambda: writer.put_object(Bucket=aws.bucket, Key="other/new.log", **agreed)),
         ("write without the ACL", denied, lambda: writer.put_object(**new, **body, IfNoneMatch="*")),
         ("write with Airflow's own keys, without the role", denied, lambda: airflow.put_object(**new, **agreed)),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 import time
 from collections.abc import Mapping, Sequence
 from datetime import date
@@ -72,7 +73,7 @@ def show_figures(keys: Keys, sizes: Mapping[str, int], summaries: Mapping[str, M
         rows.append((str(day), count, count, *figures))
     table(rows)
     for reason in sorted({summary["tier_reason"] for summary in summaries.values() if summary["tier_reason"]}):
-        print(f"  Why this tier: {reason}")
+        print(textwrap.fill(f"Why this tier: {reason}", 118, initial_indent="  ", subsequent_indent="  "))
     print(
         "  So much the DAG can know with nothing but its permission to add. The demo has then looked as the archive\n"
         "  account's administrator: the bucket holds these objects and the manifests, nothing else, and each object\n"

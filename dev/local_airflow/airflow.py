@@ -39,9 +39,6 @@ class LocalAirflow(AirflowApi):
         self.environment = dict(environment)
         self._parts: dict[str, subprocess.Popen[bytes]] = {}
 
-    def __repr__(self) -> str:
-        return f"LocalAirflow(home={str(self.home)!r}, url={self.url!r})"  # neither environment nor password
-
     @classmethod
     def start(
         cls,
@@ -52,7 +49,7 @@ class LocalAirflow(AirflowApi):
         wanted: Iterable[str] = (),
         connections: Mapping[str, str] | None = None,
         environment: Mapping[str, str] | None = None,
-        timeout: float = 120,
+        timeout: float = 180,
     ) -> LocalAirflow:
         """Start Airflow; return when it is healthy and every DAG of `wanted` is parsed.
 
@@ -133,13 +130,11 @@ class LocalAirflow(AirflowApi):
     def _migrate(self, timeout: float) -> None:
         """Create or update the database."""
         process = self._start_part("migrate", "db", "migrate")
-        try:
-            status: int | str = process.wait(timeout)
-        except subprocess.TimeoutExpired:
-            status = f"no status after {timeout:g} s"
-        if status:
-            raise LocalAirflowError(f"`airflow db migrate` ended with {status}\n{self.log_tail('migrate')}")
-        del self._parts["migrate"]
+        with suppress(subprocess.TimeoutExpired):
+            if process.wait(timeout) == 0:
+                del self._parts["migrate"]
+                return
+        raise LocalAirflowError(f"`airflow db migrate` failed or takes too long\n{self.log_tail('migrate')}")
 
     def _start_part(self, name: str, *arguments: str) -> subprocess.Popen[bytes]:
         command = [sys.executable, "-m", "airflow", *arguments]

@@ -41,9 +41,6 @@ class LocalAws:
         self.external_id, self.reader_external_id = secrets.token_urlsafe(24), secrets.token_urlsafe(24)
         self.airflow = self.reader = Credentials("", "")
 
-    def __repr__(self) -> str:
-        return f"LocalAws({self.endpoint_url!r}, bucket={self.bucket!r}, role_arn={self.role_arn!r})"
-
     @classmethod
     @contextmanager
     def start(cls, directory: Path | None = None) -> Iterator[LocalAws]:

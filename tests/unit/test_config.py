@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ def load(tmp_path: Path, document: Any) -> Settings:
 
 def changed(**fields: Any) -> dict[str, Any]:
     """The least settings, with other fields: `archive__bucket` for one of a section, None for none."""
-    document = {key: dict(value) if isinstance(value, dict) else list(value) for key, value in LEAST.items()}
+    document = copy.deepcopy(LEAST)
     for name, value in fields.items():
         section, _, field = name.partition("__")
         if field:

@@ -98,7 +98,7 @@ def test_batches_are_written_into_the_run_directory(tmp_path: Path) -> None:
 
 def test_xcom_of_100_000_files_is_small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(RunDirectory, "create", lambda *_, **__: None)
-    files = [log_file(f"{number}.log", 1000) for number in range(100_000)]
+    files = [log_file("app.log", 1000)] * 100_000
     run_dir = RunDirectory(str(tmp_path / "run"))
     batches = write_batches(files, run_dir, batch_bytes=256 * MIB, all_sources=True)
     assert len(json.dumps(batches)) < 2000

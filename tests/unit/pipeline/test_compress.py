@@ -115,10 +115,7 @@ def run_directory(tmp_path: Path, files: list[LogFile]) -> RunDirectory:
 
 
 def staged(archive: Archive) -> bytes:
-    body = open_staged(archive)
-    if isinstance(body, bytes):
-        return body
-    with body:
+    with open_staged(archive) as body:
         return body.read()
 
 

@@ -115,7 +115,7 @@ def test_pattern_with_a_date_ignores_the_modification_time(tmp_path: Path) -> No
     ],
     ids=repr,
 )
-def test_impossible_source_is_refused(arguments: dict[str, str], message: str) -> None:
+def test_impossible_source_is_refused(arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(SettingsError, match=message):
         _ = FileSource(**({"name": "app", "path": "/var/log"} | arguments)).root
 

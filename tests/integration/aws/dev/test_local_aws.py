@@ -42,10 +42,8 @@ def wait_until_gone(url: str) -> None:
         time.sleep(0.05)
 
 
-def test_accounts_start_fast_and_end_with_the_block(tmp_path: Path) -> None:
-    started = time.monotonic()
+def test_accounts_end_with_the_block(tmp_path: Path) -> None:
     with LocalAws.start(tmp_path) as aws:
-        assert time.monotonic() - started < 20  # about 1 s on an idle machine
         assert aws.role_arn == f"arn:aws:iam::{ARCHIVE_ACCOUNT}:role/LogWriterRole"
         aws.assume().client("s3").put_object(Bucket="acme-log-archive", Key=key(), **PUT)
         # The root's secret isn't written anywhere.
