@@ -64,7 +64,7 @@ def stop(processes: Iterable[subprocess.Popen[bytes]], *, grace_seconds: float) 
             process.kill()
     for leader in leaders.values():
         leader.wait()
-    psutil.wait_procs(left, timeout=grace_seconds)
+    psutil.wait_procs(left, timeout=10)  # a killed process takes a moment to end
 
 
 def _session_id(pid: int) -> int | None:

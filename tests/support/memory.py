@@ -90,9 +90,10 @@ def measured_command(*arguments: str, environment: dict[str, str]) -> float:
 
 def _peak() -> float:
     """This process's own peak, MiB."""
-    if sys.platform == "linux":
+    status = Path("/proc/self/status")
+    if status.exists():
         # Not ru_maxrss: across fork and exec, it is at least what the parent had.
-        [line] = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM:")]
+        [line] = [line for line in status.read_text().splitlines() if line.startswith("VmHWM:")]
         return int(line.split()[1]) / 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1 << 20)
 

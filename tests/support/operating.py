@@ -58,7 +58,8 @@ class Run:
         operator = CollectLogsOperator(
             task_id="collect", sources=sources, staging=self.staging, batch_bytes=batch_bytes
         )
-        self.batches = operator.execute({**self.context, "params": {**self.context["params"], **params}})
+        run: Any = {**self.context, "params": {**self.context["params"], **params}}
+        self.batches = operator.execute(run)
 
     def compress(self, **arguments: Any) -> None:
         self.staged = [

@@ -91,7 +91,7 @@ def sha256_of(body: bytes) -> str:
 
 def put(writer: ArchiveWriter, key: str, body: bytes, **arguments: Any) -> Receipt:
     """Put a body as a file, which the writer reads or passes on."""
-    given = {"content_type": "application/zstd", "sha256": sha256_of(body), "size": len(body)}
+    given: dict[str, Any] = {"content_type": "application/zstd", "sha256": sha256_of(body), "size": len(body)}
     return writer.put(key, io.BytesIO(body), **(given | arguments))
 
 

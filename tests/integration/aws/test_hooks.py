@@ -34,10 +34,10 @@ def put(hook: CrossAccountS3Hook) -> Receipt:
 
 def hook_of(aws: LocalAws, monkeypatch: pytest.MonkeyPatch, **extra: Any) -> CrossAccountS3Hook:
     """Return a hook to the local accounts; an extra of None is left out."""
-    connection = aws.connection()
-    fields = connection["extra"] | extra
+    connection: dict[str, Any] = aws.connection()
+    fields: dict[str, Any] = connection["extra"] | extra
     given = {name: value for name, value in fields.items() if value is not None}
-    connect(monkeypatch, connection | {"extra": given})
+    connect(monkeypatch, {**connection, "extra": given})
     return CrossAccountS3Hook(bucket=aws.bucket, prefix=PREFIX, session_name=SESSION_NAME)
 
 
@@ -51,12 +51,12 @@ def test_archive_account_sees_dag_and_run(aws: LocalAws, monkeypatch: pytest.Mon
 @pytest.mark.parametrize("where", ["top level", "assume_role_kwargs", "both"])
 def test_external_id_is_read_from(where: str, aws: LocalAws, monkeypatch: pytest.MonkeyPatch) -> None:
     nested = {"ExternalId": aws.external_id}
-    extra: dict[str, Any] = {
+    extras: dict[str, dict[str, Any]] = {
         "top level": {},
         "assume_role_kwargs": {"external_id": None, "assume_role_kwargs": nested},
         "both": {"assume_role_kwargs": nested},
-    }[where]
-    hook = hook_of(aws, monkeypatch, **extra)
+    }
+    hook = hook_of(aws, monkeypatch, **extras[where])
     assert hook.test_connection() == (True, f"assumed {aws.role_arn}")
     assert put(hook).outcome == "new"
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -44,7 +44,12 @@ class TestMiniStack(WriterContract, EnforcedSessionContract):
     ) -> None:
         client = aws.assume().client("s3")
         key = new_key()
-        arguments = {"role_arn": aws.role_arn, "session_name": "test", "assumed_by": "test", "prefix": PREFIX}
+        arguments: dict[str, Any] = {
+            "role_arn": aws.role_arn,
+            "session_name": "test",
+            "assumed_by": "test",
+            "prefix": PREFIX,
+        }
         writer = ArchiveWriter(lambda: client, bucket=aws.bucket, account="333333333333", **arguments)
         with pytest.raises(RefusedError, match="AccessDenied"):
             put(writer, key, b"x")

@@ -56,9 +56,8 @@ def writer_of(client: Any, **arguments: Any) -> ArchiveWriter:
 
 
 def put(writer: ArchiveWriter, body: Any = BODY, key: str = KEY, **arguments: Any) -> Receipt:
-    return writer.put(
-        key, body, **({"content_type": "application/zstd", "sha256": SHA256, "size": len(BODY)} | arguments)
-    )
+    given: dict[str, Any] = {"content_type": "application/zstd", "sha256": SHA256, "size": len(BODY)}
+    return writer.put(key, body, **(given | arguments))
 
 
 def expected(**changes: Any) -> dict[str, Any]:

@@ -68,7 +68,7 @@ def test_stop_kills_the_children_of_a_server(tmp_path: Path, parent: str) -> Non
     if parent == "killed":
         server.kill()
         server.wait()
-    processes.stop([server], grace_seconds=1)
+    processes.stop([server], grace_seconds=0.1)
     assert is_gone(child)
 
 

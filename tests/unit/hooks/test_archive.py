@@ -130,7 +130,7 @@ def test_assume_role_sends_exactly(
 
 
 def test_arguments_are_known_to_botocore() -> None:
-    model = boto3.session.Session().client("sts", region_name="eu-west-1").meta.service_model
+    model: Any = boto3.session.Session().client("sts", region_name="eu-west-1").meta.service_model
     members = model.operation_model("AssumeRole").input_shape.members
     assert {"RoleArn", "RoleSessionName", "ExternalId", "Policy", "DurationSeconds"} <= set(members)
 
@@ -139,7 +139,7 @@ def test_credentials_are_renewed_before_they_end(sts: Sts, monkeypatch: pytest.M
     connect_to(sts, monkeypatch)
     sts.session_seconds = 60  # botocore renews what has less than 10 minutes left
     hook = CrossAccountS3Hook(bucket="acme-log-archive", prefix=PREFIX)
-    credentials = hook._assumed_role.get_session().get_credentials()
+    credentials: Any = hook._assumed_role.get_session().get_credentials()
     sts.session_seconds = 3600
     before = len(sts.requests)
     assert credentials.get_frozen_credentials().access_key == f"ASIA{before + 1}"

@@ -162,7 +162,7 @@ def test_file_that_cannot_be_read_fails_every_try_but_the_last(collected: Run, s
     ti = collected.context["ti"]
     for try_number in range(1, ti.max_tries + 1):
         ti.try_number = try_number
-        with pytest.raises(SourceError, match="1 of 2 files could not be read:\n.*vanished"):
+        with pytest.raises(SourceError, match=r"1 of 2 files could not be read:\n.*vanished"):
             collected.compress()
     ti.try_number = ti.max_tries + 1
     collected.compress()

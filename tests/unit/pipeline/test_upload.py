@@ -6,6 +6,7 @@ import json
 import os
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -181,19 +182,23 @@ def test_no_more_requests_are_under_way_than_allowed(tmp_path: Path, at_once: in
     s3 = MemoryS3()
     # Each put waits for as many others as are allowed: fewer at once would never end.
     together = threading.Barrier(at_once, timeout=30)
-    s3.before_put = lambda _: together.wait() and None
+
+    def before_put(_: str) -> None:
+        together.wait()
+
+    s3.before_put = before_put
     upload(s3, run_dir, at_once=at_once)
     assert s3.max_under_way == at_once
 
 
-DAMAGES: dict[str, tuple[Callable[[Path], None], type[Exception], str]] = {
+DAMAGES: dict[str, tuple[Callable[[Path], object], type[Exception], str]] = {
     "changed": (
-        lambda path: path.write_bytes(bytes([path.read_bytes()[0] ^ 1]) + path.read_bytes()[1:]) and None,
+        lambda path: path.write_bytes(bytes([path.read_bytes()[0] ^ 1]) + path.read_bytes()[1:]),
         ArchiveRequestError,
         "S3 received other bytes than the checksum says",
     ),
     "truncated": (
-        lambda path: path.write_bytes(path.read_bytes()[:-1]) and None,
+        lambda path: path.write_bytes(path.read_bytes()[:-1]),
         StagingError,
         "ends within the archive of .*\nClear the run's `compress`",
     ),
@@ -203,7 +208,7 @@ DAMAGES: dict[str, tuple[Callable[[Path], None], type[Exception], str]] = {
 
 @pytest.mark.parametrize(("damage", "raised", "message"), DAMAGES.values(), ids=DAMAGES.keys())
 def test_damaged_staged_data_are_not_archived(
-    tmp_path: Path, damage: Callable[[Path], None], raised: type[Exception], message: str
+    tmp_path: Path, damage: Callable[[Path], object], raised: type[Exception], message: str
 ) -> None:
     run_dir = compressed_batch(tmp_path, {"app.log": os.urandom(100)})
     s3 = MemoryS3()
@@ -213,6 +218,16 @@ def test_damaged_staged_data_are_not_archived(
         upload(s3, run_dir)
     assert "compress" in str(caught.value)  # what to clear
     assert s3.objects == {}
+
+
+def test_bytes_of_another_archive_are_refused(run_dir: RunDirectory) -> None:
+    s3 = MemoryS3()
+    first, second, *others = run_dir.archives(BATCH)
+    swapped = replace(first, staged=second.staged, offset=second.offset)
+    run_dir.write_compressed(BATCH, [swapped, second, *others], [])
+    with pytest.raises(ArchiveRequestError, match="S3 received other bytes than the checksum says"):
+        upload(s3, run_dir)
+    assert first.key not in s3.objects
 
 
 def test_role_is_assumed_before_anything_is_put(run_dir: RunDirectory) -> None:
