@@ -1,4 +1,4 @@
-"""Every import is declared: of the package and the DAGs in requirements.txt, of the rest in requirements-dev.txt too."""
+"""Every import is declared: of the package and the DAGs in requirements.txt, of dev and tests there or in -dev."""
 
 from __future__ import annotations
 
