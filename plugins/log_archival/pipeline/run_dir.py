@@ -11,17 +11,15 @@ receipts-0001.jsonl      what S3 returned for each put          written by uploa
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from typing import Any
 
 from log_archival.exceptions import StagingError
 from log_archival.pipeline.location import Location
 from log_archival.pipeline.packs import PackWriter
-from log_archival.records import Archive, Failure, LogFile, Receipt, read_jsonl, to_line, write_jsonl
+from log_archival.records import Archive, Failure, LogFile, Receipt, Record, read_jsonl, to_line, write_jsonl
 
 #: A component of a path has at most 255 bytes in every usual file system; Airflow's ids have up to 250 characters.
 MAX_NAME_CHARS = 200
@@ -43,6 +41,12 @@ class RunRecords:
     receipts: list[Receipt] = field(default_factory=list)
     failures: list[Failure] = field(default_factory=list)
     all_sources: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class _Collected(Record):
+    all_sources: bool
+    batches: int
 
 
 class RunDirectory:
@@ -77,8 +81,7 @@ class RunDirectory:
         self._folder.make_empty_folder()
         for number, files in enumerate(batches, 1):
             write_jsonl(self._file("files", number), files)
-        with (self._folder / "collected.json").open("wb") as stream:
-            stream.write(json.dumps({"all_sources": all_sources, "batches": len(batches)}).encode())
+        write_jsonl(self._folder / "collected.json", [_Collected(all_sources, len(batches))])
 
     def log_files(self, batch: int) -> list[LogFile]:
         """Return the log files of a batch.
@@ -167,15 +170,14 @@ class RunDirectory:
                 f"{self} does not exist, or was deleted after an earlier verification",
                 hint="Clear the run's `collect` and what follows it to archive the day again; nothing is added twice.",
             )
-        with collected.open("rb") as stream:
-            head: dict[str, Any] = json.load(stream)
-        records = RunRecords(all_sources=head["all_sources"])
+        head = next(read_jsonl(collected, _Collected), None)
         numbers = [int(name[len("files-") : -len(".jsonl")]) for name in self._folder.names("files-")]
-        if len(numbers) != head["batches"]:
+        if head is None or len(numbers) != head.batches:
             raise StagingError(
-                f"{self} has {len(numbers)} batches of {head['batches']}",
+                f"{self} has {len(numbers)} batches of {head.batches if head else 'an unknown number'}",
                 hint="Clear the run's `collect` and what follows it.",
             )
+        records = RunRecords(all_sources=head.all_sources)
         shared: dict[str, str] = {}
         for number in numbers:
             records.files += read_jsonl(self._file("files", number), LogFile, shared=shared)

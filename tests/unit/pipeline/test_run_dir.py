@@ -11,6 +11,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from log_archival.exceptions import StagingError
 from log_archival.pipeline.location import Location
 from log_archival.pipeline.packs import MAX_PACKED_FILE_BYTES, PackWriter
 from log_archival.pipeline.run_dir import RunDirectory
@@ -39,6 +40,18 @@ def test_archive_that_grew_when_it_was_compressed_shares_its_file(tmp_path: Path
 def test_run_directory_is_closed_to_other_users(tmp_path: Path) -> None:
     run_dir = new_run(str(tmp_path / "staging"))
     assert stat.S_IMODE(os.stat(str(run_dir)).st_mode) == 0o700
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "{", "[]", '{"all_sources": true}', '{"all_sources": true, "batches": "1"}'],
+    ids=["empty", "cut off", "no object", "field missing", "no number"],
+)
+def test_damaged_head_of_a_run_is_an_error_with_a_hint(tmp_path: Path, text: str) -> None:
+    run_dir = new_run(str(tmp_path))
+    (Path(str(run_dir)) / "collected.json").write_text(text)
+    with pytest.raises(StagingError, match="Clear the run's `collect` and what follows it"):
+        run_dir.read_records()
 
 
 IDS = st.text(min_size=0, max_size=250) | st.sampled_from(
