@@ -15,6 +15,8 @@ import pytest
 
 from tests.support.skips import pytest_make_collect_report, pytest_runtest_makereport
 
+pytest.register_assert_rewrite("tests.support.writer_contract", "tests.support.run_dir_contract")
+
 __all__ = ["pytest_make_collect_report", "pytest_runtest_makereport"]
 
 # Before Airflow is imported: neither the caller's Airflow nor AWS configuration is used.

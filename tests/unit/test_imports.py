@@ -1,4 +1,4 @@
-"""Every import is declared: of the package and the DAGs in requirements.txt, of dev and tests there or in -dev."""
+"""Every import is declared: in requirements.txt, or for dev/ and tests/ in requirements-dev.txt as well."""
 
 from __future__ import annotations
 
