@@ -116,15 +116,6 @@ class ArchiveReader:
                 return
             token = {"ContinuationToken": page["NextContinuationToken"]}
 
-    def head(self, key: str) -> dict[str, Any]:
-        """Return the response of HeadObject, with the checksum that S3 has of the object.
-
-        :param key: the object's key
-        :raises RefusedError: when the object can't be read; its code is ``404`` when there is none
-        :raises ArchiveRequestError: for transient errors
-        """
-        return self._send("HeadObject", self._client.head_object, Key=key, ChecksumMode="ENABLED")
-
     def read(self, key: str, consume: Callable[[IO[bytes]], T]) -> T:
         """Pass an object's bytes to a function, again from the start when the connection breaks.
 
@@ -155,7 +146,7 @@ class ArchiveReader:
         manifests: list[Manifest] = []
         malformed: list[Finding] = []
         listed = (one for one in objects if is_manifest_key(one.key))
-        for found, manifest in self.for_each(self._read_manifest, listed):
+        for found, manifest in sorted(self.for_each(self._read_manifest, listed), key=lambda read: read[0].key):
             if isinstance(manifest, Manifest):
                 manifests.append(manifest)
             elif isinstance(manifest, ArchiveRequestError) and not manifest.permanent:
@@ -164,10 +155,9 @@ class ArchiveReader:
                 malformed.append(Finding("manifest", f"not a usable manifest: {manifest}", found.key))
         # A log file may have the name of a manifest; its archive is no manifest.
         archives = {entry.key for manifest in manifests for entry in manifest.entries}
-        return (
-            sorted((one for one in manifests if one.key not in archives), key=lambda one: one.key),
-            sorted((one for one in malformed if one.key not in archives), key=lambda one: one.key),
-        )
+        return [one for one in manifests if one.key not in archives], [
+            one for one in malformed if one.key not in archives
+        ]
 
     def _read_manifest(self, listed: StoredObject) -> Manifest:
         if listed.size > MAX_MANIFEST_BYTES:
@@ -186,7 +176,8 @@ class ArchiveReader:
             if depth == "bytes":
                 codec = codec_named(entry.codec)
                 return compare_content(entry, self.read(entry.key, lambda body: measure(body, codec)))
-            return compare_checksums(entry, self.head(entry.key))
+            head = self._send("HeadObject", self._client.head_object, Key=entry.key, ChecksumMode="ENABLED")
+            return compare_checksums(entry, head)
         except RefusedError as error:
             if error.code in _NOT_FOUND:
                 return missing(entry)

@@ -13,7 +13,7 @@ from log_archival.exceptions import SettingsError
 from log_archival.reader.archive import StoredObject
 
 # The folders that name the day, whatever is around the numbers: 2026/11/22/, dt=2026-11-22/, year=2026/month=11/…
-_DAY = re.compile(r"(?<!\d)(?=(\d{4})[^/\d]*/?[^/\d]*(\d{2})[^/\d]*/?[^/\d]*(\d{2})(?!\d)([^/]*/))")
+_DAY = re.compile(r"(?<!\d)(?=(\d{4})[^/\d]*/?[^/\d]*(\d{2})[^/\d]*/?[^/\d]*(\d{2})(?!\d)[^/]*/)")
 
 
 @dataclass(frozen=True)
@@ -44,36 +44,25 @@ class DayRange:
     def missing(self, found: Set[date]) -> Iterator[date]:
         """Yield the days of the range that are not among those found.
 
-        :param found: days
+        :param found: days of the range
         """
-        first = self.first or min(found, default=self.last)
-        last = self.last or max(found, default=self.first)
-        if first is None or last is None:
-            return
-        for offset in range((last - first).days + 1):
-            if (day := first + timedelta(offset)) not in found:
+        ends = sorted(day for day in (self.first, self.last, *found) if day)
+        for offset in range((ends[-1] - ends[0]).days + 1 if ends else 0):
+            if (day := ends[0] + timedelta(offset)) not in found:
                 yield day
 
 
 ALL_DAYS = DayRange()
 
 
-def folder_of(key: str) -> str:
-    """Return a key up to its last slash, and the slash.
-
-    :param key: any object's key
-    """
-    return key.rpartition("/")[0] + "/"
-
-
-def days_in(key: str) -> Iterator[tuple[str, date]]:
-    """Yield each folder of a key that could be a day's, and the day.
+def days_in(key: str) -> Iterator[date]:
+    """Yield each day that the folders of a key could be of.
 
     :param key: any object's key
     """
     for match in _DAY.finditer(key):
         with suppress(ValueError):
-            yield key[: match.end(4)], date(int(match[1]), int(match[2]), int(match[3]))
+            yield date(int(match[1]), int(match[2]), int(match[3]))
 
 
 def by_day(objects: Iterable[StoredObject]) -> Iterator[tuple[date | None, list[StoredObject]]]:
@@ -81,5 +70,5 @@ def by_day(objects: Iterable[StoredObject]) -> Iterator[tuple[date | None, list[
 
     :param objects: in the order of their keys
     """
-    for (_, day), of_day in groupby(objects, lambda one: next(days_in(one.key), ("", None))):
+    for day, of_day in groupby(objects, lambda one: next(days_in(one.key), None)):
         yield day, list(of_day)

@@ -59,11 +59,6 @@ class Finding:
         """Whether this is no problem."""
         return self.kind == "note"
 
-    @property
-    def order(self) -> tuple[str, str, str]:
-        """What findings are sorted by: source, path, key."""
-        return self.source, self.path, self.key
-
     def to_dict(self) -> dict[str, str]:
         """Return the fields that are not empty, for JSON."""
         return {name: value for name, value in asdict(self).items() if value}

@@ -9,7 +9,7 @@ import stat
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from itertools import count
-from typing import IO, Literal, Self
+from typing import BinaryIO, Literal, Self
 
 from log_archival.exceptions import LogArchivalError
 from log_archival.manifest import printable
@@ -42,18 +42,19 @@ class OutputDirectory:
                 self._root = stack.enter_context(open_folder(self.root, ()))
                 fcntl.flock(self._root, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 self._temporary = stack.enter_context(open_folder(self._root, [_TEMPORARY], create=True))
-                self._remove_temporary_files()  # of a restore that was killed
+                for name in os.listdir(self._temporary):  # of a restore that was killed
+                    os.unlink(name, dir_fd=self._temporary)
             except OSError as error:
                 locked = isinstance(error, BlockingIOError)
                 reason = "another restore is writing into it" if locked else error.strerror
                 raise LogArchivalError(f"can't restore into {self.root}: {reason}") from None
-            stack.callback(self._remove_temporary_folder)
             self._opened = stack.pop_all()
         return self
 
     def __exit__(self, *_: object) -> None:
         """Remove what is temporary, and unlock the folder."""
-        self._opened.close()
+        with self._opened, suppress(OSError):
+            os.rmdir(_TEMPORARY, dir_fd=self._root)
 
     def free_bytes(self) -> int:
         """Return how many bytes this process may still write to the root's file system."""
@@ -90,7 +91,7 @@ class OutputDirectory:
             return "absent"
 
     @contextmanager
-    def write(self, path: Sequence[bytes]) -> Iterator[IO[bytes]]:
+    def write(self, path: Sequence[bytes]) -> Iterator[BinaryIO]:
         """Yield a new file that gets its path when the block ends without an error, and replaces what was there.
 
         It is not synced to the disk: a restore that is repeated compares what exists.
@@ -101,7 +102,7 @@ class OutputDirectory:
         temporary = b"%d" % next(self._numbers)
         descriptor = os.open(temporary, _CREATE, 0o666, dir_fd=self._temporary)
         try:
-            with os.fdopen(descriptor, "wb") as file:
+            with os.fdopen(descriptor, "w+b") as file:
                 yield file
             with self._parent(path, create=True) as folder:
                 os.rename(temporary, path[-1], src_dir_fd=self._temporary, dst_dir_fd=folder)
@@ -123,12 +124,3 @@ class OutputDirectory:
                 name = printable(os.fsdecode(error.filename))
                 raise LogArchivalError(f"{name} is in the way: a link or a file, not a folder") from None
             yield folder
-
-    def _remove_temporary_files(self) -> None:
-        for name in os.listdir(self._temporary):
-            os.unlink(name, dir_fd=self._temporary)
-
-    def _remove_temporary_folder(self) -> None:
-        self._remove_temporary_files()
-        with suppress(OSError):
-            os.rmdir(_TEMPORARY, dir_fd=self._root)

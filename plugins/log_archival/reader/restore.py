@@ -5,13 +5,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import IO, Literal
+from typing import IO, BinaryIO, Literal
 
 from log_archival.codecs import codec_named, decompress
 from log_archival.exceptions import LogArchivalError, VerificationError
 from log_archival.manifest import Entry, printable
 from log_archival.reader.archive import ArchiveReader
-from log_archival.reader.findings import Report
+from log_archival.reader.findings import Finding, Report
 from log_archival.reader.output_dir import OutputDirectory
 from log_archival.reader.restore_plan import RestorePlan, Version
 
@@ -55,20 +55,20 @@ def restore(
     restorer = _Restorer(reader, output, overwrite, on_progress)
     report = RestoreReport(findings=list(plan.findings))
     failures = []
-    for version, outcome in reader.for_each(restorer.restore, plan.versions):
+    for version, outcome in reader.for_each(restorer.restore, plan.files.values()):
         if isinstance(outcome, Exception):
             reason = outcome.strerror if isinstance(outcome, OSError) else None
-            failures.append(version.finding("failed", f"not restored: {reason or outcome}"))
+            failures.append(Finding.about(version.parts[0], "failed", f"not restored: {reason or outcome}"))
         else:
             report.size += version.size
             report.restored += outcome == "restored"
             report.already += outcome == "already"
-    report.findings += sorted(failures, key=lambda finding: finding.order)
+    report.findings += sorted(failures, key=str)
     return report
 
 
 def _require_space(output: OutputDirectory, plan: RestorePlan) -> None:
-    needed = sum(one.size for one in plan.versions if output.size_bytes(one.path) != one.size)
+    needed = sum(one.size for one in plan.files.values() if output.size_bytes(one.path) != one.size)
     if needed > (free := output.free_bytes()):
         raise LogArchivalError(
             f"{output.root} has {free:,} bytes free, and {needed:,} are needed",
@@ -91,57 +91,38 @@ class _Restorer:
         if state == "different" and not self.overwrite:
             raise LogArchivalError(f"{printable(version.target)} exists with other content; --overwrite replaces it")
         with self.output.write(version.path) as file:
-            whole = hashlib.sha256()
             for entry in version.parts:
-                whole = self.append(entry, file, whole)
-            if whole.hexdigest() != version.sha256:
-                raise VerificationError(f"its parts together have SHA-256 {whole.hexdigest()}, not {version.sha256}")
+                self._append(entry, file)
+            if len(version.parts) > 1:  # a file's only part has the file's own SHA-256, or its manifest is not usable
+                file.seek(0)
+                whole = hashlib.file_digest(file, "sha256").hexdigest()
+                if whole != version.sha256:
+                    raise VerificationError(f"its parts together have SHA-256 {whole}, not {version.sha256}")
         self.on_progress(1, 0)
         return "restored"
 
-    def append(self, entry: Entry, file: IO[bytes], before: hashlib._Hash) -> hashlib._Hash:
-        """Append one part to a file whose digest is known so far, and return its new digest."""
-        part = _Part(self, entry, file, file.tell(), before)
+    def _append(self, entry: Entry, file: BinaryIO) -> None:
+        start = file.tell()
         try:
-            return self.reader.read(entry.key, part.write)
+            self.reader.read(entry.key, lambda stored: self._write(stored, entry, file, start))
         except VerificationError as error:
             raise VerificationError(f"{entry.key} {error}") from None
 
-
-@dataclass
-class _Part:
-    """One part of a file, written again from its start when the connection breaks."""
-
-    restorer: _Restorer
-    entry: Entry
-    file: IO[bytes]
-    start: int
-    before: hashlib._Hash
-    size: int = 0
-
-    def write(self, stored: IO[bytes]) -> hashlib._Hash:
-        """Write the content of the archive, check it, and return the digest of the file up to its end."""
-        entry = self.entry
-        self._start_over()
-        whole, part = self.before.copy(), hashlib.sha256()
+    def _write(self, stored: IO[bytes], entry: Entry, file: BinaryIO, start: int) -> None:
+        """Write the content of an archive from a position on, once more when the connection broke, and check it."""
+        self.on_progress(0, start - file.tell())
+        file.seek(start)
+        file.truncate()
+        sha256 = hashlib.sha256()
         for data in decompress(stored, codec_named(entry.codec)):
-            self.restorer.reader.raise_if_stopped()  # here as well: few stored bytes can be many raw ones
-            self.size += len(data)
-            if self.size > entry.raw_size:  # before it fills the disk
+            self.reader.raise_if_stopped()  # here as well: few stored bytes can be many raw ones
+            if file.tell() + len(data) > start + entry.raw_size:  # before it fills the disk
                 raise VerificationError(f"has more than the {entry.raw_size:,} raw bytes that are listed")
-            self.file.write(data)
-            part.update(data)
-            whole.update(data)
-            self.restorer.on_progress(0, len(data))
-        if part.hexdigest() != entry.raw_sha256:
+            file.write(data)
+            sha256.update(data)
+            self.on_progress(0, len(data))
+        if sha256.hexdigest() != entry.raw_sha256:
             raise VerificationError(
-                f"has {self.size:,} raw bytes with SHA-256 {part.hexdigest()},"
+                f"has {file.tell() - start:,} raw bytes with SHA-256 {sha256.hexdigest()},"
                 f" expected {entry.raw_size:,} with {entry.raw_sha256}"
             )
-        return whole
-
-    def _start_over(self) -> None:
-        self.restorer.on_progress(0, -self.size)
-        self.size = 0
-        self.file.seek(self.start)
-        self.file.truncate()

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime
+from itertools import groupby
 
 from log_archival.exceptions import SettingsError
 from log_archival.manifest import Entry, Manifest, by_file, printable
 from log_archival.reader.archive import ArchiveReader
 from log_archival.reader.days import by_day
-from log_archival.reader.findings import Finding, Kind
+from log_archival.reader.findings import Finding
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,18 +46,10 @@ class Version:
         return tuple(self.target.encode("utf-8", "surrogateescape").split(b"/"))
 
     @property
-    def age(self) -> tuple[date, datetime, int, str]:
-        """What versions of one file are sorted by, the newest last."""
+    def order(self) -> tuple[str, date, datetime, int, str]:
+        """What versions are sorted by: the target, then the newest last."""
         # S3's times are whole seconds; of two contents put within one, the longer is more likely to be the later.
-        return self.day, self.modified, self.size, self.sha256
-
-    def finding(self, kind: Kind, message: str) -> Finding:
-        """Return a finding about this version.
-
-        :param kind: ``failed`` or ``note``
-        :param message: what was found, in words
-        """
-        return Finding.about(self.parts[0], kind, message)
+        return self.target, self.day, self.modified, self.size, self.sha256
 
 
 @dataclass
@@ -77,12 +69,12 @@ class Selection:
     all_versions: bool = False
 
     def __post_init__(self) -> None:
-        self._names = {path.strip("/") for path in self.paths}
         self._patterns: list[re.Pattern[str]] = []
-        if self._names:
+        if self.paths:
             from fsspec.utils import glob_translate  # slow to import; what sources/files.py reads patterns with
 
-            self._patterns = [re.compile(glob_translate(name)) for name in self._names]
+            for name in {path.strip("/") for path in self.paths}:
+                self._patterns += re.compile(f"(?s:{re.escape(name)}(/.*)?)"), re.compile(glob_translate(name))
 
     def includes(self, source: str, path: str) -> bool:
         """Return whether a file is selected.
@@ -92,10 +84,7 @@ class Selection:
         """
         if self.sources and source not in self.sources:
             return False
-        if not self._names:
-            return True
-        named = any(path == name or path.startswith(f"{name}/") for name in self._names)
-        return named or any(pattern.fullmatch(path) for pattern in self._patterns)
+        return not self.paths or any(pattern.fullmatch(path) for pattern in self._patterns)
 
     def versions(self, manifest: Manifest) -> Iterator[Version]:
         """Yield the selected files of a manifest.
@@ -113,13 +102,22 @@ class Selection:
 class RestorePlan:
     """What to restore, by target, and what was found while planning."""
 
-    versions: list[Version] = field(default_factory=list)
+    files: dict[str, Version] = field(default_factory=dict)
     findings: list[Finding] = field(default_factory=list)
 
     @property
     def size(self) -> int:
         """The size of all files in bytes."""
-        return sum(version.size for version in self.versions)
+        return sum(version.size for version in self.files.values())
+
+    def add(self, version: Version) -> None:
+        """Plan to restore a version, or add a finding when another one has its target.
+
+        :param version: the version
+        """
+        if self.files.setdefault(version.target, version) is not version:
+            message = f"not restored: two files would get the path {printable(version.target)}"
+            self.findings.append(Finding.about(version.parts[0], "failed", message))
 
 
 def plan_restore(reader: ArchiveReader, prefix: str, selection: Selection) -> RestorePlan:
@@ -136,67 +134,42 @@ def plan_restore(reader: ArchiveReader, prefix: str, selection: Selection) -> Re
     """
     plan = RestorePlan()
     undecided: list[str] = []
-    for versions in _by_target(reader, prefix, selection, plan.findings).values():
-        versions.sort(key=lambda version: version.age)
-        newest = versions[-1]
-        older = [version for version in versions if version.sha256 != newest.sha256]
-        plan.versions.append(newest)
+    versions = sorted(_selected(reader, prefix, selection, plan.findings), key=lambda version: version.order)
+    for target, group in groupby(versions, lambda version: version.target):
+        of_target = list(group)
+        newest = of_target[-1]
+        older = {one.sha256: one for one in of_target if one.sha256 != newest.sha256}.values()
+        last_of_day = {one.day: one.sha256 for one in of_target}
+        plan.add(newest)
         if selection.all_versions:
-            plan.versions += [replace(one, target=f"{one.target}.version-{one.sha256[:12]}") for one in older]
-        elif days := _days_that_differ(versions):
-            undecided.append(f"{newest.target} on {', '.join(map(str, days))}")
+            for one in older:
+                plan.add(replace(one, target=f"{target}.version-{one.sha256[:12]}"))
+        elif len(set(last_of_day.values())) > 1:
+            undecided.append(f"{target} on {', '.join(map(str, last_of_day))}")
         else:
-            plan.findings += [_older_version(version) for version in older]
+            plan.findings += map(_older_version, older)
     if undecided:
         raise SettingsError(
             f"{len(undecided):,} paths have different contents on different days:"
-            f" {printable('; '.join(sorted(undecided)[:5]))}",
+            f" {printable('; '.join(undecided[:5]))}",
             hint="Choose --by-day (a folder for each day), --all-versions, or the prefix of one day.",
         )
-    if not plan.versions and not plan.findings:
+    if not plan.files and not plan.findings:
         selected = " that was selected" if selection.sources or selection.paths else ""
-        plan.findings.append(
-            Finding("empty", f"no manifest below s3://{reader.bucket}/{prefix} lists a file{selected}")
-        )
-    _remove_clashes(plan)
+        message = f"no manifest below s3://{reader.bucket}/{prefix} lists a file{selected}"
+        plan.findings.append(Finding("empty", message))
     return plan
 
 
-def _by_target(
-    reader: ArchiveReader, prefix: str, selection: Selection, findings: list[Finding]
-) -> dict[str, list[Version]]:
-    """Return the selected versions by target, each content once a day; add a finding for each unusable manifest."""
-    latest: dict[tuple[str, date, str], Version] = {}
+def _selected(reader: ArchiveReader, prefix: str, selection: Selection, findings: list[Finding]) -> Iterator[Version]:
+    """Yield the selected versions, day by day; add a finding for each unusable manifest."""
     for _, objects in by_day(reader.list_objects(prefix)):
         manifests, malformed = reader.read_manifests(objects)
         findings += malformed
         for manifest in manifests:
-            for version in selection.versions(manifest):
-                identity = version.target, version.day, version.sha256
-                latest[identity] = max(latest.get(identity, version), version, key=lambda one: one.age)
-    by_target: dict[str, list[Version]] = defaultdict(list)
-    for version in latest.values():
-        by_target[version.target].append(version)
-    return by_target
-
-
-def _days_that_differ(versions: Iterable[Version]) -> list[date]:
-    """Return the days of one path's versions, oldest first, when their last contents are not all the same."""
-    last_of_day = {version.day: version.sha256 for version in versions}
-    return sorted(last_of_day) if len(set(last_of_day.values())) > 1 else []
+            yield from selection.versions(manifest)
 
 
 def _older_version(version: Version) -> Finding:
-    return version.finding(
-        "note", f"the older content with SHA-256 {version.sha256} was not restored; --all-versions restores it, too"
-    )
-
-
-def _remove_clashes(plan: RestorePlan) -> None:
-    """Keep one version of each target, and add a finding for each other content that would get the same path."""
-    targets: dict[str, Version] = {}
-    for version in plan.versions:
-        if targets.setdefault(version.target, version).sha256 != version.sha256:
-            message = f"not restored: two files would get the path {printable(version.target)}"
-            plan.findings.append(version.finding("failed", message))
-    plan.versions = sorted(targets.values(), key=lambda version: version.target)
+    message = f"the older content with SHA-256 {version.sha256} was not restored; --all-versions restores it, too"
+    return Finding.about(version.parts[0], "note", message)

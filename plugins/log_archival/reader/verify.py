@@ -10,7 +10,7 @@ from typing import Any
 from log_archival.keys import is_manifest_key, is_probe_or_canary
 from log_archival.manifest import Entry, Manifest, merged
 from log_archival.reader.archive import ArchiveReader, Depth, StoredObject
-from log_archival.reader.days import ALL_DAYS, DayRange, by_day, days_in, folder_of
+from log_archival.reader.days import ALL_DAYS, DayRange, by_day, days_in
 from log_archival.reader.findings import Finding, Report
 
 
@@ -68,24 +68,28 @@ def verify(
     :raises ArchiveRequestError: when many objects in a row can't be reached
     """
     report = VerifyReport(depth)
-    folders: set[str] = set()  # those of usable manifests
-    orphans: list[StoredObject] = []  # unlisted, in folders without a manifest
+    # Where keys name the day in an unusual order, a date in a log file's own path is taken for it: what seems to be of
+    # a day without a manifest is then listed by a manifest whose own folder names no day.
+    listed_from_undated: set[str] = set()
+    orphans: list[StoredObject] = []
     for day, objects in by_day(reader.list_objects(prefix)):
         if not days.includes(day):
             continue
         manifests, unusable = _usable_manifests(reader, objects)
         report.findings += unusable
-        folders |= {folder_of(one.key) for one in manifests}
-        unlisted = _unlisted(objects, manifests)
+        listed = {entry.key for manifest in manifests for entry in manifest.entries}
+        unlisted = [one for one in objects if one.key not in listed and _has_to_be_listed(one)]
         manifests = [one for one in manifests if days.includes(one.partition.day)]
         entries = merged(entry for one in manifests for entry in one.entries)
         report.count(manifests, entries)
         report.findings += check_all(reader, entries, depth, on_progress)
-        if folders.isdisjoint(folder_of(one.key) for one in objects):
+        if day is None:
+            listed_from_undated |= listed
+        if day is None or not listed:
             orphans += unlisted
         else:
             report.findings += map(_unlisted_finding, unlisted)
-    report.findings += map(_unlisted_finding, _still_unlisted(reader, orphans, folders))
+    report.findings += [_unlisted_finding(one) for one in orphans if one.key not in listed_from_undated]
     if not report.manifests and not report.findings:
         where = f"s3://{reader.bucket}/{prefix}"
         report.findings.append(Finding("empty", f"there is nothing below {where}; give a day, a month or all"))
@@ -118,7 +122,7 @@ def check_all(
         if result:
             findings.append(result)
         on_progress(1, entry.stored_size if depth == "bytes" else 0)
-    return sorted(findings, key=lambda finding: finding.order)
+    return sorted(findings, key=str)
 
 
 def _usable_manifests(reader: ArchiveReader, objects: list[StoredObject]) -> tuple[list[Manifest], list[Finding]]:
@@ -126,7 +130,7 @@ def _usable_manifests(reader: ArchiveReader, objects: list[StoredObject]) -> tup
     usable: list[Manifest] = []
     for manifest in manifests:
         # A manifest in another day's folder would hide that its day was never archived.
-        days = {day for _, day in days_in(folder_of(manifest.key))}
+        days = set(days_in(manifest.key))
         if days and manifest.partition.day not in days:
             reason = f"its day is {manifest.partition.key}, and it is in another day's folder"
             findings.append(Finding("manifest", f"not a usable manifest: {reason}", manifest.key))
@@ -135,26 +139,8 @@ def _usable_manifests(reader: ArchiveReader, objects: list[StoredObject]) -> tup
     return usable, findings
 
 
-def _unlisted(objects: Iterable[StoredObject], manifests: Iterable[Manifest]) -> list[StoredObject]:
-    listed = {entry.key for manifest in manifests for entry in manifest.entries}
-    return [
-        one
-        for one in objects
-        if not (one.key in listed or is_manifest_key(one.key) or is_probe_or_canary(one.key, one.size))
-    ]
-
-
-def _still_unlisted(
-    reader: ArchiveReader, orphans: list[StoredObject], folders: Iterable[str]
-) -> Iterable[StoredObject]:
-    """Return the objects that are in no day's manifest, of those that seemed to be of a day without a manifest.
-
-    Where keys name the day in an unusual order, a date in a log file's own path may have been taken for it.
-    """
-    for folder in sorted(folders):
-        if any(one.key.startswith(folder) for one in orphans):
-            orphans = _unlisted(orphans, reader.read_manifests(reader.list_objects(folder))[0])
-    return orphans
+def _has_to_be_listed(one: StoredObject) -> bool:
+    return not (is_manifest_key(one.key) or is_probe_or_canary(one.key, one.size))
 
 
 def _unlisted_finding(one: StoredObject) -> Finding:

@@ -205,7 +205,7 @@ def test_part_is_read_again_when_the_connection_breaks(
         assert restore(reader, plan, output, on_progress=lambda *progress: done.append(progress)).ok
     assert [sum(counts) for counts in zip(*done, strict=True)] == [1, plan.size]
     assert min(size for _, size in done) < 0  # what was read in vain is taken back
-    assert sha256((to / "app/big.log").read_bytes()) == plan.versions[0].sha256
+    assert sha256((to / "app/big.log").read_bytes()) == plan.files["app/big.log"].sha256
 
 
 def test_restore_that_is_stopped_leaves_nothing_unfinished(writer: Writer, to: Path) -> None:
