@@ -6,11 +6,13 @@ include/cloudformation/archive_account.yaml has (parameter CreateReaderRole).
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
+from itertools import groupby
 from typing import IO, Any, Literal, TypeVar, cast
 
 from log_archival.aws.errors import ACCESS_DENIED, Request, translated_errors
@@ -19,8 +21,7 @@ from log_archival.concurrency import concurrently
 from log_archival.exceptions import ArchiveRequestError, LogArchivalError, RefusedError, VerificationError
 from log_archival.keys import is_manifest_key
 from log_archival.manifest import Entry, Manifest, parse_manifest, printable
-from log_archival.reader.compare import compare_checksums, compare_content, missing
-from log_archival.reader.findings import Finding
+from log_archival.reader.findings import Finding, compare_checksums, compare_content, missing
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -32,6 +33,8 @@ MAX_MANIFEST_BYTES = 1 << 30
 MAX_READS = 4
 #: When so many objects in a row can't be reached, none can.
 MAX_UNREACHABLE_IN_A_ROW = 20
+# The folders that name the day, whatever is around the numbers: 2026/11/22/, dt=2026-11-22/, year=2026/month=11/…
+_DAY = re.compile(r"(?<!\d)(?=(\d{4})[^/\d]*/?[^/\d]*(\d{2})[^/\d]*/?[^/\d]*(\d{2})(?!\d)[^/]*/)")
 _NOT_FOUND = frozenset({"404", "NoSuchKey"})
 # Permanent errors of one object that mean nothing for the next one.
 _CONCERNS_ONE_OBJECT = _NOT_FOUND | {"InvalidObjectState", "InvalidRange", "MethodNotAllowed", "405"}
@@ -57,6 +60,16 @@ class StoredObject:
     key: str
     size: int
     modified: datetime
+
+
+def days_in(key: str) -> Iterator[date]:
+    """Yield each day that the folders of a key could be of.
+
+    :param key: any object's key
+    """
+    for match in _DAY.finditer(key):
+        with suppress(ValueError):
+            yield date(int(match[1]), int(match[2]), int(match[3]))
 
 
 class _BrokenConnectionError(Exception):
@@ -115,6 +128,15 @@ class ArchiveReader:
             if not page.get("IsTruncated"):
                 return
             token = {"ContinuationToken": page["NextContinuationToken"]}
+
+    def list_by_day(self, prefix: str) -> Iterator[tuple[date | None, list[StoredObject]]]:
+        """Yield the objects below a prefix, those of one day's folder at a time; None for keys that name no day.
+
+        :param prefix: the beginning of the keys
+        :raises ArchiveRequestError: as `list_objects`
+        """
+        for day, objects in groupby(self.list_objects(prefix), lambda one: next(days_in(one.key), None)):
+            yield day, list(objects)
 
     def read(self, key: str, consume: Callable[[IO[bytes]], T]) -> T:
         """Pass an object's bytes to a function, again from the start when the connection breaks.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import signal
 import sys
 from datetime import date
@@ -56,9 +57,9 @@ def main(arguments: list[str] | None = None) -> int:
         stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     options = _parser().parse_args(arguments)
     try:
-        from log_archival.reader.commands import run_restore, run_verify  # here: --help doesn't wait for botocore
+        from log_archival.reader.commands import run  # here: --help doesn't wait for botocore
 
-        status = run_verify(options) if options.command == "verify" else run_restore(options)
+        status = run(options)
         sys.stdout.flush()  # here, where a closed pipe is handled
     except LogArchivalError as error:
         print(f"log-archival {options.command}: {error}", file=sys.stderr)
@@ -84,7 +85,6 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="{verify,restore}")
 
     verify = commands.add_parser("verify", help="compare manifests with objects", description=_VERIFY, **shape)
-    verify.add_argument("prefix", type=_s3_prefix, metavar="s3://BUCKET/PREFIX", help=_PREFIX)
     verify.add_argument(
         "--depth",
         choices=("checksums", "bytes"),
@@ -95,7 +95,6 @@ def _parser() -> argparse.ArgumentParser:
     verify.add_argument("--to", dest="last", type=_day, metavar="DAY", help="the last day")
 
     restore = commands.add_parser("restore", help="get log files back", description=_RESTORE, **shape)
-    restore.add_argument("prefix", type=_s3_prefix, metavar="s3://BUCKET/PREFIX", help=_PREFIX)
     restore.add_argument("--to", required=True, metavar="DIR", help="the folder to restore into, created if need be")
     restore.add_argument("--source", action="append", default=[], help="only this source (may be given several times)")
     restore.add_argument(
@@ -115,6 +114,7 @@ def _parser() -> argparse.ArgumentParser:
     restore.add_argument("--overwrite", action="store_true", help="replace files in DIR that differ from the archive's")
 
     for command in (verify, restore):
+        command.add_argument("prefix", type=_s3_prefix, metavar="s3://BUCKET/PREFIX", help=_PREFIX)
         command.add_argument("--json", action="store_true", help="print one JSON object on standard output")
         command.add_argument("--workers", type=_workers, default=16, help="requests at once (default: 16)")
         command.add_argument("--profile", help="profile of the AWS configuration")
@@ -124,11 +124,9 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _s3_prefix(text: str) -> tuple[str, str]:
-    scheme, _, rest = text.partition("://")
-    bucket, _, prefix = rest.partition("/")
-    if scheme != "s3" or not bucket:
+    if not (match := re.fullmatch("s3://([^/]+)/?(.*)", text, re.DOTALL)):
         raise argparse.ArgumentTypeError(f"{text!r} is not of the form s3://BUCKET/PREFIX")
-    return bucket, prefix
+    return match[1], match[2]
 
 
 def _day(text: str) -> date:

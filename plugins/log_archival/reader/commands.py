@@ -17,53 +17,56 @@ from log_archival import __version__
 from log_archival.exceptions import SettingsError
 from log_archival.progress import Progress, human_size
 from log_archival.reader.archive import ArchiveReader
-from log_archival.reader.days import DayRange
 from log_archival.reader.findings import Report
 from log_archival.reader.output_dir import OutputDirectory
 from log_archival.reader.restore import restore
 from log_archival.reader.restore_plan import Selection, plan_restore
-from log_archival.reader.verify import verify
+from log_archival.reader.verify import DayRange, verify
 
 EXIT_OK, EXIT_PROBLEMS = 0, 1
 
 
-def run_verify(options: Namespace) -> int:
-    """Run ``log-archival verify``, and return its exit status.
-
-    :param options: the arguments
-    :raises LogArchivalError: when the archive can't be read
-    """
-    days = DayRange(options.first, options.last)
-    reader = _reader(options)
-    progress = _progress("checked")
-    report = verify(reader, options.prefix[1], depth=options.depth, days=days, on_progress=progress.add)
-    progress.done()
-    summary = (
-        f"{len(report.days):,} days, {report.manifests:,} manifests, {report.files:,} files in"
-        f" {report.archives:,} archives, {human_size(report.raw_size)} raw, {human_size(report.stored_size)} stored,"
-        f" checked by {report.depth}"
-    )
-    return _print(options, report, summary)
-
-
-def run_restore(options: Namespace) -> int:
-    """Run ``log-archival restore``, and return its exit status.
+def run(options: Namespace) -> int:
+    """Run a command, and return its exit status.
 
     :param options: the arguments
     :raises LogArchivalError: when the archive can't be read, or the folder not be written to
     """
-    reader = _reader(options)
+    report, summary = (_verify if options.command == "verify" else _restore)(options, _reader(options))
+    if sys.stderr.isatty():
+        print(file=sys.stderr)  # ends the line of the progress
+    if options.json:
+        print(json.dumps(report.to_dict(), indent=1))
+    else:
+        for finding in report.findings:
+            print(f"{finding.kind}: {finding}")
+        count = len(report.problems)
+        print(f"{summary}: {f'{count:,} problems' if count else 'no problems'}")
+    return EXIT_OK if report.ok else EXIT_PROBLEMS
+
+
+def _verify(options: Namespace, reader: ArchiveReader) -> tuple[Report, str]:
+    days, progress = DayRange(options.first, options.last), _progress("checked")
+    report = verify(reader, options.prefix[1], depth=options.depth, days=days, on_progress=progress.add)
+    progress.done()
+    return report, (
+        f"{len(report.days):,} days, {report.manifests:,} manifests, {report.files:,} files in"
+        f" {report.archives:,} archives, {human_size(report.raw_size)} raw, {human_size(report.stored_size)} stored,"
+        f" checked by {report.depth}"
+    )
+
+
+def _restore(options: Namespace, reader: ArchiveReader) -> tuple[Report, str]:
     selection = Selection(options.source, options.path, options.by_day, options.all_versions)
     plan = plan_restore(reader, options.prefix[1], selection)
     progress = _progress("restored", plan.size)
     with OutputDirectory(options.to) as output:
         report = restore(reader, plan, output, overwrite=options.overwrite, on_progress=progress.add)
     progress.done()
-    summary = (
+    return report, (
         f"{report.restored:,} files restored to {options.to}, {report.already:,} already existed,"
         f" {human_size(report.size)} in all"
     )
-    return _print(options, report, summary)
 
 
 def _reader(options: Namespace) -> ArchiveReader:
@@ -100,16 +103,3 @@ def _progress(verb: str, total_bytes: int = 0) -> Progress:
         print(f"\r{line}\x1b[K" if terminal else line, end="" if terminal else "\n", file=sys.stderr, flush=True)
 
     return Progress(report, verb, total_bytes, interval_seconds=0.2 if terminal else 10)
-
-
-def _print(options: Namespace, report: Report, summary: str) -> int:
-    if sys.stderr.isatty():
-        print(file=sys.stderr)  # ends the line of the progress
-    if options.json:
-        print(json.dumps(report.to_dict(), indent=1))
-    else:
-        for finding in report.findings:
-            print(f"{finding.kind}: {finding}")
-        count = len(report.problems)
-        print(f"{summary}: {f'{count:,} problems' if count else 'no problems'}")
-    return EXIT_OK if report.ok else EXIT_PROBLEMS

@@ -11,45 +11,34 @@ from itertools import groupby
 from log_archival.exceptions import SettingsError
 from log_archival.manifest import Entry, Manifest, by_file, printable
 from log_archival.reader.archive import ArchiveReader
-from log_archival.reader.days import by_day
 from log_archival.reader.findings import Finding
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, order=True)
 class Version:
-    """One content of one log file, and where it is restored to.
+    """One content of one log file, and where it is restored to; sorted by target, the newest last.
 
-    :param day: the day that it was archived for
-    :param modified: when the latest manifest that lists it was put
-    :param parts: its archives, in order
+    S3's times are whole seconds; of two contents put within one, the longer is more likely to be the later.
+
     :param target: its path below the folder that is restored into, with slashes
+    :param day: the day that it was archived for
+    :param modified: when the manifest that lists it was put
+    :param size: the size of the file in bytes
+    :param sha256: the SHA-256 of the file in hex
+    :param parts: its archives, in order
     """
 
+    target: str
     day: date
     modified: datetime
-    parts: tuple[Entry, ...]
-    target: str
-
-    @property
-    def size(self) -> int:
-        """The size of the file in bytes."""
-        return self.parts[0].file_size
-
-    @property
-    def sha256(self) -> str:
-        """The SHA-256 of the file in hex."""
-        return self.parts[0].file_sha256
+    size: int
+    sha256: str
+    parts: list[Entry] = field(compare=False)
 
     @property
     def path(self) -> tuple[bytes, ...]:
         """The components of the target."""
         return tuple(self.target.encode("utf-8", "surrogateescape").split(b"/"))
-
-    @property
-    def order(self) -> tuple[str, date, datetime, int, str]:
-        """What versions are sorted by: the target, then the newest last."""
-        # S3's times are whole seconds; of two contents put within one, the longer is more likely to be the later.
-        return self.target, self.day, self.modified, self.size, self.sha256
 
 
 @dataclass
@@ -95,7 +84,7 @@ class Selection:
         for (source, path), parts in by_file(manifest.entries).items():
             if self.includes(source, path):
                 target = f"{day}/{source}/{path}" if self.by_day else f"{source}/{path}"
-                yield Version(day, manifest.modified, tuple(parts), target)
+                yield Version(target, day, manifest.modified, parts[0].file_size, parts[0].file_sha256, parts)
 
 
 @dataclass
@@ -134,7 +123,7 @@ def plan_restore(reader: ArchiveReader, prefix: str, selection: Selection) -> Re
     """
     plan = RestorePlan()
     undecided: list[str] = []
-    versions = sorted(_selected(reader, prefix, selection, plan.findings), key=lambda version: version.order)
+    versions = sorted(_selected(reader, prefix, selection, plan.findings))
     for target, group in groupby(versions, lambda version: version.target):
         of_target = list(group)
         newest = of_target[-1]
@@ -163,7 +152,7 @@ def plan_restore(reader: ArchiveReader, prefix: str, selection: Selection) -> Re
 
 def _selected(reader: ArchiveReader, prefix: str, selection: Selection, findings: list[Finding]) -> Iterator[Version]:
     """Yield the selected versions, day by day; add a finding for each unusable manifest."""
-    for _, objects in by_day(reader.list_objects(prefix)):
+    for _, objects in reader.list_by_day(prefix):
         manifests, malformed = reader.read_manifests(objects)
         findings += malformed
         for manifest in manifests:

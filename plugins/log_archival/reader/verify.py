@@ -2,16 +2,55 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Set
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import date, timedelta
 from typing import Any
 
+from log_archival.exceptions import SettingsError
 from log_archival.keys import is_manifest_key, is_probe_or_canary
 from log_archival.manifest import Entry, Manifest, merged
-from log_archival.reader.archive import ArchiveReader, Depth, StoredObject
-from log_archival.reader.days import ALL_DAYS, DayRange, by_day, days_in
+from log_archival.reader.archive import ArchiveReader, Depth, StoredObject, days_in
 from log_archival.reader.findings import Finding, Report
+
+
+@dataclass(frozen=True)
+class DayRange:
+    """A range of days, both ends included.
+
+    :param first: the first day; None for the first one found
+    :param last: the last day; None for the last one found
+    :raises SettingsError: when the first day is after the last
+    """
+
+    first: date | None = None
+    last: date | None = None
+
+    def __post_init__(self) -> None:
+        if self.first and self.last and self.first > self.last:
+            raise SettingsError(f"the first day, {self.first}, is after the last one, {self.last}")
+
+    def includes(self, day: date | None) -> bool:
+        """Return whether a day is in the range; None, of a key without a day, always is.
+
+        :param day: the day
+        """
+        if day is None:
+            return True
+        return (self.first is None or self.first <= day) and (self.last is None or day <= self.last)
+
+    def missing(self, found: Set[date]) -> Iterator[date]:
+        """Yield the days of the range that are not among those found.
+
+        :param found: days of the range
+        """
+        ends = sorted(day for day in (self.first, self.last, *found) if day)
+        for offset in range((ends[-1] - ends[0]).days + 1 if ends else 0):
+            if (day := ends[0] + timedelta(offset)) not in found:
+                yield day
+
+
+ALL_DAYS = DayRange()
 
 
 @dataclass
@@ -72,7 +111,7 @@ def verify(
     # a day without a manifest is then listed by a manifest whose own folder names no day.
     listed_from_undated: set[str] = set()
     orphans: list[StoredObject] = []
-    for day, objects in by_day(reader.list_objects(prefix)):
+    for day, objects in reader.list_by_day(prefix):
         if not days.includes(day):
             continue
         manifests, unusable = _usable_manifests(reader, objects)

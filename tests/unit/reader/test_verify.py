@@ -12,9 +12,8 @@ from log_archival.exceptions import ArchiveRequestError, RefusedError
 from log_archival.keys import KeyTemplate
 from log_archival.manifest import Entry, manifest_body, merged
 from log_archival.reader.archive import MAX_UNREACHABLE_IN_A_ROW, ArchiveReader, Depth
-from log_archival.reader.days import DayRange
 from log_archival.reader.findings import Finding
-from log_archival.reader.verify import check_all, verify
+from log_archival.reader.verify import DayRange, check_all, verify
 from tests.support.archives import KEYS, MemoryS3, Writer, day, other_bytes, relisted, sha256
 
 RAW = b"2026-11-22T10:00:00Z GET / 200\n" * 200
