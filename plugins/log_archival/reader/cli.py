@@ -106,11 +106,7 @@ def _parser() -> argparse.ArgumentParser:
         " folder, '**' across folders); may be given several times",
     )
     restore.add_argument("--by-day", action="store_true", help="a folder for each day: DIR/2026-11-22/SOURCE/PATH")
-    restore.add_argument(
-        "--all-versions",
-        action="store_true",
-        help="restore every content that a path had; all but the last get .version-SHA256 appended to their names",
-    )
+    restore.add_argument("--all-versions", action="store_true", help="every content; older ones get .version-SHA256")
     restore.add_argument("--overwrite", action="store_true", help="replace files in DIR that differ from the archive's")
 
     for command in (verify, restore):

@@ -19,8 +19,7 @@ from log_archival.progress import Progress, human_size
 from log_archival.reader.archive import ArchiveReader
 from log_archival.reader.findings import Report
 from log_archival.reader.output_dir import OutputDirectory
-from log_archival.reader.restore import restore
-from log_archival.reader.restore_plan import Selection, plan_restore
+from log_archival.reader.restore import Selection, plan_restore, restore
 from log_archival.reader.verify import DayRange, verify
 
 EXIT_OK, EXIT_PROBLEMS = 0, 1

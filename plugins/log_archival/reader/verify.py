@@ -107,28 +107,24 @@ def verify(
     :raises ArchiveRequestError: when many objects in a row can't be reached
     """
     report = VerifyReport(depth)
+    unlisted: list[StoredObject] = []
     # Where keys name the day in an unusual order, a date in a log file's own path is taken for it: what seems to be of
     # a day without a manifest is then listed by a manifest whose own folder names no day.
     listed_from_undated: set[str] = set()
-    orphans: list[StoredObject] = []
     for day, objects in reader.list_by_day(prefix):
         if not days.includes(day):
             continue
         manifests, unusable = _usable_manifests(reader, objects)
         report.findings += unusable
         listed = {entry.key for manifest in manifests for entry in manifest.entries}
-        unlisted = [one for one in objects if one.key not in listed and _has_to_be_listed(one)]
+        unlisted += [one for one in objects if one.key not in listed and _has_to_be_listed(one)]
+        if day is None:
+            listed_from_undated |= listed
         manifests = [one for one in manifests if days.includes(one.partition.day)]
         entries = merged(entry for one in manifests for entry in one.entries)
         report.count(manifests, entries)
         report.findings += check_all(reader, entries, depth, on_progress)
-        if day is None:
-            listed_from_undated |= listed
-        if day is None or not listed:
-            orphans += unlisted
-        else:
-            report.findings += map(_unlisted_finding, unlisted)
-    report.findings += [_unlisted_finding(one) for one in orphans if one.key not in listed_from_undated]
+    report.findings += [_unlisted_finding(one) for one in unlisted if one.key not in listed_from_undated]
     if not report.manifests and not report.findings:
         where = f"s3://{reader.bucket}/{prefix}"
         report.findings.append(Finding("empty", f"there is nothing below {where}; give a day, a month or all"))

@@ -20,8 +20,7 @@ from log_archival import codecs
 from log_archival.exceptions import ArchiveRequestError, LogArchivalError, RefusedError, SettingsError
 from log_archival.reader.archive import MAX_UNREACHABLE_IN_A_ROW, ArchiveReader
 from log_archival.reader.output_dir import OutputDirectory
-from log_archival.reader.restore import RestoreReport, restore
-from log_archival.reader.restore_plan import Selection, plan_restore
+from log_archival.reader.restore import RestoreReport, Selection, plan_restore, restore
 from log_archival.reader.verify import verify
 from tests.support.archives import MemoryS3, Writer, sha256
 

@@ -149,13 +149,13 @@ def test_verify_prints_every_problem_in_words_and_in_json(cli: Cli, writer: Writ
     writer.put(bad, b"{}")
     done = cli("verify", url)
     assert done.returncode == 1
-    assert [line.split(":")[0] for line in done.stdout.splitlines()[:-1]] == ["missing", "unlisted", "manifest", "day"]
+    assert [line.split(":")[0] for line in done.stdout.splitlines()[:-1]] == ["missing", "manifest", "unlisted", "day"]
     assert archives[0].key in done.stdout
     assert "\x1b" not in done.stdout + done.stderr
     assert done.stdout.splitlines()[-1].endswith("checked by checksums: 4 problems")
     assert "checked 3 files" in done.stderr
     printed = cli.json("verify", url, status=1)
-    assert [problem["kind"] for problem in printed["problems"]] == ["missing", "unlisted", "manifest", "day"]
+    assert [problem["kind"] for problem in printed["problems"]] == ["missing", "manifest", "unlisted", "day"]
     assert {name: printed[name] for name in ("ok", "depth", "days", "manifests", "files", "archives", "notes")} == {
         "ok": False, "depth": "checksums", "days": ["2026-11-22", "2026-11-24"], "manifests": 2, "files": 3,
         "archives": 3, "notes": [],
