@@ -177,9 +177,8 @@ class ArchiveReader:
                 malformed.append(Finding("manifest", f"not a usable manifest: {manifest}", found.key))
         # A log file may have the name of a manifest; its archive is no manifest.
         archives = {entry.key for manifest in manifests for entry in manifest.entries}
-        return [one for one in manifests if one.key not in archives], [
-            one for one in malformed if one.key not in archives
-        ]
+        manifests = [one for one in manifests if one.key not in archives]
+        return manifests, [one for one in malformed if one.key not in archives]
 
     def _read_manifest(self, listed: StoredObject) -> Manifest:
         if listed.size > MAX_MANIFEST_BYTES:
@@ -238,8 +237,7 @@ class ArchiveReader:
 
     def _send(self, operation: str, method: Callable[..., dict[str, Any]], **arguments: Any) -> dict[str, Any]:
         request = Request(operation, f"s3://{self.bucket}/{printable(arguments.get('Key') or arguments['Prefix'])}")
-        setup = "the credentials, the profile and the region"
-        with translated_errors(request, hint=reader_hint, setup=setup):
+        with translated_errors(request, hint=reader_hint, setup="the credentials, the profile and the region"):
             return method(Bucket=self.bucket, **arguments)
 
 

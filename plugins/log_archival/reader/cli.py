@@ -17,9 +17,7 @@ from log_archival.partition import Partition
 
 EXIT_FAILED = 2  # 0 and 1 are those of reader/commands.py
 MAX_WORKERS = 256
-_PREFIX = (
-    "what to read: s3://BUCKET/logs/2026/11/22/ is a day, s3://BUCKET/logs/2026/11/ a month, s3://BUCKET/logs/ all"
-)
+_PREFIX = "a day (s3://BUCKET/logs/2026/11/22/), a month (s3://BUCKET/logs/2026/11/), or all (s3://BUCKET/logs/)"
 _EPILOG = """\
 exit status: 0 no problems; 1 problems were found, and each was printed; 2 the command failed: wrong arguments, an
 archive that can't be reached, or no permission to read it; 130 interrupted.
@@ -78,9 +76,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     shape: Any = {"formatter_class": argparse.RawDescriptionHelpFormatter, "epilog": _EPILOG}
-    parser = argparse.ArgumentParser(
-        "log-archival", description="Verify and restore archived logs, with permission to read the archive.", **shape
-    )
+    parser = argparse.ArgumentParser("log-archival", description="Verify or restore archived logs, read-only.", **shape)
     parser.add_argument("--version", action="version", version=f"log-archival {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="{verify,restore}")
 

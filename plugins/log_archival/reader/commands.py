@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import signal
 import sys
-import threading
 from argparse import Namespace
 from typing import NoReturn
 
@@ -58,7 +57,7 @@ def _verify(options: Namespace, reader: ArchiveReader) -> tuple[Report, str]:
 def _restore(options: Namespace, reader: ArchiveReader) -> tuple[Report, str]:
     selection = Selection(options.source, options.path, options.by_day, options.all_versions)
     plan = plan_restore(reader, options.prefix[1], selection)
-    progress = _progress("restored", plan.size)
+    progress = _progress("restored", sum(version.size for version in plan.files.values()))
     with OutputDirectory(options.to) as output:
         report = restore(reader, plan, output, overwrite=options.overwrite, on_progress=progress.add)
     progress.done()
@@ -89,7 +88,7 @@ def _reader(options: Namespace) -> ArchiveReader:
         raise KeyboardInterrupt
 
     # A shell starts what runs in the background with SIGINT ignored; that stays so.
-    if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGINT) != signal.SIG_IGN:
+    if signal.getsignal(signal.SIGINT) != signal.SIG_IGN:
         signal.signal(signal.SIGINT, interrupt)
     return reader
 

@@ -56,11 +56,6 @@ class OutputDirectory:
         with self._opened, suppress(OSError):
             os.rmdir(_TEMPORARY, dir_fd=self._root)
 
-    def free_bytes(self) -> int:
-        """Return how many bytes this process may still write to the root's file system."""
-        status = os.fstatvfs(self._root)
-        return status.f_bavail * status.f_frsize
-
     def size_bytes(self, path: Sequence[bytes]) -> int:
         """Return the size of what exists at a path; 0 for nothing.
 

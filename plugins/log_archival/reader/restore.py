@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime
@@ -99,11 +100,6 @@ class RestorePlan:
 
     files: dict[str, Version] = field(default_factory=dict)
     findings: list[Finding] = field(default_factory=list)
-
-    @property
-    def size(self) -> int:
-        """The size of all files in bytes."""
-        return sum(version.size for version in self.files.values())
 
     def add(self, version: Version) -> None:
         """Plan to restore a version, or add a finding when another one has its target.
@@ -220,7 +216,7 @@ def restore(
 
 def _require_space(output: OutputDirectory, plan: RestorePlan) -> None:
     needed = sum(one.size for one in plan.files.values() if output.size_bytes(one.path) != one.size)
-    if needed > (free := output.free_bytes()):
+    if needed > (free := shutil.disk_usage(output.root).free):
         raise LogArchivalError(
             f"{output.root} has {free:,} bytes free, and {needed:,} are needed",
             hint="Restore fewer files, or to another folder.",

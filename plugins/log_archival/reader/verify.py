@@ -162,16 +162,14 @@ def check_all(
 
 def _usable_manifests(reader: ArchiveReader, objects: list[StoredObject]) -> tuple[list[Manifest], list[Finding]]:
     manifests, findings = reader.read_manifests(objects)
-    usable: list[Manifest] = []
     for manifest in manifests:
         # A manifest in another day's folder would hide that its day was never archived.
         days = set(days_in(manifest.key))
         if days and manifest.partition.day not in days:
             reason = f"its day is {manifest.partition.key}, and it is in another day's folder"
             findings.append(Finding("manifest", f"not a usable manifest: {reason}", manifest.key))
-        else:
-            usable.append(manifest)
-    return usable, findings
+    unusable = {finding.key for finding in findings}
+    return [one for one in manifests if one.key not in unusable], findings
 
 
 def _has_to_be_listed(one: StoredObject) -> bool:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import random
 import re
+import shutil
 import subprocess
 import tempfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -142,6 +144,16 @@ def test_damaged_part_is_reported_and_its_file_not_written(writer: Writer, to: P
     assert sorted(os.listdir(to)) == ["web"]
 
 
+@pytest.mark.usefixtures("small_blocks")
+def test_file_whose_parts_make_another_file_is_reported_and_not_written(writer: Writer, to: Path) -> None:
+    archives = writer.file("big.log", lines(3 * PART_BYTES), part_size=PART_BYTES)
+    writer.manifest([replace(archive, file_sha256="0" * 64) for archive in archives])
+    result = run(writer, to)
+    assert [one.kind for one in result.findings] == ["failed"]
+    assert "its parts together have SHA-256" in result.findings[0].message
+    assert files_in(to) == {}
+
+
 WRONG: dict[str, tuple[Callable[[bytes], bytes | None], str]] = {
     "missing": (lambda body: None, "NoSuchKey"),
     "other content": (lambda body: b"other", "has 5 raw bytes"),
@@ -202,7 +214,7 @@ def test_part_is_read_again_when_the_connection_breaks(
     done: list[tuple[int, int]] = []
     with OutputDirectory(str(to)) as output:
         assert restore(reader, plan, output, on_progress=lambda *progress: done.append(progress)).ok
-    assert [sum(counts) for counts in zip(*done, strict=True)] == [1, plan.size]
+    assert [sum(counts) for counts in zip(*done, strict=True)] == [1, plan.files["app/big.log"].size]
     assert min(size for _, size in done) < 0  # what was read in vain is taken back
     assert sha256((to / "app/big.log").read_bytes()) == plan.files["app/big.log"].sha256
 
@@ -233,7 +245,7 @@ def test_restore_without_enough_free_space_writes_nothing(
     writer: Writer, to: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     writer.files(FILES)
-    monkeypatch.setattr(OutputDirectory, "free_bytes", lambda output: 100)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=100))
     with pytest.raises(LogArchivalError, match="100 bytes free, and 18,601 are needed"):
         run(writer, to)
     assert files_in(to) == {}
