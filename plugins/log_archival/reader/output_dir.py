@@ -8,8 +8,9 @@ import os
 import stat
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
+from io import BufferedRandom
 from itertools import count
-from typing import BinaryIO, Literal, Self
+from typing import Literal, Self
 
 from log_archival.exceptions import LogArchivalError
 from log_archival.manifest import printable
@@ -86,7 +87,7 @@ class OutputDirectory:
             return "absent"
 
     @contextmanager
-    def write(self, path: Sequence[bytes]) -> Iterator[BinaryIO]:
+    def write(self, path: Sequence[bytes]) -> Iterator[BufferedRandom]:
         """Yield a new file that gets its path when the block ends without an error, and replaces what was there.
 
         It is not synced to the disk: a restore that is repeated compares what exists.

@@ -8,8 +8,9 @@ import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime
+from io import BufferedRandom
 from itertools import groupby
-from typing import IO, BinaryIO, Literal
+from typing import IO, Literal
 
 from log_archival.codecs import codec_named, decompress
 from log_archival.exceptions import LogArchivalError, SettingsError, VerificationError
@@ -248,14 +249,14 @@ class _Restorer:
         self.on_progress(1, 0)
         return "restored"
 
-    def _append(self, entry: Entry, file: BinaryIO) -> None:
+    def _append(self, entry: Entry, file: BufferedRandom) -> None:
         start = file.tell()
         try:
             self.reader.read(entry.key, lambda stored: self._write(stored, entry, file, start))
         except VerificationError as error:
             raise VerificationError(f"{entry.key} {error}") from None
 
-    def _write(self, stored: IO[bytes], entry: Entry, file: BinaryIO, start: int) -> None:
+    def _write(self, stored: IO[bytes], entry: Entry, file: BufferedRandom, start: int) -> None:
         """Write the content of an archive from a position on, once more when the connection broke, and check it."""
         self.on_progress(0, start - file.tell())
         file.seek(start)

@@ -35,9 +35,7 @@ class DayRange:
 
         :param day: the day
         """
-        if day is None:
-            return True
-        return (self.first is None or self.first <= day) and (self.last is None or day <= self.last)
+        return day is None or (self.first or day) <= day <= (self.last or day)
 
     def missing(self, found: Set[date]) -> Iterator[date]:
         """Yield the days of the range that are not among those found.

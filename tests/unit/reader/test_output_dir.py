@@ -40,7 +40,7 @@ def test_written_file_appears_at_the_end_of_the_block(root: Path) -> None:
 def test_file_whose_block_fails_does_not_appear(root: Path) -> None:
     with OutputDirectory(str(root)) as output:
         with pytest.raises(TypeError), output.write((b"a", b"b.log")) as file:
-            file.write("no bytes")  # type: ignore[call-overload]
+            file.write("no bytes")  # type: ignore[arg-type]
         assert os.listdir(root / ".restoring") == []
     assert os.listdir(root) == []
 
