@@ -7,10 +7,11 @@ from typing import Any
 import boto3
 from botocore import UNSIGNED
 from botocore.config import Config
+from botocore.credentials import Credentials as SessionCredentials
 
 from dev.local_aws import REGION, Credentials, LocalAws, Session
 from log_archival.aws.connection import RoleSettings, role_settings
-from log_archival.least_privilege.requests import Caller, SessionCredentials, Target
+from log_archival.least_privilege.requests import Caller, Target
 
 #: S3's endpoint of AWS: it makes the checks for AWS applicable; nothing is sent there.
 AWS_ENDPOINT_URL = "https://s3.eu-central-1.amazonaws.com"

@@ -15,24 +15,17 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
 
+from botocore.credentials import Credentials
 from botocore.exceptions import ClientError
 
 from log_archival.aws.connection import DEFAULT_ACL, RoleSettings
 from log_archival.aws.errors import Request, code_and_status, is_transient, translated_errors
 from log_archival.keys import canary_key
 
-
-@dataclass(frozen=True)
-class SessionCredentials:
-    """The credentials of a role's session, from STS."""
-
-    access_key: str = field(repr=False)
-    secret_key: str = field(repr=False)
-    token: str = field(repr=False)
-
-
 #: Whose credentials sign a request: Airflow's own, nobody's, or those of a role's session.
-Caller = Literal["source", "nobody"] | SessionCredentials
+Caller = Literal["source", "nobody"] | Credentials
+#: The same, or the session of the role that the checks share.
+AnyCaller = Literal["writer"] | Caller
 #: Returns a boto3 client: of a service, for a caller, over TLS or (which must be refused) without.
 ClientFactory = Callable[[str, Caller, bool], Any]
 
@@ -108,13 +101,7 @@ class Requester:
         self._client = functools.cache(clients)
 
     def send(
-        self,
-        service: str,
-        operation: str,
-        caller: Caller | Literal["writer"] = "writer",
-        *,
-        tls: bool = True,
-        **arguments: Any,
+        self, service: str, operation: str, caller: AnyCaller = "writer", *, tls: bool = True, **arguments: Any
     ) -> Response:
         """Send one request.
 
@@ -122,12 +109,13 @@ class Requester:
         :param operation: the method of the boto3 client
         :param caller: who sends it; by default, a session of the role
         :param tls: whether to send it over TLS
-        :param arguments: of the operation; those that are None are left out
+        :param arguments: of the operation; functions are called with the requester, and those that are None left out
         :returns: a success, or a permanent error of the server
         :raises ArchiveRequestError: for a transient error
         :raises RefusedError: when it could not be sent at all: no credentials, no region
         """
-        given = {name: value for name, value in arguments.items() if value is not None}
+        found = {name: value(self) if callable(value) else value for name, value in arguments.items()}
+        given = {name: value for name, value in found.items() if value is not None}
         client = self._client(service, self.writer if caller == "writer" else caller, tls)
         with translated_errors(_request(operation, given), hint=lambda *_: None):
             try:
@@ -141,7 +129,7 @@ class Requester:
             fields.pop("Body").close()
         return Response(fields=fields)
 
-    def assume_role(self, caller: Caller = "source", **changes: Any) -> Response:
+    def assume_role(self, caller: AnyCaller = "source", **changes: Any) -> Response:
         """Send AssumeRole as the connection says, without a session policy.
 
         :param caller: who sends it
@@ -158,11 +146,11 @@ class Requester:
         return self.send("sts", "assume_role", caller, **arguments)
 
     @cached_property
-    def writer(self) -> SessionCredentials:
+    def writer(self) -> Credentials:
         """A session that may do all that the role may: the role is what is checked."""
         return self.new_session()
 
-    def new_session(self, **changes: Any) -> SessionCredentials:
+    def new_session(self, **changes: Any) -> Credentials:
         """Return the credentials of a new session of the role.
 
         :param changes: other arguments of AssumeRole; None leaves one out
@@ -172,12 +160,11 @@ class Requester:
         if response.code:
             raise PrerequisiteError(f"the role could not be assumed ({response.code}); see the check assume-role")
         found = response.fields["Credentials"]
-        return SessionCredentials(found["AccessKeyId"], found["SecretAccessKey"], found["SessionToken"])
+        return Credentials(found["AccessKeyId"], found["SecretAccessKey"], found["SessionToken"])
 
-    def put(self, key: str | None = None, caller: Caller | Literal["writer"] = "writer", **changes: Any) -> Response:
-        """Upload a few bytes the way an archive is uploaded.
+    def put(self, caller: AnyCaller = "writer", **changes: Any) -> Response:
+        """Upload a few bytes the way an archive is uploaded, by default to a key under the prefix that no object has.
 
-        :param key: the key; by default, one that no object has, under the prefix
         :param caller: who sends it; by default, a session of the role
         :param changes: other arguments of PutObject, of which None leaves one out; or ``tls``, see `send`
         """
@@ -185,7 +172,7 @@ class Requester:
         body = f"Written by check_least_privilege of log-archival, run {target.token}.\n".encode()
         arguments = {
             "Bucket": target.bucket,
-            "Key": key or target.unused_key(),
+            "Key": target.unused_key(),
             "Body": body,
             "ContentType": "text/plain",
             "ACL": target.acl,
@@ -202,7 +189,7 @@ class Requester:
 
         :raises PrerequisiteError: when it can't be uploaded
         """
-        response = self.put(self.target.canary)
+        response = self.put(Key=self.target.canary)
         if response.code not in ("", "PreconditionFailed"):
             raise PrerequisiteError(f"the canary could not be uploaded ({response.code}); see the check put-a-log")
         return self.target.canary

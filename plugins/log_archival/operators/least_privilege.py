@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import logging
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import boto3
@@ -12,24 +12,16 @@ from airflow.sdk import BaseOperator, Context
 from airflow.sdk.exceptions import AirflowSkipException
 from botocore import UNSIGNED
 from botocore.config import Config
+from botocore.credentials import Credentials
 
 from log_archival.aws.connection import DEFAULT_ACL, DEFAULT_CONN_ID, session_name
 from log_archival.exceptions import SettingsError
 from log_archival.hooks import CrossAccountS3Hook
 from log_archival.keys import DEFAULT_PREFIX
 from log_archival.least_privilege.checks import CHECKS, applicable_checks, require_known_checks
-from log_archival.least_privilege.judgement import (
-    Result,
-    Verdict,
-    report,
-    require_least_privilege,
-    run_check,
-    table,
-)
-from log_archival.least_privilege.requests import Caller, Requester, SessionCredentials, Target
+from log_archival.least_privilege.judgement import Result, Verdict, report, run_check
+from log_archival.least_privilege.requests import Caller, Requester, Target
 from log_archival.operators.base import fail_permanent_errors_at_once
-
-log = logging.getLogger(__name__)
 
 #: The XCom that holds the result of one check, also when its task then fails.
 RESULT_KEY = "result"
@@ -73,24 +65,18 @@ class TargetOperator(BaseOperator):
         self.other_bucket = other_bucket
         self.read_conn_id = read_conn_id
 
-    def hook(self) -> CrossAccountS3Hook:
-        """Return the hook of the connection."""
-        return CrossAccountS3Hook(
-            self.aws_conn_id, bucket=self.bucket, prefix=self.prefix, acl=self.acl, kms_key_arn=self.kms_key_arn
-        )
-
-    def target(self, context: Context) -> Target:
-        """Return the archive that is checked, as the connection has it; nothing is sent.
+    def requester(self, context: Context) -> Requester:
+        """Return what sends the requests, with the archive that is checked as the connection has it; send nothing.
 
         :param context: the task's
         :raises ConnectionSettingsError: when the connection is wrong
         """
-        ti, hook = context["ti"], self.hook()
+        ti, hook = context["ti"], CrossAccountS3Hook(self.aws_conn_id, bucket=self.bucket)
         other_roles: list[tuple[str, str | None]] = []
         if self.read_conn_id:
             reader = CrossAccountS3Hook(self.read_conn_id, bucket=self.bucket).role
             other_roles = [(reader.role_arn, reader.external_id), (reader.role_arn, hook.role.external_id)]
-        return Target(
+        target = Target(
             role=hook.role,
             bucket=self.bucket,
             prefix=self.prefix,
@@ -100,9 +86,10 @@ class TargetOperator(BaseOperator):
             # Per task instance: a retry finds the canary, and mapped checks don't race for one.
             token=hashlib.sha256(f"{ti.dag_id}/{ti.run_id}/{ti.map_index}".encode()).hexdigest()[:16],
             endpoint_url=hook.conn_config.get_service_endpoint_url("s3"),
-            other_bucket=self.other_bucket or None,
+            other_bucket=self.other_bucket,
             other_roles=other_roles,
         )
+        return Requester(target, partial(make_client, hook))
 
 
 class ChooseChecksOperator(TargetOperator):
@@ -128,7 +115,7 @@ class ChooseChecksOperator(TargetOperator):
         """
         with fail_permanent_errors_at_once():
             names = [name.strip() for name in self.checks.split(",") if name.strip()]
-            checks, not_tried = applicable_checks(self.target(context), names)
+            checks, not_tried = applicable_checks(self.requester(context).target, names)
         context["ti"].xcom_push(key=NOT_TRIED_KEY, value=not_tried)
         return [check.name for check in checks]
 
@@ -164,18 +151,16 @@ class LeastPrivilegeCheckOperator(TargetOperator):
             accepted = require_known_checks(self.accepted_risks, "accepted_risks")
             if self.check is not None:
                 require_known_checks([self.check], "check")
-            target = self.target(context)
-            requester = Requester(target, Clients(self.hook()))
+            requester = self.requester(context)
             if self.check is None:
-                checks, not_tried = applicable_checks(target)
+                checks, not_tried = applicable_checks(requester.target)
                 return report([run_check(check, requester) for check in checks], accepted, not_tried)
             check = CHECKS[self.check]
-            if reason := check.skip_if(target):
+            if reason := check.skip_if(requester.target):
                 raise AirflowSkipException(f"{self.check} can't be tried here: {reason}")
             result = run_check(check, requester)
             context["ti"].xcom_push(key=RESULT_KEY, value=result.as_dict())
-            log.info("\n%s", table([result], accepted))
-            require_least_privilege([result], accepted)
+            report([result], accepted, {})
             return result.as_dict()
 
 
@@ -217,41 +202,27 @@ class LeastPrivilegeReportOperator(BaseOperator):
             if not chosen:
                 raise SettingsError("no check was tried", hint=f"The log of the task {self.choose_task_id!r} says why.")
             items = ti.xcom_pull(task_ids=self.check_task_id, key=RESULT_KEY, map_indexes=list(range(len(chosen))))
-            results = {item["check"]: Result.from_dict(item) for item in items if item}
-            missing = "it left no result; the log of its task says why"
-            return report(
-                [results.get(name) or Result.of(CHECKS[name], missing, Verdict.UNDECIDED) for name in chosen],
-                accepted,
-                ti.xcom_pull(task_ids=self.choose_task_id, key=NOT_TRIED_KEY),
-            )
+            missing = {"happened": "it left no result; the log of its task says why", "verdict": Verdict.UNDECIDED}
+            found = dict.fromkeys(chosen, missing) | {item["check"]: item for item in items if item}
+            results = [Result(CHECKS[name], one["happened"], Verdict(one["verdict"])) for name, one in found.items()]
+            return report(results, accepted, ti.xcom_pull(task_ids=self.choose_task_id, key=NOT_TRIED_KEY))
 
 
-class Clients:
-    """Makes the checks' boto3 clients as the connection says: region, endpoints, proxies, certificates.
+def make_client(hook: CrossAccountS3Hook, service: str, caller: Caller, tls: bool) -> Any:
+    """Return a boto3 client as the connection says: region, endpoints, proxies, certificates.
 
     :param hook: of the connection; its own session, which assumes the role, is not used
+    :param service: the AWS service
+    :param caller: whose credentials sign the requests
+    :param tls: whether requests are sent over TLS
     """
-
-    def __init__(self, hook: CrossAccountS3Hook) -> None:
-        self._conn = hook.conn_config
-        self._source = hook.source_session()
-
-    def __call__(self, service: str, caller: Caller, tls: bool) -> Any:
-        """Return a client.
-
-        :param service: the AWS service
-        :param caller: whose credentials sign the requests
-        :param tls: whether requests are sent over TLS
-        """
-        endpoint = self._conn.get_service_endpoint_url(service, sts_connection_assume=service == "sts")
-        config = self._conn.botocore_config or Config()
-        session: Any = self._source
-        if caller == "nobody":
-            config = config.merge(Config(signature_version=UNSIGNED))
-        elif isinstance(caller, SessionCredentials):
-            session = boto3.session.Session(
-                caller.access_key, caller.secret_key, caller.token, self._source.region_name
-            )
-        if endpoint and not tls:
-            endpoint = endpoint.replace("https:", "http:", 1)
-        return session.client(service, endpoint_url=endpoint, config=config, use_ssl=tls, verify=self._conn.verify)
+    conn, session = hook.conn_config, hook.source_session()
+    endpoint = conn.get_service_endpoint_url(service, sts_connection_assume=service == "sts")
+    config = conn.botocore_config or Config()
+    if caller == "nobody":
+        config = config.merge(Config(signature_version=UNSIGNED))
+    elif isinstance(caller, Credentials):
+        session = boto3.session.Session(caller.access_key, caller.secret_key, caller.token, session.region_name)
+    if endpoint and not tls:
+        endpoint = endpoint.replace("https:", "http:", 1)
+    return session.client(service, endpoint_url=endpoint, config=config, use_ssl=tls, verify=conn.verify)

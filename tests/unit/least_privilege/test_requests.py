@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from botocore.credentials import Credentials
 from botocore.exceptions import ClientError, EndpointConnectionError, NoCredentialsError
 
 from log_archival.exceptions import ArchiveRequestError, RefusedError
-from log_archival.least_privilege.requests import ClientFactory, Requester, Response, SessionCredentials
+from log_archival.least_privilege.requests import ClientFactory, Requester, Response
 from tests.support.privilege_targets import TARGET
 
 
@@ -38,7 +39,7 @@ def client_error(code: str, status: int) -> ClientError:
 )
 def test_request_that_decides_nothing_raises(error: Exception, raised: type[ArchiveRequestError]) -> None:
     with pytest.raises(raised, match="PutObject s3://bucket/logs/x ") as caught:
-        Requester(TARGET, failing(error)).put("logs/x", "source")
+        Requester(TARGET, failing(error)).put("source", Key="logs/x")
     assert caught.value.permanent == (raised is RefusedError)
 
 
@@ -66,7 +67,20 @@ def test_none_leaves_an_argument_out() -> None:
     }  # fmt: skip
 
 
+def test_functions_are_called_with_the_requester() -> None:
+    sent: dict[str, Any] = {}
+
+    class Client:
+        def get_object(self, **arguments: Any) -> dict[str, Any]:
+            sent.update(arguments)
+            return {}
+
+    requester = Requester(TARGET, lambda service, caller, tls: Client())
+    requester.send("s3", "get_object", "source", Key=lambda one: one.target.canary, VersionId=lambda one: None)
+    assert sent == {"Key": TARGET.canary}
+
+
 def test_secrets_are_not_shown() -> None:
-    credentials = SessionCredentials("AKIAKEY", "the-secret", "the-token")
+    credentials = Credentials("AKIAKEY", "the-secret", "the-token")
     shown = repr(credentials) + repr(TARGET) + repr(Response(fields={"Credentials": "the-secret"}))
     assert not [secret for secret in ("AKIAKEY", "the-secret", "the-token", "external-id") if secret in shown]

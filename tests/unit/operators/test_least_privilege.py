@@ -10,16 +10,17 @@ from typing import Any
 import pytest
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 from botocore import UNSIGNED
+from botocore.credentials import Credentials
 
 from log_archival.hooks import CrossAccountS3Hook
 from log_archival.least_privilege.checks import CHECKS
 from log_archival.least_privilege.judgement import Result, Verdict
-from log_archival.least_privilege.requests import Caller, SessionCredentials
+from log_archival.least_privilege.requests import Caller
 from log_archival.operators.least_privilege import (
     ChooseChecksOperator,
-    Clients,
     LeastPrivilegeCheckOperator,
     LeastPrivilegeReportOperator,
+    make_client,
 )
 
 EXTRA = {
@@ -114,7 +115,7 @@ def test_wrong_connection_fails_at_once(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def result(name: str, verdict: Verdict) -> dict[str, str]:
-    return Result.of(CHECKS[name], "happened", verdict).as_dict()
+    return Result(CHECKS[name], "happened", verdict).as_dict()
 
 
 def report(results: list[dict[str, str] | None], chosen: list[str] | None, *accepted_risks: str) -> Any:
@@ -168,16 +169,16 @@ def test_report_of_no_check_fails(chosen: list[str] | None) -> None:
     [
         (None, "source"),
         (None, "nobody"),
-        (None, SessionCredentials("AKIAX", "secret", "token")),
+        (None, Credentials("AKIAX", "secret", "token")),
         ("https://s3.example.com", "source"),
     ],
     ids=["own credentials", "no credentials", "session", "another endpoint"],
 )
 def test_clients_use_tls_or_not(monkeypatch: pytest.MonkeyPatch, endpoint: str | None, caller: Caller) -> None:
     connect(monkeypatch, endpoint_url=endpoint)
-    clients = Clients(CrossAccountS3Hook(bucket="archive"))
+    hook = CrossAccountS3Hook(bucket="archive")
     host = "s3.example.com" if endpoint else "s3.eu-central-1.amazonaws.com"
-    client = clients("s3", caller, True)
+    client = make_client(hook, "s3", caller, True)
     assert client.meta.endpoint_url == f"https://{host}"
     assert (client.meta.config.signature_version is UNSIGNED) is (caller == "nobody")
-    assert clients("s3", caller, False).meta.endpoint_url == f"http://{host}"
+    assert make_client(hook, "s3", caller, False).meta.endpoint_url == f"http://{host}"

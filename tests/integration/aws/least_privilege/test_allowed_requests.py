@@ -44,7 +44,7 @@ def test_puts_that_are_allowed(aws: LocalAws, other_bucket: str) -> None:
         for bucket in (aws.bucket, other_bucket):
             for way, changes in WAYS.items():
                 changes = {"Bucket": bucket, "ExpectedBucketOwner": ARCHIVE_ACCOUNT, **changes}
-                response = requester.put(where.format(secrets.token_hex(8)), **changes)
+                response = requester.put(Key=where.format(secrets.token_hex(8)), **changes)
                 if response.code not in ACCESS_DENIED:
                     allowed.add((bucket, where, way))
     assert allowed == {(aws.bucket, where, way) for where in EXPECTED_KEYS for way in EXPECTED_WAYS}
