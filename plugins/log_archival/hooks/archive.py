@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import secrets
 from functools import cached_property
 from typing import Any
@@ -10,20 +9,13 @@ from typing import Any
 import boto3
 from airflow.providers.amazon.aws.hooks.base_aws import AwsGenericHook, BaseSessionFactory
 from airflow.providers.amazon.aws.utils.connection_wrapper import AwsConnectionWrapper
-from airflow.sdk.log import mask_secret
 from botocore.config import Config
 
-from log_archival.aws.connection import (
-    DEFAULT_ACL,
-    DEFAULT_CONN_ID,
-    RoleSettings,
-    role_settings,
-    session_name,
-    session_policy,
-)
+from log_archival.aws.connection import DEFAULT_ACL, DEFAULT_CONN_ID, RoleSettings, session_name, session_policy
 from log_archival.aws.errors import Request, translated_errors, writer_hint
 from log_archival.aws.writer import DEFAULT_MAX_CONCURRENT_REQUESTS, ArchiveWriter
 from log_archival.exceptions import ConnectionSettingsError
+from log_archival.hooks.session import checked_role
 from log_archival.keys import DEFAULT_PREFIX
 from log_archival.reader.archive import ArchiveReader
 
@@ -186,21 +178,3 @@ class ArchiveReaderHook(_RoleHook):
         """
         with translated_errors(Request("AssumeRole", self.role.role_arn, self._owner), hint=writer_hint):
             return ArchiveReader(super().get_conn(), self.bucket, workers=MAX_CONCURRENT_READS)
-
-
-def checked_role(wrapper: AwsConnectionWrapper, bucket: str | None = None) -> RoleSettings:
-    """Return the role of a connection, and have Airflow mask its external id in every log.
-
-    :param wrapper: the provider's view of the connection
-    :param bucket: the archive bucket, if it is known
-    :raises ConnectionSettingsError: when the connection is not right
-    """
-    role = role_settings(
-        str(wrapper.conn_id),
-        wrapper.extra_config,
-        region=wrapper.region_name or os.environ.get("AWS_DEFAULT_REGION"),
-        bucket=bucket,
-        long_term_key=bool(wrapper.aws_access_key_id and not wrapper.aws_session_token),
-    )
-    mask_secret(role.external_id)
-    return role

@@ -11,15 +11,16 @@ https://airflow.apache.org/docs/apache-airflow-providers-amazon/stable/connectio
 
 from __future__ import annotations
 
+import os
 from functools import cached_property
 from typing import Any
 
 from airflow.providers.amazon.aws.hooks.base_aws import BaseSessionFactory
 from airflow.providers.amazon.aws.utils.connection_wrapper import AwsConnectionWrapper
+from airflow.sdk.log import mask_secret
 
-from log_archival.aws.connection import session_name
+from log_archival.aws.connection import RoleSettings, role_settings, session_name
 from log_archival.aws.errors import Request, translated_errors, writer_hint
-from log_archival.hooks.archive import checked_role
 
 
 class CrossAccountSessionFactory(BaseSessionFactory):
@@ -52,3 +53,21 @@ class CrossAccountSessionFactory(BaseSessionFactory):
         request = Request("AssumeRole", str(self.role_arn), f"the credentials of connection {self.conn.conn_id!r}")
         with translated_errors(request, hint=writer_hint):
             return super()._assume_role(sts_client)
+
+
+def checked_role(wrapper: AwsConnectionWrapper, bucket: str | None = None) -> RoleSettings:
+    """Return the role of a connection, and have Airflow mask its external id in every log.
+
+    :param wrapper: the provider's view of the connection
+    :param bucket: the archive bucket, if it is known
+    :raises ConnectionSettingsError: when the connection is not right
+    """
+    role = role_settings(
+        str(wrapper.conn_id),
+        wrapper.extra_config,
+        region=wrapper.region_name or os.environ.get("AWS_DEFAULT_REGION"),
+        bucket=bucket,
+        long_term_key=bool(wrapper.aws_access_key_id and not wrapper.aws_session_token),
+    )
+    mask_secret(role.external_id)
+    return role
