@@ -31,21 +31,42 @@ from log_archival.operators import (
 )
 
 SETTINGS = load_settings(settings_file(Path(__file__).parent.parent / "include" / "archive.yaml"))
-KEYS: dict[str, Any] = {
-    "timezone": SETTINGS.schedule.timezone,
-    "prefix": SETTINGS.archive.prefix,
-    "key": SETTINGS.archive.key,
-}
+# The fields of the section `archive` are the operators' own parameters.
 ARCHIVE: dict[str, Any] = {
-    **KEYS,
-    "bucket": SETTINGS.archive.bucket,
+    **SETTINGS.archive.model_dump(exclude={"connection"}),
     "aws_conn_id": SETTINGS.archive.connection,
-    "acl": SETTINGS.archive.acl,
-    "kms_key_arn": SETTINGS.archive.kms_key_arn,
-    "max_concurrent_requests": SETTINGS.archive.max_concurrent_requests,
+    "timezone": SETTINGS.schedule.timezone,
 }
+KEYS: dict[str, Any] = {name: ARCHIVE[name] for name in ("timezone", "prefix", "key")}
 CODEC = "{{ params.codec }}"
 NAMES = [source.name for source in SETTINGS.sources]
+PARAMS = {
+    "date": Param(
+        None, type=["null", "string"], format="date", title="Day", description="The day to archive, if not the run's"
+    ),
+    "sources": Param(
+        None,
+        type=["null", "array"],
+        items={"type": "string", "enum": NAMES},
+        examples=NAMES,
+        title="Sources",
+        description="Only these; all of them when empty",
+    ),
+    "codec": Param(SETTINGS.codec, enum=["zstd", "gzip", "none"], title="Codec"),
+    "verify": Param(
+        SETTINGS.verify.tier,
+        enum=["receipts", "probe", "read"],
+        title="Verification",
+        description="What it has to prove: S3's receipts, that every key exists, or what the objects contain",
+    ),
+    "depth": Param(
+        SETTINGS.verify.depth, enum=["checksums", "bytes"], title="Depth", description="Of the verification read"
+    ),
+    "dry_run": Param(False, type="boolean", title="Dry run", description="Only log what would be archived"),
+    "allow_open_day": Param(
+        False, type="boolean", title="Allow a day that is not over", description="Its files may still grow"
+    ),
+}
 
 
 @task_group
@@ -66,37 +87,7 @@ def archive(batch: dict[str, Any]) -> None:
     default_args={**DEFAULT_ARGS, "weight_rule": "upstream"},
     tags=["logs", "archive"],
     doc_md=__doc__,
-    params={
-        "date": Param(
-            None,
-            type=["null", "string"],
-            format="date",
-            title="Day",
-            description="The day to archive, if not the run's",
-        ),
-        "sources": Param(
-            None,
-            type=["null", "array"],
-            items={"type": "string", "enum": NAMES},
-            examples=NAMES,
-            title="Sources",
-            description="Only these; all of them when empty",
-        ),
-        "codec": Param(SETTINGS.codec, enum=["zstd", "gzip", "none"], title="Codec"),
-        "verify": Param(
-            SETTINGS.verify.tier,
-            enum=["receipts", "probe", "read"],
-            title="Verification",
-            description="What it has to prove: S3's receipts, that every key exists, or what the objects contain",
-        ),
-        "depth": Param(
-            SETTINGS.verify.depth, enum=["checksums", "bytes"], title="Depth", description="Of the verification read"
-        ),
-        "dry_run": Param(False, type="boolean", title="Dry run", description="Only log what would be archived"),
-        "allow_open_day": Param(
-            False, type="boolean", title="Allow a day that is not over", description="Its files may still grow"
-        ),
-    },
+    params=PARAMS,
 )
 def archive_logs() -> None:
     """Archive a day's logs; see the module."""
@@ -114,7 +105,7 @@ def archive_logs() -> None:
         tier="{{ params.verify }}",
         depth="{{ params.depth }}",
         read_conn_id=SETTINGS.verify.read_connection,
-        after={source.name: source.after for source in SETTINGS.sources},
+        after={source.name: source.after for source in SETTINGS.sources if source.after != "keep"},
         # A day without files has no batches, and a manifest all the same; a dry run has neither.
         trigger_rule="none_failed_min_one_success",
         **ARCHIVE,

@@ -107,7 +107,6 @@ class MemoryS3:
             new_client,
             **{
                 "bucket": BUCKET,
-                "account": ACCOUNT,
                 "prefix": "logs/",
                 "role_arn": ROLE,
                 "session_name": SESSION_NAME,

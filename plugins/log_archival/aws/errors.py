@@ -15,10 +15,8 @@ from botocore.exceptions import BotoCoreError, ClientError, ConnectionError, HTT
 
 from log_archival.exceptions import ArchiveRequestError, RefusedError
 
-_ARCHIVE, _SOURCE = (
-    "include/cloudformation/archive_account.yaml",
-    "include/cloudformation/source_account.yaml",
-)
+_ARCHIVE = "include/cloudformation/archive_account.yaml"
+_SOURCE = "include/cloudformation/source_account.yaml"
 
 #: What a request gets that the policies deny; HeadObject has no body, so only the status.
 ACCESS_DENIED = frozenset({"AccessDenied", "AccessDeniedException", "AllAccessDisabled", "403"})
@@ -30,19 +28,12 @@ CHECKSUM_MISMATCH = frozenset(
 RACE = frozenset({"ConditionalRequestConflict", "OperationAborted"})
 # Codes of clients' errors (4xx) that a retry can help all the same.
 # https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html
-_TRANSIENT = (
-    CHECKSUM_MISMATCH
-    | RACE
-    | {
-        "SlowDown", "Throttling", "ThrottlingException", "ThrottledException", "RequestThrottled",
-        "RequestThrottledException", "TooManyRequestsException", "RequestLimitExceeded", "BandwidthLimitExceeded",
-        "PriorRequestNotComplete", "RequestTimeout", "RequestTimeoutException", "RequestTimeTooSkewed",
-        "IncompleteBody", "InternalError", "InternalFailure", "ServiceUnavailable", "IDPCommunicationError",
-    }
-)  # fmt: skip
-# Codes that a retry can't help, whatever the status.
-_PERMANENT = ACCESS_DENIED | {"NotImplemented"}
-_TRANSIENT_STATUSES = frozenset({408, 409, 425, 429})
+_TRANSIENT = {
+    *CHECKSUM_MISMATCH, "Throttling", "ThrottlingException", "ThrottledException", "RequestThrottled",
+    "RequestThrottledException", "RequestLimitExceeded", "BandwidthLimitExceeded", "PriorRequestNotComplete",
+    "RequestTimeout", "RequestTimeoutException", "RequestTimeTooSkewed", "IncompleteBody", "IDPCommunicationError",
+}  # fmt: skip
+_TRANSIENT_STATUSES = {408, 409, 425, 429}
 
 
 def is_transient(code: str, status: int) -> bool:
@@ -54,11 +45,9 @@ def is_transient(code: str, status: int) -> bool:
     :param code: the error code of S3, STS or KMS
     :param status: the HTTP status; 0 when there is none
     """
-    if code in _TRANSIENT:
-        return True
-    if code in _PERMANENT:
+    if code == "NotImplemented":  # its status is 501
         return False
-    return status in _TRANSIENT_STATUSES or status >= 500 or status < 300
+    return code in _TRANSIENT or status in _TRANSIENT_STATUSES or not 300 <= status < 500
 
 
 def code_and_status(response: Mapping[str, Any]) -> tuple[str, int]:
@@ -96,23 +85,8 @@ class Request:
 Hint = Callable[[Request, str, str], str | None]
 
 
-def request_error(request: Request, response: Mapping[str, Any], hint: Hint) -> ArchiveRequestError:
-    """Return the error for an error response of botocore's.
-
-    :param request: what was requested
-    :param response: ``ClientError.response``
-    :param hint: for permanent errors
-    """
-    code, status = code_and_status(response)
-    message = str(response.get("Error", {}).get("Message", "")).strip()
-    text = f"{request} failed: {status or ''} {code}: {message}"
-    if is_transient(code, status):
-        return ArchiveRequestError(text, hint="This error is transient: a retry may succeed.")
-    return RefusedError(text, code=code, hint=hint(request, code, message))
-
-
 @contextmanager
-def translated_errors(*requests: Request, hint: Hint, setup: str = "the credentials and the region") -> Iterator[None]:
+def translated_errors(*requests: Request, hint: Hint, setup: str = "credentials, profile and region") -> Iterator[None]:
     """Raise botocore's errors as this package's, transient or permanent.
 
     :param requests: the request that is sent, then those that sending it may entail (AssumeRole)
@@ -124,43 +98,48 @@ def translated_errors(*requests: Request, hint: Hint, setup: str = "the credenti
     try:
         yield
     except ClientError as error:
-        sent = next((one for one in requests if one.operation == error.operation_name), requests[0])
-        raise request_error(sent, error.response, hint) from error
+        request = next((one for one in requests if one.operation == error.operation_name), requests[0])
+        code, status = code_and_status(error.response)
+        message = str(error.response["Error"].get("Message", "")).strip()
+        text = f"{request} failed: {status or ''} {code}: {message}"
+        if is_transient(code, status):
+            raise ArchiveRequestError(text, hint="This error is transient: a retry may succeed.") from error
+        raise RefusedError(text, code=code, hint=hint(request, code, message)) from error
     except (HTTPClientError, ConnectionError) as error:
         raise ArchiveRequestError(f"{requests[0]} failed: {error}", hint="Is the network up?") from error
     except BotoCoreError as error:
         # No credentials, an unknown profile, a parameter that botocore rejects: a retry can't help.
-        raise RefusedError(
-            f"{requests[0]} could not be sent: {error}", code=type(error).__name__, hint=f"Check {setup}."
-        ) from error
+        text = f"{requests[0]} could not be sent: {error}"
+        raise RefusedError(text, code=type(error).__name__, hint=f"Check {setup}.") from error
 
 
 # How AWS says which policy refused, where it says it at all:
 # https://docs.aws.amazon.com/IAM/latest/UserGuide/troubleshoot_access-denied.html
-_ACTION = re.compile(r"perform: ([a-z0-9]+:[A-Za-z]+)")
-_CALLER = re.compile(r"User: arn:(aws[a-z-]*):(?:sts::(\d{12}):assumed-role/([^/\s]+)/\S+|iam::(\d{12}):(\S+))")
-_OTHER_POLICIES = {
-    "service control policy": "a service control policy of the organization",
-    "resource control policy": "a resource control policy of the organization",
-    "permissions boundary": "a permissions boundary of the role or user that asked",
-    "VPC endpoint policy": "the policy of the VPC endpoint that the request went through",
-}
-_EXPIRED = "The credentials that the connection starts from have expired; renew them."
-_BUCKET = "Is the bucket's name right, and is the archive account's stack deployed in this region?"
-_REGION = 'The bucket is in another region: set "region_name" in the connection\'s extra.'
-_KEY = "The connection's own access key (login and password) is wrong or inactive."
-_HINTS = {
-    "NoSuchBucket": _BUCKET, "404": _BUCKET,
-    "PermanentRedirect": _REGION, "AuthorizationHeaderMalformed": _REGION,
-    "IllegalLocationConstraintException": _REGION,
-    "ExpiredToken": _EXPIRED, "ExpiredTokenException": _EXPIRED,
-    "InvalidClientTokenId": _KEY, "UnrecognizedClientException": _KEY, "InvalidAccessKeyId": _KEY,
-    "SignatureDoesNotMatch": _KEY,
-    "RegionDisabledException": 'STS is not active in this region; set another "region_name".',
-    "KMS.DisabledException": f"The archive's KMS key is disabled: parameter KmsKeyArn of {_ARCHIVE}.",
-    "KMS.NotFoundException": f"The archive's KMS key is gone: parameter KmsKeyArn of {_ARCHIVE}.",
-    "KMS.KMSInvalidStateException": f"The archive's KMS key can't be used: parameter KmsKeyArn of {_ARCHIVE}.",
-}  # fmt: skip
+_OTHER_POLICY = re.compile("service control policy|resource control policy|permissions boundary|VPC endpoint policy")
+_HINTS = (
+    ({"NoSuchBucket", "404"}, "Is the bucket's name right, and the archive account's stack deployed in this region?"),
+    (
+        {"PermanentRedirect", "AuthorizationHeaderMalformed", "IllegalLocationConstraintException"},
+        'The bucket is in another region: set "region_name" in the connection\'s extra.',
+    ),
+    ({"RegionDisabledException"}, 'STS is not active in this region; set another "region_name".'),
+    (
+        {"ExpiredToken", "ExpiredTokenException"},
+        "The credentials that the connection starts from have expired; renew them.",
+    ),
+    (
+        {"InvalidClientTokenId", "UnrecognizedClientException", "InvalidAccessKeyId", "SignatureDoesNotMatch"},
+        "The connection's own access key (login and password) is wrong or inactive.",
+    ),
+    (
+        {"KMS.DisabledException", "KMS.NotFoundException", "KMS.KMSInvalidStateException"},
+        f"The archive's KMS key is disabled, gone, or can't be used: parameter KmsKeyArn of {_ARCHIVE}.",
+    ),
+)
+_DURATION = (
+    'Leave "DurationSeconds" out of "assume_role_kwargs" in the connection\'s extra: a session lasts as long as'
+    f" MaxSessionDuration of {_ARCHIVE} says, an hour at most when roles are chained; it is renewed by itself."
+)
 
 
 def writer_hint(request: Request, code: str, message: str) -> str:
@@ -171,38 +150,38 @@ def writer_hint(request: Request, code: str, message: str) -> str:
     :param message: the message of the server
     """
     if code == "ValidationError" and "DurationSeconds" in message:
-        return (
-            'Leave "DurationSeconds" out of "assume_role_kwargs" in the connection\'s extra: a session lasts as long as'
-            f" MaxSessionDuration of {_ARCHIVE} says, an hour at most when roles are chained; it is renewed by itself."
-        )
+        return _DURATION
     if code not in ACCESS_DENIED:
-        return _HINTS.get(code, "Check the connection's credentials, its region and the bucket.")
-    for policy, in_words in _OTHER_POLICIES.items():
-        if policy in message:
-            return f"Refused by {in_words}, which is in neither of the templates: ask who administers it."
-    found = _ACTION.search(message)
-    action = found[1] if found else ""
+        fallback = "Check the connection's credentials, its region and the bucket."
+        return next((hint for codes, hint in _HINTS if code in codes), fallback)
+    if policy := _OTHER_POLICY.search(message):
+        return (
+            f"Refused by a {policy[0]}, which is in neither of the templates: ask who administers the organization, the"
+            " role or user that asked, or the VPC endpoint that the request went through."
+        )
     if request.operation == "AssumeRole":
-        causes = _causes_of_refused_assume_role(message, action)
+        causes = _causes_of_refused_assume_role(message)
     else:
-        causes = _causes_of_refused_put(request, message, action)
+        causes = _causes_of_refused_put(request, message)
     if len(causes) == 1:
         return f"Likely: {causes[0]}"
     return "\n".join(["Likely, in this order:", *(f" {number}. {line}" for number, line in enumerate(causes, 1))])
 
 
-def _causes_of_refused_assume_role(message: str, action: str) -> list[str]:
-    if action in ("sts:TagSession", "sts:SetSourceIdentity"):
-        name = "Tags" if action == "sts:TagSession" else "SourceIdentity"
-        return [f'the role\'s trust policy does not allow {action}: leave "{name}" out of "assume_role_kwargs"']
-    caller = _caller(message)
+def _causes_of_refused_assume_role(message: str) -> list[str]:
+    for action, name in (("sts:TagSession", "Tags"), ("sts:SetSourceIdentity", "SourceIdentity")):
+        if f"perform: {action}" in message:
+            return [f'the role\'s trust policy does not allow {action}: leave "{name}" out of "assume_role_kwargs"']
+    found = re.search(r"User: (arn:\S+)", message)
+    # SourcePrincipalArn and AirflowRoleName name a role, not its session.
+    caller = re.sub(r":sts:(:\d+:)assumed-role/([^/]+)/.*", r":iam:\1role/\2", found[1]) if found else ""
     own = (
         f"{caller or 'Airflow itself'} may not assume this role: statement BecomeTheLogWriterOfTheArchiveAccount of"
         f" {_SOURCE}, parameters RoleArn (this role) and AirflowRoleName or AirflowUserName (who asks)"
     )
-    trust = f"statement OnlyAirflowOfTheSourceAccountMayBecomeTheWriter of {_ARCHIVE}"
     if "identity-based policy" in message:
         return [own]
+    trust = f"statement OnlyAirflowOfTheSourceAccountMayBecomeTheWriter of {_ARCHIVE}"
     return [
         f'"external_id" is not the one that the role\'s trust policy asks for: {trust}, parameter ExternalId',
         f"the trust policy names somebody else than {caller or 'whom Airflow runs as'}: {trust}, parameter"
@@ -214,60 +193,46 @@ def _causes_of_refused_assume_role(message: str, action: str) -> list[str]:
     ]
 
 
-def _caller(message: str) -> str | None:
-    """Return who sent the request, as SourcePrincipalArn has to name it: a role's ARN, not its session's."""
-    found = _CALLER.search(message)
-    if not found:
-        return None
-    partition, of_session, role, account, name = found.groups()
-    return f"arn:{partition}:iam::{of_session}:role/{role}" if role else f"arn:{partition}:iam::{account}:{name}"
-
-
-def _causes_of_refused_put(request: Request, message: str, action: str) -> list[str]:
-    if action == "s3:PutObjectAcl":
-        return [
-            f"the role may not name an ACL: statement NameTheBucketOwnersAclInThePut of {_ARCHIVE}. Deploy it with"
-            " RequireAcl=true, or, where RequireAcl=false is meant, set `acl: null` in archive.yaml"
-        ]
-    if action.startswith("kms:"):
-        return [
-            f"the role may not use the bucket's KMS key: statement EncryptLogsWithTheArchiveKey of {_ARCHIVE},"
-            " parameter KmsKeyArn, and the key's own policy",
-            "the session may not: set `kms_key_arn` in archive.yaml to that same key",
-        ]
-    outside = [
-        f"the key is not under the one prefix: statements AddLogsUnderThePrefix and NobodyMayWriteOutsideThePrefix of"
-        f" {_ARCHIVE}, parameter Prefix; `prefix` of archive.yaml has to be the same",
-    ]
+def _causes_of_refused_put(request: Request, message: str) -> list[str]:
+    acl = (
+        f"the role may not name an ACL: statement NameTheBucketOwnersAclInThePut of {_ARCHIVE}. Deploy it with"
+        " RequireAcl=true, or, where RequireAcl=false is meant, set `acl: null` in archive.yaml"
+    )
+    if "perform: s3:PutObjectAcl" in message:
+        return [acl]
+    key = (
+        f"the role may not use the bucket's KMS key: statement EncryptLogsWithTheArchiveKey of {_ARCHIVE}, parameter"
+        " KmsKeyArn, and the key's own policy"
+    )
+    if "perform: kms:" in message:
+        return [key, "the session may not: set `kms_key_arn` in archive.yaml to that same key"]
+    outside = (
+        "the key is not under the one prefix: statements AddLogsUnderThePrefix and NobodyMayWriteOutsideThePrefix of"
+        f" {_ARCHIVE}, parameter Prefix; `prefix` of archive.yaml has to be the same"
+    )
+    bucket = f"parameter BucketName of {_ARCHIVE}; `bucket` of archive.yaml has to be the same"
     if "no identity-based policy" in message or "no session policy" in message:
-        return [
-            *outside,
-            f"the role is of another bucket: parameter BucketName of {_ARCHIVE}; `bucket` of archive.yaml has to be the"
-            " same",
-            f"the session is narrowed to {request.prefix or 'its prefix'}, and the key is outside of it",
-        ]
-    acl = [
+        narrowed = f"the session is narrowed to {request.prefix}, and the key is outside of it"
+        return [outside, f"the role is of another bucket: {bucket}", narrowed]
+    no_acl = (
         f"the put carries no ACL: statement NobodyMayWriteWithoutTheOwnersAcl of {_ARCHIVE}. Set `acl:"
         " bucket-owner-full-control` in archive.yaml, or deploy with RequireAcl=false"
-    ]
+    )
     denied = [
-        *([] if request.has_acl else acl),
+        *([] if request.has_acl else [no_acl]),
         f"the put did not come through the VPC endpoint: statement LogsComeThroughTheVpcEndpoint of {_ARCHIVE},"
         " parameter VpcEndpointId",
-        *outside,
-        f"the put did not come over TLS 1.2: statements NothingTravelsUnencrypted and NothingTravelsUnderAnOldTls of"
+        outside,
+        "the put did not come over TLS 1.2: statements NothingTravelsUnencrypted and NothingTravelsUnderAnOldTls of"
         f' {_ARCHIVE}; "endpoint_url" of the connection has to be https, and a proxy must not end TLS',
-        f"If-None-Match or another header was lost on the way, in a proxy: statements NobodyMayReplaceALog,"
-        f" LogsArriveInOnePut, LogsKeepTheAgreedStorageClasses, LogsAreEncryptedAsTheBucketSays,"
+    ]
+    if "explicit deny" not in message:  # S3 did not say whose policy it was
+        owner = f"the bucket belongs to another account than the role: {bucket}"
+        denied = [owner, *denied, *([acl] if request.has_acl else []), key]
+    return [
+        *denied,
+        "If-None-Match or another header was lost on the way, in a proxy: statements NobodyMayReplaceALog,"
+        " LogsArriveInOnePut, LogsKeepTheAgreedStorageClasses, LogsAreEncryptedAsTheBucketSays,"
         f" LogsAreEncryptedWithTheArchiveKey and NobodyMayBringAKeyOfTheirOwn of {_ARCHIVE}",
         f"the bucket policy was changed after it was deployed: compare it with {_ARCHIVE}",
     ]
-    if "explicit deny" in message:
-        return denied
-    # S3 did not say whose policy it was.
-    owner = f"the bucket belongs to another account than the role: `bucket` of archive.yaml, BucketName of {_ARCHIVE}"
-    acl_permission = (
-        f"the role may not name the ACL: NameTheBucketOwnersAclInThePut of {_ARCHIVE}, parameter RequireAcl"
-    )
-    kms = f"the role may not use the bucket's KMS key: EncryptLogsWithTheArchiveKey of {_ARCHIVE}, parameter KmsKeyArn"
-    return [owner, *denied[:-2], *([acl_permission] if request.has_acl else []), kms, *denied[-2:]]

@@ -53,9 +53,8 @@ class ArchiveWriter:
 
     :param new_client: makes the S3 client whose session may put; may raise what AssumeRole raises
     :param bucket: the archive bucket
-    :param account: the account that the bucket must belong to
     :param prefix: the session is narrowed to keys that begin with this
-    :param role_arn: of the role, for messages
+    :param role_arn: of the role; the bucket must belong to its account
     :param session_name: the RoleSessionName, for messages
     :param assumed_by: whose credentials assume the role, for messages
     :param acl: the canned ACL to send; None sends none
@@ -67,7 +66,6 @@ class ArchiveWriter:
         new_client: Callable[[], Any],
         *,
         bucket: str,
-        account: str,
         prefix: str,
         role_arn: str,
         session_name: str,
@@ -80,17 +78,16 @@ class ArchiveWriter:
         self.acl = acl
         self.max_concurrent_requests = max_concurrent_requests
         self._new_client = new_client
-        self._account = account
+        self._account = role_arn.split(":")[4]
         self._who = f"{role_arn} (session {session_name})"
         self._assume_request = Request("AssumeRole", role_arn, assumed_by)
-        self._setup = f"{assumed_by}: keys, profile and region"
 
     def assume_role(self) -> None:
         """Assume the role now rather than with the first put, to fail early.
 
         :raises RefusedError: when STS refuses, with the likely cause
         """
-        self._client_of(self._assume_request)
+        self._client()
 
     def put(
         self,
@@ -161,7 +158,7 @@ class ArchiveWriter:
         )
         if self.acl:
             arguments = {**arguments, "ACL": self.acl}
-        client = self._client_of(request)
+        client = self._client()
         start = None if isinstance(body, bytes) else body.tell()
 
         def send() -> Mapping[str, Any]:
@@ -171,7 +168,8 @@ class ArchiveWriter:
                 Bucket=self.bucket, Key=key, Body=body, IfNoneMatch="*", ExpectedBucketOwner=self._account, **arguments
             )
 
-        with translated_errors(request, self._assume_request, hint=writer_hint, setup=self._setup):
+        # The session's renewal may fail, too.
+        with translated_errors(request, self._assume_request, hint=writer_hint):
             try:
                 return _retried_after_a_race(send)
             except ClientError as error:
@@ -186,9 +184,9 @@ class ArchiveWriter:
                     ) from error
                 raise
 
-    def _client_of(self, request: Request) -> Any:
-        # Making the client assumes the role, once; an error of AssumeRole is reported as one.
-        with translated_errors(request, self._assume_request, hint=writer_hint, setup=self._setup):
+    def _client(self) -> Any:
+        # Making the client assumes the role, once.
+        with translated_errors(self._assume_request, hint=writer_hint):
             return self._new_client()
 
 

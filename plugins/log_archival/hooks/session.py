@@ -11,15 +11,16 @@ https://airflow.apache.org/docs/apache-airflow-providers-amazon/stable/connectio
 
 from __future__ import annotations
 
+import os
 from functools import cached_property
 from typing import Any
 
 from airflow.providers.amazon.aws.hooks.base_aws import BaseSessionFactory
 from airflow.providers.amazon.aws.utils.connection_wrapper import AwsConnectionWrapper
+from airflow.sdk.log import mask_secret
 
-from log_archival.aws.connection import session_name
+from log_archival.aws.connection import RoleSettings, role_settings, session_name
 from log_archival.aws.errors import Request, translated_errors, writer_hint
-from log_archival.hooks.assumed_role import checked_role
 
 
 class CrossAccountSessionFactory(BaseSessionFactory):
@@ -35,26 +36,38 @@ class CrossAccountSessionFactory(BaseSessionFactory):
         :raises ConnectionSettingsError: with everything that is wrong
         """
         conn = super().conn
-        if not self._is_ours(conn):
-            return conn
-        role = checked_role(conn)
-        conn.assume_role_kwargs = {
+        if "external_id" in conn.extra_config:
+            role = checked_role(conn)
             # The trust policy accepts no other session names than ours.
-            "RoleSessionName": session_name("test_connection", str(conn.conn_id), "", 1),
-            **role.assume_role_kwargs,
-            **conn.assume_role_kwargs,
-            "ExternalId": role.external_id,
-        }
+            name = session_name("test_connection", str(conn.conn_id), "", 1)
+            conn.assume_role_kwargs = {
+                "RoleSessionName": name,
+                **conn.assume_role_kwargs,
+                "ExternalId": role.external_id,
+            }
         return conn
 
-    @staticmethod
-    def _is_ours(conn: AwsConnectionWrapper) -> bool:
-        return bool(conn) and "external_id" in conn.extra_config
-
     def _assume_role(self, sts_client: Any) -> dict[str, Any]:
-        if not self._is_ours(self.conn):
+        if "external_id" not in self.conn.extra_config:
             return super()._assume_role(sts_client)
-        owner = f"the credentials of connection {self.conn.conn_id!r}"
-        request = Request("AssumeRole", str(self.role_arn), owner)
-        with translated_errors(request, hint=writer_hint, setup=owner):
+        request = Request("AssumeRole", str(self.role_arn), f"the credentials of connection {self.conn.conn_id!r}")
+        with translated_errors(request, hint=writer_hint):
             return super()._assume_role(sts_client)
+
+
+def checked_role(wrapper: AwsConnectionWrapper, bucket: str | None = None) -> RoleSettings:
+    """Return the role of a connection, and have Airflow mask its external id in every log.
+
+    :param wrapper: the provider's view of the connection
+    :param bucket: the archive bucket, if it is known
+    :raises ConnectionSettingsError: when the connection is not right
+    """
+    role = role_settings(
+        str(wrapper.conn_id),
+        wrapper.extra_config,
+        region=wrapper.region_name or os.environ.get("AWS_DEFAULT_REGION"),
+        bucket=bucket,
+        long_term_key=bool(wrapper.aws_access_key_id and not wrapper.aws_session_token),
+    )
+    mask_secret(role.external_id)
+    return role

@@ -14,10 +14,12 @@ from airflow.sdk.exceptions import AirflowFailException
 
 from log_archival.aws.connection import DEFAULT_ACL, DEFAULT_CONN_ID, session_name
 from log_archival.aws.writer import DEFAULT_MAX_CONCURRENT_REQUESTS
+from log_archival.codecs import DEFAULT_PART_BYTES, codec_named
 from log_archival.exceptions import LogArchivalError
 from log_archival.hooks import CrossAccountS3Hook
 from log_archival.keys import DEFAULT_KEY, DEFAULT_PREFIX, KeyTemplate
 from log_archival.partition import Partition, choose_partition
+from log_archival.pipeline.compress import Compressor
 
 log = logging.getLogger(__name__)
 
@@ -45,21 +47,6 @@ def fail_permanent_errors_at_once() -> Iterator[None]:
         if error.permanent:
             raise AirflowFailException(str(error)) from error
         raise
-
-
-def run_partition(context: Context, timezone: str) -> Partition:
-    """Return the day that a run archives.
-
-    :param context: the task's
-    :param timezone: the archive's time zone
-    :raises SettingsError: when the run names no day, or two
-    """
-    return choose_partition(
-        date_param=(context.get("params") or {}).get("date") or None,
-        partition_key=context["dag_run"].partition_key,
-        logical_date=context.get("logical_date"),
-        timezone=timezone,
-    )
 
 
 class PartitionOperator(BaseOperator):
@@ -98,10 +85,48 @@ class PartitionOperator(BaseOperator):
         """Return the day of this run.
 
         :param context: the task's
+        :raises SettingsError: when the run names no day, or two
         """
         if self.partition:
             return Partition.parse(self.partition, self.timezone)
-        return run_partition(context, self.timezone)
+        return choose_partition(
+            date_param=(context.get("params") or {}).get("date") or None,
+            partition_key=context["dag_run"].partition_key,
+            logical_date=context.get("logical_date"),
+            timezone=self.timezone,
+        )
+
+
+class CompressionOperator(PartitionOperator):
+    """The base of the operators that make archives; see `PartitionOperator` for the other parameters.
+
+    :param codec: ``zstd``, ``gzip`` or ``none`` (templated); files that are compressed already stay as they are
+    :param part_size: a stored object has at most this many bytes; larger files are cut at line ends
+    :param check_compressed: whether each block is decompressed and compared before it is written or sent
+    """
+
+    template_fields: Sequence[str] = (*PartitionOperator.template_fields, "codec")
+
+    def __init__(
+        self,
+        *,
+        codec: str = "zstd",
+        part_size: int = DEFAULT_PART_BYTES,
+        check_compressed: bool = True,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.codec = codec
+        self.part_size = part_size
+        self.check_compressed = check_compressed
+
+    def compressor(self, partition: Partition) -> Compressor:
+        """Return what makes the archives.
+
+        :param partition: the day
+        :raises SettingsError: when the codec is unknown, or the key template wrong
+        """
+        return Compressor(partition, self.keys, codec_named(self.codec), self.part_size, self.check_compressed)
 
 
 class ArchiveOperator(PartitionOperator):
@@ -140,13 +165,12 @@ class ArchiveOperator(PartitionOperator):
         :param partition: the day
         """
         ti = context["ti"]
+        run = f"{ti.run_id}/{ti.task_id}/{ti.map_index}"
         return CrossAccountS3Hook(
             self.aws_conn_id,
             bucket=self.bucket,
             prefix=self.keys.day_prefix(partition),
-            session_name=session_name(
-                ti.dag_id, partition.key, f"{ti.run_id}/{ti.task_id}/{ti.map_index}", ti.try_number
-            ),
+            session_name=session_name(ti.dag_id, partition.key, run, ti.try_number),
             acl=self.acl,
             kms_key_arn=self.kms_key_arn,
             max_concurrent_requests=self.max_concurrent_requests,
@@ -160,8 +184,7 @@ def list_problems(problems: Sequence[object], headline: str) -> str:
     :param headline: the first line
     """
     lines = [f"  {problem}" for problem in problems[:MAX_LISTED_PROBLEMS]]
-    if len(problems) > MAX_LISTED_PROBLEMS:
-        lines.append(f"  … and {len(problems) - MAX_LISTED_PROBLEMS} more, in the task's log")
-        for problem in problems[MAX_LISTED_PROBLEMS:]:
-            log.error("%s", problem)
+    if others := problems[MAX_LISTED_PROBLEMS:]:
+        lines.append(f"  … and {len(others)} more, in the task's log")
+        log.error("%s", "\n".join(map(str, others)))
     return "\n".join([headline + ":", *lines])

@@ -9,18 +9,19 @@ from typing import Any
 from airflow.sdk import Context
 from airflow.sdk.exceptions import AirflowSkipException
 
-from log_archival.codecs import codec_named
 from log_archival.config import DEFAULT_BATCH_BYTES
-from log_archival.operators.base import PartitionOperator, fail_permanent_errors_at_once
+from log_archival.operators.base import CompressionOperator, fail_permanent_errors_at_once
 from log_archival.partition import require_over
 from log_archival.pipeline.collect import choose_sources, find_log_files, log_plan, write_batches
-from log_archival.pipeline.compress import Compressor
 from log_archival.pipeline.run_dir import RunDirectory
 from log_archival.sources.files import FileSource
 
 
-class CollectLogsOperator(PartitionOperator):
-    """Lists a day's log files, and cuts them into batches; see `PartitionOperator` for the other parameters.
+class CollectLogsOperator(CompressionOperator):
+    """Lists a day's log files, and cuts them into batches.
+
+    See `PartitionOperator` for the other parameters; those of `CompressionOperator` are for the keys that a dry run
+    logs.
 
     It reads these params of the run, where the DAG has them: ``sources`` (names; only these sources), ``dry_run``
     (log what would be archived, and skip what follows), ``allow_open_day`` (accept a day that is not over).
@@ -29,11 +30,10 @@ class CollectLogsOperator(PartitionOperator):
     :param staging: the folder of all run directories (templated): a local path, or ``s3://…`` in the source account
         when tasks run on several machines
     :param batch_bytes: about how many raw bytes one batch has
-    :param codec: for the keys that a dry run logs (templated)
     :returns: one small dict a batch, to map `CompressLogsOperator` over
     """
 
-    template_fields: Sequence[str] = (*PartitionOperator.template_fields, "staging", "codec")
+    template_fields: Sequence[str] = (*CompressionOperator.template_fields, "staging")
     ui_color = "#e8e3f3"
 
     def __init__(
@@ -42,14 +42,12 @@ class CollectLogsOperator(PartitionOperator):
         sources: Sequence[FileSource],
         staging: str,
         batch_bytes: int = DEFAULT_BATCH_BYTES,
-        codec: str = "zstd",
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.sources = sources
         self.staging = staging
         self.batch_bytes = batch_bytes
-        self.codec = codec
 
     def execute(self, context: Context) -> list[dict[str, Any]]:
         """Collect.
@@ -63,8 +61,7 @@ class CollectLogsOperator(PartitionOperator):
             sources = choose_sources(self.sources, params.get("sources"))
             files = find_log_files(sources, partition)
             if params.get("dry_run"):
-                compressor = Compressor(partition, self.keys, codec_named(self.codec))
-                log_plan(files, compressor, sources)
+                log_plan(files, self.compressor(partition), sources)
                 raise AirflowSkipException("dry run: the plan is in this log, nothing was archived")
             run_dir = RunDirectory.of_run(self.staging, context["ti"].dag_id, context["ti"].run_id)
             all_sources = len(sources) == len(self.sources)

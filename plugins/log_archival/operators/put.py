@@ -5,15 +5,17 @@ from __future__ import annotations
 import glob
 import os
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from airflow.sdk import Context
 
-from log_archival.codecs import DEFAULT_PART_BYTES, codec_named
 from log_archival.exceptions import SettingsError, SourceError
-from log_archival.operators.base import ArchiveOperator, fail_permanent_errors_at_once, list_problems
-from log_archival.pipeline.compress import Compressor
+from log_archival.operators.base import (
+    ArchiveOperator,
+    CompressionOperator,
+    fail_permanent_errors_at_once,
+    list_problems,
+)
 from log_archival.pipeline.run_dir import RunDirectory
 from log_archival.pipeline.summary import format_table, summarize
 from log_archival.pipeline.upload import compress_and_upload, put_manifest, upload_batch
@@ -22,49 +24,42 @@ from log_archival.records import LogFile
 from log_archival.sources.files import FileSource
 
 
-class CrossAccountPutOperator(ArchiveOperator):
+class CrossAccountPutOperator(ArchiveOperator, CompressionOperator):
     """Puts log files into another account's bucket, with a role that can only add objects.
 
     Either uploads a batch that `CompressLogsOperator` has compressed (`staged`), or takes plain files (`paths`), which
-    it compresses and puts in one task, and then lists in a manifest. See `ArchiveOperator` for the other parameters.
+    it compresses and puts in one task, and then lists in a manifest. See `ArchiveOperator` and, for `paths`,
+    `CompressionOperator` for the other parameters.
 
     :param staged: the dict that `CompressLogsOperator` returned (templated)
     :param paths: a path or glob, or several (templated); ``**`` matches across folders
     :param source: the name under which the files are archived, for `paths` (templated)
     :param root: keys and restored files have the path below this folder (templated); by default, the folder that the
         globs spell out
-    :param codec: ``zstd``, ``gzip`` or ``none``; files that are compressed already stay as they are
-    :param part_size: a stored object has at most this many bytes; larger files are cut at line ends
-    :param check_compressed: whether each block is decompressed and compared before it is sent
     :param min_files: fewer files than this are an error
     :returns: a small dict: how many files, objects, raw and stored bytes, and how many objects were new
     """
 
-    template_fields: Sequence[str] = (*ArchiveOperator.template_fields, "staged", "paths", "root", "source")
+    template_fields: Sequence[str] = (
+        *ArchiveOperator.template_fields, "codec", "staged", "paths", "root", "source",
+    )  # fmt: skip
     ui_color = "#dcebf7"
 
     def __init__(
         self,
         *,
-        bucket: str,
         staged: Mapping[str, Any] | None = None,
         paths: str | Sequence[str] | None = None,
         source: str = "files",
         root: str | None = None,
-        codec: str = "zstd",
-        part_size: int = DEFAULT_PART_BYTES,
-        check_compressed: bool = True,
         min_files: int = 1,
         **kwargs: Any,
     ) -> None:
-        super().__init__(bucket=bucket, **kwargs)
+        super().__init__(**kwargs)
         self.staged = staged
         self.paths = paths
         self.source = source
         self.root = root
-        self.codec = codec
-        self.part_size = part_size
-        self.check_compressed = check_compressed
         self.min_files = min_files
 
     def execute(self, context: Context) -> dict[str, Any]:
@@ -89,8 +84,7 @@ class CrossAccountPutOperator(ArchiveOperator):
         partition = self.day(context)
         writer = self.hook(context, partition).writer
         files = find_files(self.paths or (), source=self.source, root=self.root, min_files=self.min_files)
-        compressor = Compressor(partition, self.keys, codec_named(self.codec), self.part_size, self.check_compressed)
-        records = compress_and_upload(writer, compressor, files)
+        records = compress_and_upload(writer, self.compressor(partition), files)
         if problems := check_records(records, partition, self.keys):
             raise SourceError(list_problems(problems, f"{len(problems)} of {len(files)} files were not archived"))
         ti = context["ti"]
@@ -114,7 +108,7 @@ def find_files(
     """
     globs = [paths] if isinstance(paths, str) else list(paths)
     found = sorted({os.path.abspath(path) for pattern in globs for path in glob.glob(pattern, recursive=True)})
-    found = [path for path in found if not os.path.islink(path) and os.path.isfile(path)]
+    found = [path for path in found if os.path.isfile(path) and not os.path.islink(path)]
     if len(found) < min_files:
         raise SourceError(f"source {source}: {len(found)} files match {globs}; at least {min_files} are expected")
     if not found:
@@ -125,10 +119,10 @@ def find_files(
     _ = FileSource(source, base).root  # checks the name
     files = []
     for path in found:
-        if not Path(path).is_relative_to(base):
+        name = os.path.relpath(path, base)
+        if name.startswith("../"):
             raise SettingsError(f"source {source}: {path} is not below the root {base}")
         status = os.stat(path, follow_symlinks=False)
-        name = os.path.relpath(path, base)
         files.append(LogFile(source, base, name, status.st_size, status.st_mtime_ns, status.st_ino))
     return files
 

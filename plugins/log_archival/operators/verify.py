@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, get_args
 
 from airflow.sdk import Context
 
 from log_archival.aws.writer import ArchiveWriter
 from log_archival.exceptions import SettingsError, VerificationError
 from log_archival.hooks import ArchiveReaderHook
-from log_archival.hooks.archive import MAX_CONCURRENT_READS
 from log_archival.manifest import Entry
 from log_archival.operators.base import ArchiveOperator, fail_permanent_errors_at_once, list_problems
 from log_archival.partition import Partition
@@ -21,7 +20,7 @@ from log_archival.pipeline.upload import put_manifest
 from log_archival.pipeline.verify import TIERS, Verification, check_objects, check_records, probe_keys
 from log_archival.reader.archive import ArchiveReader, Depth
 from log_archival.records import Archive, Receipt
-from log_archival.sources.cleanup import KEEP, CleanUp, clean_up_sources
+from log_archival.sources.cleanup import clean_up_sources
 
 
 class VerifyArchiveOperator(ArchiveOperator):
@@ -48,7 +47,6 @@ class VerifyArchiveOperator(ArchiveOperator):
     def __init__(
         self,
         *,
-        bucket: str,
         staging: str,
         tier: str = "probe",
         depth: str = "checksums",
@@ -56,7 +54,7 @@ class VerifyArchiveOperator(ArchiveOperator):
         after: Mapping[str, str] | None = None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(bucket=bucket, **kwargs)
+        super().__init__(**kwargs)
         self.staging = staging
         self.tier = tier
         self.depth = depth
@@ -74,11 +72,18 @@ class VerifyArchiveOperator(ArchiveOperator):
             writer = self.hook(context, partition).writer
             run_dir = RunDirectory.of_run(self.staging, context["ti"].dag_id, context["ti"].run_id)
             records = run_dir.read_records()
-            self._require_no_problems(check_records(records, partition, self.keys), records, partition, run_dir)
-            verification = self._verify_objects(writer, records.archives)
-            self._require_no_problems(verification.problems, records, partition, run_dir)
+            verification = self._verify(writer, records, partition)
+            if problems := verification.problems:
+                count = f"{len(problems)} problems with {len(records.archives)} archives"
+                raise VerificationError(
+                    list_problems(problems, f"{partition.key}: {count}"),
+                    hint="No manifest was put. To compress and upload the batches again, clear the run's `compress` and"
+                    f" what follows it: existing objects stay as they are. The records are in {run_dir}.",
+                )
             manifest = self._put_manifest(writer, records, context, partition)
-            cleaned_up = self._clean_up(records, verification.tier)
+            after = self.after or {}
+            sha256 = {(one.source, one.name): one.file_sha256 for one in records.archives if one.source in after}
+            cleaned_up = clean_up_sources(records.files, sha256, after, tier=verification.tier)
             summary = summarize(records)
             self._log_result(verification, partition, summary)
             run_dir.delete()
@@ -94,43 +99,30 @@ class VerifyArchiveOperator(ArchiveOperator):
             }
 
     def _check_settings(self) -> None:
-        if self.tier not in TIERS:
-            raise SettingsError(f"tier {self.tier!r} is unknown; there are {', '.join(TIERS)}")
+        for name, value, known in (("tier", self.tier, TIERS), ("depth", self.depth, get_args(Depth))):
+            if value not in known:
+                raise SettingsError(f"{name} {value!r} is unknown; there are {', '.join(known)}")
         if self.tier == "read" and not self.read_conn_id:
             raise SettingsError("tier read needs a second connection that may read: `read_connection` of archive.yaml")
-        if self.depth not in ("checksums", "bytes"):
-            raise SettingsError(f"depth {self.depth!r} is unknown; there are checksums and bytes")
 
-    def _verify_objects(self, writer: ArchiveWriter, archives: list[Archive]) -> Verification:
+    def _verify(self, writer: ArchiveWriter, records: RunRecords, partition: Partition) -> Verification:
+        if problems := check_records(records, partition, self.keys):
+            return Verification("receipts", problems=problems)
         if self.tier == "read":
             reader = ArchiveReaderHook(str(self.read_conn_id), bucket=self.bucket).get_conn()
-            depth: Depth = "bytes" if self.depth == "bytes" else "checksums"
-            return check_objects("read", archives, partial(self._check_object, reader, depth), MAX_CONCURRENT_READS)
-        if self.tier == "probe":
-            return probe_keys(writer, archives)
-        return Verification("receipts")
+            return check_objects("read", records.archives, partial(self._check_object, reader), reader.workers)
+        return probe_keys(writer, records.archives) if self.tier == "probe" else Verification("receipts")
 
-    def _check_object(self, reader: ArchiveReader, depth: Depth, archive: Archive) -> str | None:
+    def _check_object(self, reader: ArchiveReader, archive: Archive) -> str | None:
         entry = Entry.from_archive(archive)
-        finding = reader.check(entry, depth)
-        if finding and finding.kind in ("differs", "unknown") and depth == "checksums":
+        finding = reader.check(entry, "checksums") if self.depth == "checksums" else None
+        if self.depth == "bytes" or (finding and finding.kind in ("differs", "unknown")):
             # Another version of a codec may have stored the same content in other bytes: read it.
             finding = reader.check(entry, "bytes")
         if finding and finding.note:
             self.log.info("%s", finding)
             return None
         return str(finding) if finding else None
-
-    def _require_no_problems(
-        self, problems: Sequence[object], records: RunRecords, partition: Partition, run_dir: RunDirectory
-    ) -> None:
-        if problems:
-            count = f"{len(problems)} problems with {len(records.archives)} archives"
-            raise VerificationError(
-                list_problems(problems, f"{partition.key}: {count}"),
-                hint="No manifest was put. To compress and upload the batches again, clear the run's `compress` and"
-                f" what follows it: existing objects stay as they are. The records are in {run_dir}.",
-            )
 
     def _put_manifest(
         self, writer: ArchiveWriter, records: RunRecords, context: Context, partition: Partition
@@ -140,12 +132,6 @@ class VerifyArchiveOperator(ArchiveOperator):
             return None
         ti = context["ti"]
         return put_manifest(writer, self.keys, partition, records.archives, dag_id=ti.dag_id, run_id=ti.run_id)
-
-    def _clean_up(self, records: RunRecords, tier: str) -> CleanUp:
-        actions = {source: action for source, action in (self.after or {}).items() if action != KEEP}
-        files = [file for file in records.files if file.source in actions]
-        sha256 = {(one.source, one.name): one.file_sha256 for one in records.archives if one.source in actions}
-        return clean_up_sources(files, sha256, actions, tier=tier)
 
     def _log_result(self, verification: Verification, partition: Partition, summary: dict[str, Any]) -> None:
         tier = verification.tier

@@ -45,14 +45,14 @@ class TestMiniStack(WriterContract, EnforcedSessionContract):
         client = aws.assume().client("s3")
         key = new_key()
         arguments: dict[str, Any] = {
-            "role_arn": aws.role_arn,
             "session_name": "test",
             "assumed_by": "test",
             "prefix": PREFIX,
         }
-        writer = ArchiveWriter(lambda: client, bucket=aws.bucket, account="333333333333", **arguments)
+        elsewhere = aws.role_arn.replace("222222222222", "333333333333")
+        writer = ArchiveWriter(lambda: client, bucket=aws.bucket, role_arn=elsewhere, **arguments)
         with pytest.raises(RefusedError, match="AccessDenied"):
             put(writer, key, b"x")
         assert server.get(key) is None
-        right = ArchiveWriter(lambda: client, bucket=aws.bucket, account="222222222222", **arguments)
+        right = ArchiveWriter(lambda: client, bucket=aws.bucket, role_arn=aws.role_arn, **arguments)
         assert put(right, key, b"x").outcome == "new"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from botocore.exceptions import (
     BotoCoreError,
@@ -17,7 +19,6 @@ from log_archival.aws.errors import (
     Request,
     code_and_status,
     is_transient,
-    request_error,
     translated_errors,
     writer_hint,
 )
@@ -88,6 +89,14 @@ def test_code_and_status_are_read(response: dict[str, dict[str, object]], expect
 
 PUT = Request("PutObject", "s3://bucket/logs/x", "the role", prefix="logs/")
 ASSUME = Request("AssumeRole", "arn:aws:iam::222222222222:role/R", "the connection")
+
+
+def translated(request: Request, response: Any) -> ArchiveRequestError:
+    with pytest.raises(ArchiveRequestError) as caught, translated_errors(request, hint=writer_hint):
+        raise ClientError(response, request.operation)
+    return caught.value
+
+
 SESSION = "User: arn:aws:sts::111111111111:assumed-role/Airflow/i-1 is not authorized to perform: sts:AssumeRole"
 
 
@@ -108,7 +117,7 @@ SESSION = "User: arn:aws:sts::111111111111:assumed-role/Airflow/i-1 is not autho
         ),
         pytest.param(
             PUT, "AccessDenied", "… because no VPC endpoint policy allows the s3:PutObject action",
-            "the policy of the VPC endpoint", id="VPC endpoint",
+            "a VPC endpoint policy", id="VPC endpoint",
         ),
         pytest.param(
             PUT, "AccessDenied", "… because no permissions boundary allows the s3:PutObject action",
@@ -137,7 +146,7 @@ SESSION = "User: arn:aws:sts::111111111111:assumed-role/Airflow/i-1 is not autho
 )  # fmt: skip
 def test_permanent_error_has_a_hint(request_: Request, code: str, message: str, hint: str) -> None:
     response = {"Error": {"Code": code, "Message": message}, "ResponseMetadata": {"HTTPStatusCode": 403}}
-    error = request_error(request_, response, writer_hint)
+    error = translated(request_, response)
     assert isinstance(error, RefusedError)
     assert error.code == code
     assert hint in str(error)
@@ -148,7 +157,7 @@ def test_permanent_error_has_a_hint(request_: Request, code: str, message: str, 
 
 def test_transient_error_says_so() -> None:
     response = {"Error": {"Code": "SlowDown", "Message": "…"}, "ResponseMetadata": {"HTTPStatusCode": 503}}
-    error = request_error(PUT, response, writer_hint)
+    error = translated(PUT, response)
     assert type(error) is ArchiveRequestError
     assert not error.permanent
     assert "a retry may succeed" in str(error)

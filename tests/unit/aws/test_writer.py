@@ -46,7 +46,6 @@ def writer_of(client: Any, **arguments: Any) -> ArchiveWriter:
     return ArchiveWriter(
         lambda: client,
         bucket="acme-log-archive",
-        account="222222222222",
         prefix=PREFIX,
         role_arn=ROLE,
         session_name=SESSION_NAME,

@@ -6,7 +6,7 @@ import pytest
 
 from log_archival.aws.writer import ProbeResult
 from log_archival.exceptions import RefusedError
-from tests.support.memory_s3 import MemoryS3
+from tests.support.memory_s3 import ROLE, MemoryS3
 from tests.support.writer_contract import PREFIX, MemoryServer, WriterContract, new_key, put
 
 
@@ -24,5 +24,5 @@ class TestMemory(WriterContract):
 def test_bucket_of_another_account_is_refused() -> None:
     s3, key = MemoryS3(), new_key()
     with pytest.raises(RefusedError, match="AccessDenied"):
-        put(s3.writer(account="333333333333", prefix=PREFIX), key, b"x")
+        put(s3.writer(role_arn=ROLE.replace("222222222222", "333333333333"), prefix=PREFIX), key, b"x")
     assert s3.objects == {}

@@ -15,7 +15,7 @@ import boto3
 import pytest
 
 from log_archival.aws.writer import DEFAULT_MAX_CONCURRENT_REQUESTS
-from log_archival.exceptions import ConnectionSettingsError
+from log_archival.exceptions import ArchiveRequestError, ConnectionSettingsError
 from log_archival.hooks import CrossAccountS3Hook
 from tests.support.operating import connect
 
@@ -139,7 +139,7 @@ def test_credentials_are_renewed_before_they_end(sts: Sts, monkeypatch: pytest.M
     connect_to(sts, monkeypatch)
     sts.session_seconds = 60  # botocore renews what has less than 10 minutes left
     hook = CrossAccountS3Hook(bucket="acme-log-archive", prefix=PREFIX)
-    credentials: Any = hook._assumed_role.get_session().get_credentials()
+    credentials: Any = hook.get_session().get_credentials()
     sts.session_seconds = 3600
     before = len(sts.requests)
     assert credentials.get_frozen_credentials().access_key == f"ASIA{before + 1}"
@@ -173,24 +173,18 @@ def test_client_keeps_a_connection_for_each_concurrent_request(
 ) -> None:
     connect_to(sts, monkeypatch, **extra)
     hook = CrossAccountS3Hook(bucket="acme-log-archive", prefix=PREFIX, **settings)
-    assert hook._assumed_role.get_conn().meta.config.max_pool_connections == size
+    assert hook.conn.meta.config.max_pool_connections == size
     assert hook.writer.max_concurrent_requests == settings.get(
         "max_concurrent_requests", DEFAULT_MAX_CONCURRENT_REQUESTS
     )
 
 
-def test_connection_test_reports_success(sts: Sts, monkeypatch: pytest.MonkeyPatch) -> None:
-    connect_to(sts, monkeypatch)
-    assert CrossAccountS3Hook(bucket="acme-log-archive").test_connection() == (True, f"assumed {ROLE}")
-
-
-@pytest.mark.parametrize("extra", [{}, {"external_id": None}], ids=["sts", "connection"])
-def test_connection_test_reports_the_error(extra: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unreachable_sts_is_a_transient_error_of_assume_role(monkeypatch: pytest.MonkeyPatch) -> None:
     nobody = {"service_config": {"sts": {"endpoint_url": "http://127.0.0.1:9"}}}
-    connect(monkeypatch, connection(**nobody, config_kwargs={"retries": {"total_max_attempts": 1}}, **extra))
-    ok, message = CrossAccountS3Hook(bucket="acme-log-archive").test_connection()
-    assert not ok
-    assert ("AssumeRole" if not extra else "external_id") in message
+    connect(monkeypatch, connection(**nobody, config_kwargs={"retries": {"total_max_attempts": 1}}))
+    with pytest.raises(ArchiveRequestError, match=f"AssumeRole {re.escape(ROLE)} as the credentials of") as caught:
+        CrossAccountS3Hook(bucket="acme-log-archive").writer.assume_role()
+    assert not caught.value.permanent
 
 
 @pytest.mark.parametrize(
