@@ -265,9 +265,6 @@ class _CountedReader(io.RawIOBase):
     def __init__(self, file: IO[bytes], sha256: Any = None) -> None:
         self.file, self.size, self.sha256 = file, 0, sha256
 
-    def readable(self) -> bool:
-        return True
-
     def readinto(self, buffer: Any, /) -> int:
         data = self.file.read(len(buffer))
         buffer[: len(data)] = data

@@ -150,7 +150,7 @@ def to_line(record: Record) -> bytes:
     :param record: the record
     """
     # dataclasses.asdict copies each value, which takes ten times as long with a hundred thousand records.
-    fields = {name: getattr(record, name) for name in _expected_fields(type(record))}
+    fields = {name: getattr(record, name) for name in _expected_fields(type(record))}  # type: ignore[arg-type]
     return json.dumps(fields, separators=(",", ":")).encode() + b"\n"
 
 
@@ -193,7 +193,7 @@ def read_jsonl(path: Openable, kind: type[R], *, shared: dict[str, str] | None =
 
 def _record(kind: type[R], fields: dict[str, Any]) -> R:
     record = kind(**fields)
-    for name, expected in _expected_fields(kind).items():
+    for name, expected in _expected_fields(kind).items():  # type: ignore[arg-type]  # mypy: a class is not hashable
         value = getattr(record, name)
         # By type, not isinstance: JSON's true is no number.
         if type(value) not in expected and value not in expected:
