@@ -11,6 +11,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import io
+import itertools
 import sys
 import threading
 import zlib
@@ -18,7 +19,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import partial
-from typing import IO, Any
+from typing import IO, Any, cast
 
 from isal import igzip, isal_zlib
 
@@ -40,19 +41,6 @@ DEFAULT_PART_BYTES = 512 << 20
 MIN_PART_BYTES = 2 * BLOCK_BYTES
 #: Smaller files are compressed by one core.
 MIN_PARALLEL_BYTES = 4 * BLOCK_BYTES
-
-
-@dataclass(frozen=True)
-class Block:
-    """Some whole lines of a file: the first `size` bytes of a buffer that belongs to nobody else."""
-
-    buffer: bytearray
-    size: int
-
-    @property
-    def view(self) -> memoryview:
-        """The bytes, without copying them."""
-        return memoryview(self.buffer)[: self.size]
 
 
 @dataclass(frozen=True)
@@ -86,28 +74,25 @@ _ZSTD_OPTIONS: Mapping[int, int] = {
     zstd.CompressionParameter.hash_log: 17,
     zstd.CompressionParameter.checksum_flag: 1,
 }
-_GZIP_LEVEL, _GZIP_FORMAT = 2, 31  # zlib's wbits for gzip with its largest window
-_per_thread = threading.local()
+
+
+class _PerThread(threading.local):
+    def __init__(self) -> None:
+        self.compressor = zstd.ZstdCompressor(options=_ZSTD_OPTIONS)
+
+
+_per_thread = _PerThread()
 
 
 def _zstd_frame(block: memoryview) -> bytes:
-    try:
-        compressor: zstd.ZstdCompressor = _per_thread.zstd
-    except AttributeError:
-        compressor = _per_thread.zstd = zstd.ZstdCompressor(options=_ZSTD_OPTIONS)
-    return compressor.compress(block, zstd.ZstdCompressor.FLUSH_FRAME)
+    return _per_thread.compressor.compress(block, zstd.ZstdCompressor.FLUSH_FRAME)
 
 
-def _gzip_member(block: memoryview) -> bytes:
-    return isal_zlib.compress(block, _GZIP_LEVEL, _GZIP_FORMAT)
-
-
-def _open_gzip(stored: IO[bytes]) -> Any:
-    return igzip.GzipFile(fileobj=stored)  # type: ignore[no-untyped-call]
-
+# 31 are zlib's wbits for gzip with its largest window.
+_gzip_member = partial(isal_zlib.compress, level=2, wbits=31)
 
 ZSTD = Codec("zstd", ".zst", "application/zstd", b"\x28\xb5\x2f\xfd", _zstd_frame, zstd.ZstdFile)
-GZIP = Codec("gzip", ".gz", "application/gzip", b"\x1f\x8b", _gzip_member, _open_gzip)
+GZIP = Codec("gzip", ".gz", "application/gzip", b"\x1f\x8b", _gzip_member, igzip.open)
 NONE = Codec("none", "", "application/octet-stream", b"", lambda block: block, lambda stored: stored)
 CODECS: dict[str, Codec] = {codec.name: codec for codec in (ZSTD, GZIP, NONE)}
 # The first bytes of formats that don't compress further: xz, bzip2, zip, lz4, and our own two.
@@ -121,10 +106,9 @@ def codec_named(name: str) -> Codec:
     :param name: ``zstd``, ``gzip`` or ``none``
     :raises SettingsError: for any other name
     """
-    try:
-        return CODECS[name]
-    except KeyError:
-        raise SettingsError(f"codec {name!r} is unknown; there are {', '.join(CODECS)}") from None
+    if name not in CODECS:
+        raise SettingsError(f"codec {name!r} is unknown; there are {', '.join(CODECS)}")
+    return CODECS[name]
 
 
 def codec_for(wanted: Codec, head: bytes) -> Codec:
@@ -182,12 +166,8 @@ def compress(
     compress_one = partial(_compress_block, codec, check=check and codec is not NONE)
     blocks = in_order(compress_one, _blocks(source, size_hint), threads)
     pending = next(blocks, None)
-    if pending is None:
-        nothing = Block(bytearray(), 0)
-        pending = nothing, compress_one(nothing)
     file_sha256 = hashlib.sha256()
     parts: list[Part] = []
-    size = 0
     while pending:
         # The digest of the first part is that of the file so far, and is computed once.
         part_sha256 = hashlib.sha256() if parts else file_sha256
@@ -195,61 +175,63 @@ def compress(
         with open_part(len(parts) + 1) as sink:
             while pending and (not raw_size or stored_size + len(pending[1]) <= part_size):
                 block, stored = pending
-                file_sha256.update(block.view)
+                file_sha256.update(block)
                 if parts:
-                    part_sha256.update(block.view)
+                    part_sha256.update(block)
                 stored_sha256.update(stored)
                 sink.write(stored)
-                raw_size += block.size
+                raw_size += len(block)
                 stored_size += len(stored)
                 pending = next(blocks, None)
-        size += raw_size
         parts.append(Part(raw_size, part_sha256.hexdigest(), stored_size, stored_sha256.hexdigest()))
-    return Compressed(size, file_sha256.hexdigest(), parts)
+    return Compressed(sum(part.raw_size for part in parts), file_sha256.hexdigest(), parts)
 
 
-def _blocks(source: IO[bytes], size_hint: int) -> Iterator[Block]:
-    """Cut a stream into blocks of whole lines; a line longer than a block is cut."""
+def _blocks(source: IO[bytes], size_hint: int) -> Iterator[memoryview]:
+    """Cut a stream into blocks of whole lines; a line longer than a block is cut. No bytes are one empty block.
+
+    Each block is the beginning of a bytearray that belongs to nobody else.
+    """
     rest = memoryview(b"")
-    while True:
+    for number in itertools.count():
         # One byte more than expected, so that the end of the stream is seen without another block.
-        room = min(BLOCK_BYTES, len(rest) + max(size_hint, 0) + 1) if size_hint >= 0 else BLOCK_BYTES
+        room = min(BLOCK_BYTES, len(rest) + size_hint + 1) if size_hint >= 0 else BLOCK_BYTES
         buffer = bytearray(room)
         buffer[: len(rest)] = rest
         count = source.readinto(memoryview(buffer)[len(rest) :])  # type: ignore[attr-defined]
         size_hint -= count
         end = len(rest) + count
         if not count:
-            if rest:
-                yield Block(buffer, end)
+            if rest or number == 0:
+                yield memoryview(buffer)[:end]
             return
         cut = end if end < room else buffer.rfind(b"\n", 0, end) + 1 or end
-        yield Block(buffer, cut)
+        yield memoryview(buffer)[:cut]
         rest = memoryview(buffer)[cut:end]
 
 
-def _compress_block(codec: Codec, block: Block, *, check: bool) -> bytes | memoryview:
-    stored = codec.compress_block(block.view)
+def _compress_block(codec: Codec, block: memoryview, *, check: bool) -> bytes | memoryview:
+    stored = codec.compress_block(block)
     if check and not _decompresses_to(codec, bytes(stored), block):
         raise CompressionError(
-            f"a block of {block.size:,} bytes, compressed with {codec.name}, does not decompress to what went in",
+            f"a block of {len(block):,} bytes, compressed with {codec.name}, does not decompress to what went in",
             hint="Is the machine's memory sound? The retry compresses the file again.",
         )
     return stored
 
 
-def _decompresses_to(codec: Codec, stored: bytes, block: Block) -> bool:
+def _decompresses_to(codec: Codec, stored: bytes, block: memoryview) -> bool:
     # In chunks, which are twice as fast as a whole block: the same memory is used again.
-    position = 0
+    buffer, position = cast("bytearray", block.obj), 0
     try:
         for data in decompress(io.BytesIO(stored), codec):
             # startswith compares without a copy, and much faster than memoryviews do.
-            if not block.buffer.startswith(data, position):
+            if not buffer.startswith(data, position):
                 return False
             position += len(data)
     except VerificationError:
         return False
-    return position == block.size
+    return position == len(block)
 
 
 def decompress(stored: IO[bytes], codec: Codec) -> Iterator[bytes]:
@@ -271,13 +253,9 @@ def decompress(stored: IO[bytes], codec: Codec) -> Iterator[bytes]:
 
 
 @dataclass(frozen=True)
-class Measured:
-    """What an archive's bytes are. Sizes in bytes, digests in hex; `error` says why they don't decompress."""
+class Measured(Part):
+    """What an archive's bytes are; `error` says why they don't decompress."""
 
-    stored_size: int
-    stored_sha256: str
-    raw_size: int
-    raw_sha256: str
     error: str | None = None
 
 
@@ -286,9 +264,6 @@ class _CountedReader(io.RawIOBase):
 
     def __init__(self, file: IO[bytes], sha256: Any = None) -> None:
         self.file, self.size, self.sha256 = file, 0, sha256
-
-    def readable(self) -> bool:
-        return True
 
     def readinto(self, buffer: Any, /) -> int:
         data = self.file.read(len(buffer))
@@ -315,4 +290,4 @@ def measure(stored: IO[bytes], codec: Codec) -> Measured:
         error = str(failure)
     while reader.read(CHUNK_BYTES):  # what follows the compressed data belongs to the stored bytes, too
         pass
-    return Measured(reader.size, reader.sha256.hexdigest(), raw_size, raw_sha256.hexdigest(), error)
+    return Measured(raw_size, raw_sha256.hexdigest(), reader.size, reader.sha256.hexdigest(), error)

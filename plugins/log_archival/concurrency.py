@@ -33,7 +33,7 @@ def concurrently(job: Callable[[T], R], items: Iterable[T], workers: int) -> Ite
         under_way = 0
         try:
             for item in items:
-                pool.submit(_with_item, job, item).add_done_callback(done.put)
+                pool.submit(lambda item: (item, job(item)), item).add_done_callback(done.put)
                 under_way += 1
                 while under_way >= 2 * workers or not done.empty():
                     under_way -= 1
@@ -43,10 +43,6 @@ def concurrently(job: Callable[[T], R], items: Iterable[T], workers: int) -> Ite
         finally:
             # Everything is done, a job or the iterable failed, or the caller wants no more.
             pool.shutdown(cancel_futures=True)
-
-
-def _with_item(job: Callable[[T], R], item: T) -> tuple[T, R]:
-    return item, job(item)
 
 
 def in_order(job: Callable[[T], R], items: Iterable[T], workers: int) -> Iterator[tuple[T, R]]:

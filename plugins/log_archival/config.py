@@ -23,24 +23,17 @@ from log_archival.sources.files import FileSource
 #: The environment variable that names another file than include/archive.yaml.
 SETTINGS_VARIABLE = "LOG_ARCHIVAL_SETTINGS"
 
-Tier = Literal["receipts", "probe", "read"]
-CodecName = Literal["zstd", "gzip", "none"]
 #: About how many raw bytes one mapped task handles.
 DEFAULT_BATCH_BYTES = 256 << 20
 _UNITS = {"KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "kB": 1000, "MB": 10**6, "GB": 10**9, "B": 1}
 
 
-def _size(value: Any) -> Any:
-    if isinstance(value, str):
-        number, _, unit = value.strip().partition(" ")
-        if unit not in _UNITS or not number.isdecimal():
-            raise ValueError(f"{value!r} is not a size such as '512 MiB'")
-        return int(number) * _UNITS[unit]
-    return value
-
-
-def _timezone(value: str) -> str:
-    return zone(value).key
+def _size(value: Any) -> int:
+    text = f"{value} B" if isinstance(value, int) else str(value)
+    number, _, unit = text.strip().partition(" ")
+    if unit not in _UNITS or not number.isdecimal():
+        raise ValueError(f"{value!r} is not a size such as '512 MiB'")
+    return int(number) * _UNITS[unit]
 
 
 def _after(value: str) -> str:
@@ -50,7 +43,6 @@ def _after(value: str) -> str:
 
 
 Size = Annotated[int, BeforeValidator(_size)]
-Bucket = Annotated[str, AfterValidator(require_bucket)]
 
 
 class _Section(BaseModel):
@@ -60,7 +52,7 @@ class _Section(BaseModel):
 class Archive(_Section):
     """Where the archive is."""
 
-    bucket: Bucket
+    bucket: Annotated[str, AfterValidator(require_bucket)]
     connection: str = DEFAULT_CONN_ID
     prefix: str = DEFAULT_PREFIX
     key: str = DEFAULT_KEY
@@ -73,17 +65,17 @@ class Schedule(_Section):
     """When a day is archived; the cron expression is read in the time zone, which also bounds the day."""
 
     cron: str = "30 4 * * *"
-    timezone: Annotated[str, AfterValidator(_timezone)] = "UTC"
+    timezone: Annotated[str, AfterValidator(lambda name: zone(name).key)] = "UTC"
 
     @model_validator(mode="after")
     def _once_a_day(self) -> Schedule:
         # The partition is the day of the tick before (run_offset=-1), so there has to be a tick once every day.
-        match = re.fullmatch(r"(\d{1,2}) (\d{1,2}) \* \* \*", self.cron.strip())
-        if not match or int(match[1]) > 59 or int(match[2]) > 23:
+        match = re.fullmatch(r"[0-5]?\d ([01]?\d|2[0-3]) \* \* \*", self.cron.strip())
+        if not match:
             raise ValueError(f"cron {self.cron!r} has to name one time of every day, such as '30 4 * * *'")
         # Clocks are put forward between 00:00 and 04:00; Airflow 3.3's timetable moves a tick in the missing hour
         # to the next, gives that day's key to two runs, and never the day before's.
-        if int(match[2]) < 4 and _changes_clocks(self.timezone):
+        if int(match[1]) < 4 and _changes_clocks(self.timezone):
             raise ValueError(
                 f"cron {self.cron!r} can fall into the hour that {self.timezone} leaves out in spring, and a day would"
                 " never be archived; use 04:00 or later, or UTC"
@@ -98,7 +90,7 @@ def _changes_clocks(timezone: str) -> bool:
 class Verify(_Section):
     """What verification has to prove; see docs/verification.md."""
 
-    tier: Tier = "probe"
+    tier: Literal["receipts", "probe", "read"] = "probe"
     depth: Literal["checksums", "bytes"] = "checksums"
     read_connection: str | None = None
 
@@ -112,10 +104,6 @@ class Source(_Section):
     min_files: int = Field(1, ge=0)
     after: Annotated[str, AfterValidator(_after)] = "keep"
 
-    def to_file_source(self) -> FileSource:
-        """Return the source itself."""
-        return FileSource(self.name, self.path, self.pattern, self.min_files, self.after)
-
 
 class Settings(_Section):
     """The whole of archive.yaml."""
@@ -123,7 +111,7 @@ class Settings(_Section):
     archive: Archive
     sources: list[Source] = Field(min_length=1)
     schedule: Schedule = Schedule()
-    codec: CodecName = "zstd"
+    codec: Literal["zstd", "gzip", "none"] = "zstd"
     part_size: Size = Field(DEFAULT_PART_BYTES, ge=MIN_PART_BYTES, le=MAX_PUT_BYTES)
     batch_size: Size = Field(DEFAULT_BATCH_BYTES, ge=1 << 20)
     staging: str | None = None
@@ -132,14 +120,9 @@ class Settings(_Section):
     accepted_risks: list[str] = []
 
     @property
-    def keys(self) -> KeyTemplate:
-        """The key template."""
-        return KeyTemplate(self.archive.key, prefix=self.archive.prefix)
-
-    @property
     def file_sources(self) -> list[FileSource]:
         """The sources themselves."""
-        return [source.to_file_source() for source in self.sources]
+        return [FileSource(**source.model_dump()) for source in self.sources]
 
     @property
     def staging_root(self) -> str:
@@ -175,7 +158,7 @@ def load_settings(path: str | os.PathLike[str]) -> Settings:
     try:
         settings = Settings.model_validate(document)
     except ValidationError as error:
-        wrong = [f"{'.'.join(map(str, e['loc']))}: {_reason(e['msg'])}" for e in error.errors(include_url=False)]
+        wrong = [f"{'.'.join(map(str, e['loc']))}: {e['msg'].removeprefix('Value error, ')}" for e in error.errors()]
     else:
         wrong = list(_contradictions(settings))
     if wrong:
@@ -185,21 +168,16 @@ def load_settings(path: str | os.PathLike[str]) -> Settings:
 
 def _contradictions(settings: Settings) -> Iterator[str]:
     try:
-        _ = settings.keys
+        KeyTemplate(settings.archive.key, prefix=settings.archive.prefix)
     except SettingsError as error:
         yield f"archive.key: {error}"
-    seen: set[str] = set()
-    for number, source in enumerate(settings.sources):
+    names = [source.name for source in settings.sources]
+    for number, source in enumerate(settings.file_sources):
         try:
-            _ = source.to_file_source().root
+            _ = source.root
         except SettingsError as error:
             yield f"sources.{number}: {error}"
-        if source.name in seen:
+        if source.name in names[:number]:
             yield f"sources.{number}.name: {source.name!r} is used twice"
-        seen.add(source.name)
     if settings.verify.tier == "read" and not settings.verify.read_connection:
         yield "verify.read_connection: tier read needs a connection that may read"
-
-
-def _reason(message: str) -> str:
-    return message.removeprefix("Value error, ")

@@ -12,9 +12,7 @@ import os
 import re
 import secrets
 from collections.abc import Iterator
-from datetime import date
 from functools import lru_cache
-from string import Formatter
 from urllib.parse import quote
 
 from log_archival.exceptions import SettingsError
@@ -40,7 +38,8 @@ _PART = re.compile(r"\.part(?=\d{4,}$)", re.ASCII)
 _UNSUPPORTED_DIRECTIVE = re.compile(r"%([^YmdjyGVu]|$)")
 # In a policy's resource, * ? and ${ are patterns; a prefix with one of them would widen the session policy.
 _LITERAL = re.compile(r"[A-Za-z0-9!_.()/=+@:,% -]*")
-_MANIFEST = re.compile(rf"(?P<folder>(?:.*/)?)_manifest-(?P<digest>[0-9a-f]{{{DIGEST_CHARS}}})\.json", re.DOTALL)
+_FIELD = re.compile(r"\{([^{}]*)\}")
+_MANIFEST = re.compile(rf"(?:.*/)?_manifest-[0-9a-f]{{{DIGEST_CHARS}}}\.json", re.DOTALL)
 _PROBE = re.compile(r"(?:.*/)?_probe-[0-9a-f]{32}", re.DOTALL)
 _CANARY = re.compile(r"(?:.*/)?_canary/least-privilege-[0-9a-f]{16}(?:/[0-9a-f]{16})?", re.DOTALL)
 
@@ -62,11 +61,9 @@ class KeyTemplate:
     def __init__(self, template: str = DEFAULT_KEY, *, prefix: str = DEFAULT_PREFIX) -> None:
         self.template = template
         self.prefix = prefix
-        self._segments = _parse(template)
-        self._day_format = self._segments[0][0].rpartition("/")[0] + "/"
-        self._fields = {name for _, name in self._segments if name is not None}
-        problem = next(self._problems(), None)
-        if problem:
+        self._day_format = template.partition("{")[0].rpartition("/")[0] + "/"
+        self._fields = set(_FIELD.findall(template))
+        if problem := next(self._problems(), None):
             raise SettingsError(f"key template {template!r} {problem}", hint=f"The default is {DEFAULT_KEY!r}.")
 
     @property
@@ -81,16 +78,14 @@ class KeyTemplate:
             yield "may have the directives %Y %m %d %j %y %G %V %u, and none of them in the prefix"
         if not all(directive in self._day_format for directive in ("%Y", "%m", "%d")):
             yield "needs %Y, %m and %d in folders before its first {field}, so that each day has its own prefix"
-        if not all(_LITERAL.fullmatch(literal) for literal, _ in self._segments):
-            yield "has a character that keys should not have"
+        if not _LITERAL.fullmatch(_FIELD.sub("", self.template)):
+            yield "has a character that keys should not have, or a brace without its other"
         if any(folder in self.template for folder in ("//", "/./", "/../")):
             yield "has an empty, '.' or '..' folder"
         for unknown in sorted(self._fields - set(FIELDS)):
             yield f"has the unknown field {unknown!r}; there are {', '.join(FIELDS)}"
-        if not {"source", "path", "suffix"} <= self._fields:
-            yield "needs {source}, {path} and {suffix}, so that no two files share a key"
-        if "/{source}/" not in self.template:
-            yield "needs {source} as a folder of its own, so that no two sources share a key"
+        if not {"path", "suffix"} <= self._fields or "/{source}/" not in self.template:
+            yield "needs {path}, {suffix} and, as a folder of its own, {source}, so that no two files share a key"
 
     def day_prefix(self, partition: Partition) -> str:
         """Return the prefix that only this partition's objects have: ``logs/2026/11/22/``.
@@ -123,22 +118,22 @@ class KeyTemplate:
         match = _SUFFIX.fullmatch(last)
         stem, suffix = match.groups() if match and not _PART.match(match[2]) else (last, "")
         stem = _PART.sub("%2Epart", _encode(stem))
-        if part is not None:
-            suffix = f".part{part:04d}{suffix}"
         fields = {
             "source": _encode(source),
             "path": "/".join([*map(_encode, folders), stem]),
             "stem": stem,
             "digest": digest[:DIGEST_CHARS],
-            "suffix": suffix,
+            "suffix": suffix if part is None else f".part{part:04d}{suffix}",
         }
-        key = self._render(partition, fields) + codec_suffix
+        # The day first: a path that contains %Y is a path, not a directive.
+        of_day = partition.day.strftime(self.template) + codec_suffix
+        key = of_day.format(**fields)
         if (excess := len(key) - MAX_KEY_BYTES) > 0:
             # What is cut off is replaced by a hash of the whole path, so that long names stay different.
             mark = "~" + hashlib.sha256(os.fsencode(name)).hexdigest()[:32]
             for field in ("path", "stem"):
                 fields[field] = fields[field][: max(0, len(fields[field]) - excess - len(mark))] + mark
-            key = self._render(partition, fields) + codec_suffix
+            key = of_day.format(**fields)
         if len(key) > MAX_KEY_BYTES:
             raise SettingsError(
                 f"key template {self.template!r} gives a key of over {MAX_KEY_BYTES} bytes for {name!r}"
@@ -151,23 +146,15 @@ class KeyTemplate:
         :param partition: the day
         :param digest: the SHA-256 of the manifest's body, in hex
         """
-        return f"{self.day_prefix(partition)}_manifest-{digest[:DIGEST_CHARS]}.json"
-
-    def _render(self, partition: Partition, fields: dict[str, str]) -> str:
-        literals = _on_day(partition.day, tuple(literal for literal, _ in self._segments))
-        return "".join(
-            literal + (fields[name] if name else "")
-            for literal, (_, name) in zip(literals, self._segments, strict=True)
-        )
+        return self.day_prefix(partition) + manifest_name(digest)
 
 
-def split_manifest_key(key: str) -> tuple[str, str] | None:
-    """Return the folder and the digest of a manifest's key; None for any other key.
+def manifest_name(digest: str) -> str:
+    """Return the last component of a manifest's key.
 
-    :param key: any object's key
+    :param digest: the SHA-256 of the manifest's body, in hex
     """
-    match = _MANIFEST.fullmatch(key)
-    return (match["folder"], match["digest"]) if match else None
+    return f"_manifest-{digest[:DIGEST_CHARS]}.json"
 
 
 def is_manifest_key(key: str) -> bool:
@@ -175,7 +162,7 @@ def is_manifest_key(key: str) -> bool:
 
     :param key: any object's key
     """
-    return split_manifest_key(key) is not None
+    return _MANIFEST.fullmatch(key) is not None
 
 
 def random_probe_key(prefix: str) -> str:
@@ -201,25 +188,8 @@ def is_probe_or_canary(key: str, size: int) -> bool:
     :param key: the object's key
     :param size: its size in bytes
     """
-    if size == 0:
-        return _PROBE.fullmatch(key) is not None
-    return size <= MAX_CANARY_BYTES and _CANARY.fullmatch(key) is not None
-
-
-def _parse(template: str) -> list[tuple[str, str | None]]:
-    try:
-        parsed = list(Formatter().parse(template))
-    except ValueError as error:
-        raise SettingsError(f"key template {template!r} can't be read: {error}") from None
-    if not parsed or any(spec or conversion for _, _, spec, conversion in parsed):
-        raise SettingsError(f"key template {template!r} is empty or has a format such as {{path!r}}")
-    return [(literal, name) for literal, name, _, _ in parsed]
-
-
-@lru_cache(maxsize=64)
-def _on_day(day: date, literals: tuple[str, ...]) -> list[str]:
-    # Each literal is formatted by itself: a path that contains %Y is a path, not a directive.
-    return [day.strftime(literal) for literal in literals]
+    pattern = _CANARY if size else _PROBE
+    return size <= MAX_CANARY_BYTES and pattern.fullmatch(key) is not None
 
 
 @lru_cache(maxsize=4096)

@@ -9,14 +9,15 @@ import hashlib
 import io
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections import defaultdict
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any, Self
+from typing import Annotated, Any, Self, get_type_hints
 
 from log_archival.codecs import CODECS
 from log_archival.exceptions import LogArchivalError, VerificationError
-from log_archival.keys import MAX_KEY_BYTES, split_manifest_key
+from log_archival.keys import MAX_KEY_BYTES, manifest_name
 from log_archival.partition import Partition
 from log_archival.records import Archive
 
@@ -24,6 +25,27 @@ FORMAT = 1
 #: S3 allows 2 KB of user metadata in all.
 #: https://docs.aws.amazon.com/AmazonS3/latest/userguide/UsingMetadata.html
 MAX_METADATA_VALUE_BYTES = 512
+
+
+def _matching(pattern: str) -> Callable[[Any], bool]:
+    compiled = re.compile(pattern)
+    return lambda value: isinstance(value, str) and compiled.fullmatch(value) is not None
+
+
+def _at_least(least: int) -> Callable[[Any], bool]:
+    # JSON's true is an int of Python's.
+    return lambda value: type(value) is int and value >= least
+
+
+# What a manifest may have in each field of an entry.
+Key = Annotated[str, _matching(rf"[A-Za-z0-9!_.()/=+@:,%~ -]{{1,{MAX_KEY_BYTES}}}")]
+Source = Annotated[str, _matching(r"[A-Za-z0-9][A-Za-z0-9._-]*")]
+# No folder or file named "", "." or "..", no NUL, and of the lone surrogates only those of bytes that are not UTF-8.
+Path = Annotated[str, _matching(r"(?!(?:[^\0]*/)?\.{0,2}(?:/|\Z))[^\0\ud800-\udc7f\udd00-\udfff]+")]
+CodecName = Annotated[str, _matching("|".join(CODECS))]
+Number = Annotated[int, _at_least(1)]
+Size = Annotated[int, _at_least(0)]
+Sha256 = Annotated[str, _matching(r"[0-9a-f]{64}")]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,18 +56,18 @@ class Entry:
     of a compression library may make other bytes of it, and the put of the second is write-once.
     """
 
-    key: str
-    source: str
-    path: str  # below the source's root, with slashes
-    codec: str
-    part: int
-    parts: int
-    file_size: int
-    file_sha256: str
-    raw_size: int
-    raw_sha256: str
-    stored_size: int
-    stored_sha256: str
+    key: Key
+    source: Source
+    path: Path  # below the source's root, with slashes
+    codec: CodecName
+    part: Number
+    parts: Number
+    file_size: Size
+    file_sha256: Sha256
+    raw_size: Size
+    raw_sha256: Sha256
+    stored_size: Size
+    stored_sha256: Sha256
     others: tuple[tuple[int, str], ...] = ()
 
     @classmethod
@@ -59,9 +81,7 @@ class Entry:
             raise VerificationError(f"an archive is listed without, or with more than, {', '.join(_RULES)}")
         for name, is_valid in _RULES.items():
             if not is_valid(listed[name]):
-                raise VerificationError(f"{name} can't be {_shortened(listed[name])}")
-        if listed["part"] > listed["parts"]:
-            raise VerificationError(f"{_shortened(listed['path'])}: part {listed['part']} of {listed['parts']}")
+                raise VerificationError(f"{name} can't be {listed[name]!r:.80}")
         return cls(**listed)
 
     @classmethod
@@ -72,10 +92,6 @@ class Entry:
         """
         return cls(**{name: getattr(archive, "name" if name == "path" else name) for name in _RULES})
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return the entry as a manifest has it."""
-        return {name: getattr(self, name) for name in _RULES}
-
     def fits(self, size: int, sha256: str) -> bool:
         """Return whether stored bytes are what some manifest lists.
 
@@ -83,6 +99,11 @@ class Entry:
         :param sha256: in hex
         """
         return (size, sha256) in ((self.stored_size, self.stored_sha256), *self.others)
+
+
+_HINTS = get_type_hints(Entry, include_extras=True)
+#: What each field of an entry may be, in the order in which a manifest has them.
+_RULES = {name: hint.__metadata__[0] for name, hint in _HINTS.items() if name != "others"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,10 +135,11 @@ def manifest_body(partition: Partition, archives: Iterable[Archive]) -> bytes:
     body = io.BytesIO()
     body.write(json.dumps(head)[:-1].encode() + b', "archives": [')
     # One archive a line, so that grep works on it, and written line by line: there may be 100,000.
-    separator = b"\n  "
-    for archive in sorted(archives, key=lambda archive: (archive.source, archive.name, archive.part, archive.key)):
-        body.write(separator + json.dumps(Entry.from_archive(archive).to_dict()).encode())
-        separator = b",\n  "
+    in_order = sorted(archives, key=lambda archive: (archive.source, archive.name, archive.part, archive.key))
+    for number, archive in enumerate(in_order):
+        body.write(b",\n  " if number else b"\n  ")
+        entry = Entry.from_archive(archive)
+        body.write(json.dumps({name: getattr(entry, name) for name in _RULES}).encode())
     body.write(b"\n]}\n")
     return body.getvalue()
 
@@ -145,7 +167,10 @@ def parse_manifest(key: str, body: bytes, modified: datetime) -> Manifest:
     :param modified: when S3 received it
     :raises VerificationError: with what is wrong
     """
-    folder = _checked_folder(key, body)
+    folder, slash, name = key.rpartition("/")
+    digest = hashlib.sha256(body).hexdigest()
+    if name != manifest_name(digest):
+        raise VerificationError(f"its body has the SHA-256 {digest}, which is not the one in its key")
     document = _checked_document(body)
     try:
         partition = Partition.parse(document["partition"], document["timezone"])
@@ -153,20 +178,12 @@ def parse_manifest(key: str, body: bytes, modified: datetime) -> Manifest:
         raise VerificationError(str(error)) from None
     entries = [Entry.from_manifest(listed) for listed in document["archives"]]
     for entry in entries:
-        if not entry.key.startswith(folder):
-            raise VerificationError(f"lists {entry.key}, which is not below {folder}")
+        if not entry.key.startswith(folder + slash):
+            raise VerificationError(f"lists {entry.key}, which is not below {folder}{slash}")
     for (source, path), parts in by_file(entries).items():
         if problem := _problem_with_parts(parts):
-            raise VerificationError(f"{source}: {_shortened(path)}: {problem}")
+            raise VerificationError(f"{source}: {path!r:.80}: {problem}")
     return Manifest(key, modified, partition, entries)
-
-
-def _checked_folder(key: str, body: bytes) -> str:
-    found = split_manifest_key(key)
-    digest = hashlib.sha256(body).hexdigest()
-    if found is None or not digest.startswith(found[1]):
-        raise VerificationError(f"its body has the SHA-256 {digest}, which is not the one in its key")
-    return found[0]
 
 
 def _checked_document(body: bytes) -> dict[str, Any]:
@@ -176,16 +193,11 @@ def _checked_document(body: bytes) -> dict[str, Any]:
         raise VerificationError(f"is not JSON: {error}") from None
     if not isinstance(document, dict):
         raise VerificationError("is not an object of JSON")
-    if type(document.get("format")) is not int or document["format"] != FORMAT:
-        raise VerificationError(
-            f"is of format {_shortened(document.get('format'))}, and this version of log-archival reads {FORMAT}"
-        )
-    if set(document) != {"format", "partition", "timezone", "archives"}:
-        raise VerificationError("does not have exactly format, partition, timezone and archives")
-    if not isinstance(document["timezone"], str) or not document["timezone"]:
-        raise VerificationError(f"timezone can't be {_shortened(document['timezone'])}")
-    if not isinstance(document["archives"], list):
-        raise VerificationError("archives is not a list")
+    found = document.get("format")
+    if type(found) is not int or found != FORMAT:
+        raise VerificationError(f"is of format {found!r:.80}, and this version of log-archival reads {FORMAT}")
+    if set(document) != {"format", "partition", "timezone", "archives"} or not isinstance(document["archives"], list):
+        raise VerificationError("does not have exactly format, partition, timezone and a list of archives")
     return document
 
 
@@ -194,26 +206,24 @@ def by_file(entries: Iterable[Entry]) -> dict[tuple[str, str], list[Entry]]:
 
     :param entries: those of one manifest
     """
-    files: dict[tuple[str, str], list[Entry]] = {}
-    for entry in entries:
-        files.setdefault((entry.source, entry.path), []).append(entry)
-    for parts in files.values():
-        parts.sort(key=lambda entry: entry.part)
+    files: dict[tuple[str, str], list[Entry]] = defaultdict(list)
+    for entry in sorted(entries, key=lambda entry: entry.part):
+        files[entry.source, entry.path].append(entry)
     return files
 
 
 def merged(entries: Iterable[Entry]) -> list[Entry]:
     """Return one entry for each key and raw content, with all the stored checksums that were listed for it.
 
-    :param entries: those of any number of manifests
+    :param entries: those of any number of manifests, as they were read
     """
     found: dict[tuple[str, str, str, int], Entry] = {}
     for entry in entries:
         identity = (entry.key, entry.codec, entry.raw_sha256, entry.raw_size)
+        stored = (entry.stored_size, entry.stored_sha256)
         first = found.setdefault(identity, entry)
-        for stored in ((entry.stored_size, entry.stored_sha256), *entry.others):
-            if not first.fits(*stored):
-                first = found[identity] = replace(first, others=(*first.others, stored))
+        if not first.fits(*stored):
+            found[identity] = replace(first, others=(*first.others, stored))
     return list(found.values())
 
 
@@ -231,8 +241,10 @@ def _escaped(char: str) -> str:
 
 
 def _problem_with_parts(parts: list[Entry]) -> str | None:
-    if [entry.part for entry in parts] != list(range(1, parts[0].parts + 1)):
-        return f"parts {', '.join(str(entry.part) for entry in parts[:20])} are listed of {parts[0].parts}"
+    numbers = [entry.part for entry in parts]
+    # Not a range of `parts` numbers: whoever wrote the manifest may have written 10^12.
+    if parts[0].parts != len(parts) or numbers != list(range(1, len(parts) + 1)):
+        return f"parts {', '.join(map(str, numbers[:20]))} are listed of {parts[0].parts}"
     if len({(entry.parts, entry.file_size, entry.file_sha256) for entry in parts}) > 1:
         return "its parts say different things about the whole"
     if sum(entry.raw_size for entry in parts) != parts[0].file_size:
@@ -240,46 +252,3 @@ def _problem_with_parts(parts: list[Entry]) -> str | None:
     if len(parts) == 1 and parts[0].raw_sha256 != parts[0].file_sha256:
         return "its only part has another SHA-256 than the whole"
     return None
-
-
-def _shortened(value: Any) -> str:
-    text = printable(value) if isinstance(value, str) else json.dumps(value)
-    return repr(text)[1:-1] if len(text) <= 80 else f"{text[:80]}…"
-
-
-def _matching(pattern: str) -> Callable[[Any], bool]:
-    compiled = re.compile(pattern)
-    return lambda value: isinstance(value, str) and compiled.fullmatch(value) is not None
-
-
-def _at_least(least: int) -> Callable[[Any], bool]:
-    # JSON's true is an int of Python's.
-    return lambda value: type(value) is int and value >= least
-
-
-def _is_path(value: Any) -> bool:
-    if not isinstance(value, str) or "\0" in value:
-        return False
-    try:
-        value.encode("utf-8", "surrogateescape")
-    except UnicodeEncodeError:
-        return False
-    return not {"", ".", ".."} & set(value.split("/"))
-
-
-_is_key, _is_sha256 = _matching(r"[A-Za-z0-9!_.()/=+@:,%~ -]+"), _matching(r"[0-9a-f]{64}")
-#: The fields of an entry, in the order in which a manifest has them, and what each may be.
-_RULES: Mapping[str, Callable[[Any], bool]] = {
-    "key": lambda value: _is_key(value) and len(value) <= MAX_KEY_BYTES,
-    "source": _matching(r"[A-Za-z0-9][A-Za-z0-9._-]*"),
-    "path": _is_path,
-    "codec": lambda value: isinstance(value, str) and value in CODECS,
-    "part": _at_least(1),
-    "parts": _at_least(1),
-    "file_size": _at_least(0),
-    "file_sha256": _is_sha256,
-    "raw_size": _at_least(0),
-    "raw_sha256": _is_sha256,
-    "stored_size": _at_least(0),
-    "stored_sha256": _is_sha256,
-}

@@ -6,8 +6,7 @@ import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
-from types import UnionType
-from typing import IO, Any, Literal, Protocol, Self, TypeVar, get_args, get_origin, get_type_hints
+from typing import IO, Any, Literal, Protocol, TypeVar, get_args, get_type_hints
 
 from log_archival.exceptions import StagingError
 
@@ -26,45 +25,15 @@ class Openable(Protocol):
 class Record:
     """The base of dataclasses of plain values that are written as JSON."""
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return all fields, by name."""
-        # dataclasses.asdict copies each value, which takes ten times as long with a hundred thousand records.
-        return {name: getattr(self, name) for name, _, _ in _expected_fields(type(self))}  # type: ignore[arg-type]
-
-    @classmethod
-    def from_dict(cls, fields: dict[str, Any]) -> Self:
-        """Read back what `to_dict` returned.
-
-        :param fields: the fields, by name
-        :raises StagingError: when a field is missing, unknown or of another type: the file was edited, or another
-            version wrote it
-        """
-        try:
-            record = cls(**fields)
-        except TypeError as error:
-            raise StagingError(f"not a valid {cls.__name__}: {error}") from None
-        for name, types, values in _expected_fields(cls):  # type: ignore[arg-type]  # mypy: a class is not hashable
-            value = getattr(record, name)
-            # By type, not isinstance: JSON's true is no number.
-            if type(value) not in types or (values and value not in values):
-                raise StagingError(f"not a valid {cls.__name__}: {name} is {value!r}")
-        return record
-
 
 @cache
-def _expected_fields(cls: type[Record]) -> list[tuple[str, tuple[type, ...], tuple[Any, ...]]]:
-    """Return each field's name, the types it may have, and its values when only some are allowed."""
-    expected: list[tuple[str, tuple[type, ...], tuple[Any, ...]]] = []
-    for name, hint in get_type_hints(cls).items():
-        if get_origin(hint) is Literal:
-            expected.append((name, (str,), get_args(hint)))
-        else:
-            types: tuple[type, ...] = get_args(hint) if isinstance(hint, UnionType) else (hint,)
-            expected.append((name, types, ()))
-    return expected
+def _expected_fields(cls: type[Record]) -> dict[str, tuple[Any, ...]]:
+    """Return for each field the types that it may have, or the values when it is a Literal."""
+    return {name: get_args(hint) or (hint,) for name, hint in get_type_hints(cls).items()}
 
 
 R = TypeVar("R", bound=Record)
+_HINT = "Clear the run's `collect` and what follows it."
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,7 +149,9 @@ def to_line(record: Record) -> bytes:
 
     :param record: the record
     """
-    return json.dumps(record.to_dict(), separators=(",", ":")).encode() + b"\n"
+    # dataclasses.asdict copies each value, which takes ten times as long with a hundred thousand records.
+    fields = {name: getattr(record, name) for name in _expected_fields(type(record))}  # type: ignore[arg-type]
+    return json.dumps(fields, separators=(",", ":")).encode() + b"\n"
 
 
 def write_jsonl(path: Openable, records: Iterable[Record]) -> None:
@@ -200,7 +171,8 @@ def read_jsonl(path: Openable, kind: type[R], *, shared: dict[str, str] | None =
     :param kind: the records' class
     :param shared: strings that were read before; an equal string becomes the same object, which halves the memory
         of a hundred thousand archives and their receipts
-    :raises StagingError: when the file is missing or a line is no such record
+    :raises StagingError: when the file is missing, or in a line a field is missing, unknown or of another type: the
+        file was edited, or another version wrote it
     """
     number = 0
     try:
@@ -212,10 +184,18 @@ def read_jsonl(path: Openable, kind: type[R], *, shared: dict[str, str] | None =
                         name: shared.setdefault(value, value) if isinstance(value, str) else value
                         for name, value in fields.items()
                     }
-                yield kind.from_dict(fields)
+                yield _record(kind, fields)
     except FileNotFoundError:
-        raise StagingError(f"{path} is missing", hint="Clear the run's `collect` and what follows it.") from None
-    except (ValueError, TypeError, AttributeError, StagingError) as error:
-        raise StagingError(
-            f"{path}, line {number}: {error}", hint="Clear the run's `collect` and what follows it."
-        ) from None
+        raise StagingError(f"{path} is missing", hint=_HINT) from None
+    except (ValueError, TypeError, AttributeError) as error:
+        raise StagingError(f"{path}, line {number}: not a valid {kind.__name__}: {error}", hint=_HINT) from None
+
+
+def _record(kind: type[R], fields: dict[str, Any]) -> R:
+    record = kind(**fields)
+    for name, expected in _expected_fields(kind).items():  # type: ignore[arg-type]  # mypy: a class is not hashable
+        value = getattr(record, name)
+        # By type, not isinstance: JSON's true is no number.
+        if type(value) not in expected and value not in expected:
+            raise TypeError(f"{name} is {value!r}")
+    return record

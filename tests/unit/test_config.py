@@ -56,7 +56,6 @@ def test_shipped_file_names_the_defaults(tmp_path: Path) -> None:
     for field in ("archive", "schedule", "codec", "part_size", "batch_size", "staging", "verify"):
         assert getattr(shipped, field) == getattr(least, field), field
     assert least.archive.key == DEFAULT_KEY
-    assert least.keys.content_addressed
     assert least.codec == "zstd"
 
 

@@ -20,8 +20,8 @@ from log_archival.keys import (
     canary_key,
     is_manifest_key,
     is_probe_or_canary,
+    manifest_name,
     random_probe_key,
-    split_manifest_key,
 )
 from log_archival.partition import Partition
 
@@ -181,12 +181,14 @@ def test_template_may_be(template: str, key: str) -> None:
         ("logs/%Y/%m/%d/{source}/{path}{suffix}{host}", "has the unknown field 'host'; there are source, path"),
         ("logs/%Y/%m/%d/{source}/{path}{suffix}{}", "has the unknown field ''"),
         ("logs/%Y/%m/%d/{source}/{path.x}{suffix}", "has the unknown field 'path.x'"),
-        ("logs/%Y/%m/%d/{source}/{digest}", "needs {source}, {path} and {suffix}"),
-        ("logs/%Y/%m/%d/{source}{path}{suffix}", "needs {source} as a folder of its own"),
-        ("logs/%Y/%m/%d/{source}/{path!r}{suffix}", "has a format such as"),
-        ("logs/%Y/%m/%d/{source}/{path:>9}{suffix}", "has a format such as"),
-        ("logs/%Y/%m/%d/{source}/{path", "can't be read"),
-        ("", "is empty"),
+        ("logs/%Y/%m/%d/{source}/{digest}", "needs {path}, {suffix} and, as a folder of its own, {source}"),
+        ("logs/%Y/%m/%d/{source}/{path}", "needs {path}, {suffix} and"),
+        ("logs/%Y/%m/%d/{source}{path}{suffix}", "needs {path}, {suffix} and, as a folder of its own, {source}"),
+        ("logs/%Y/%m/%d/{source}/{path!r}{suffix}", "has the unknown field 'path!r'"),
+        ("logs/%Y/%m/%d/{source}/{path:>9}{suffix}", "has the unknown field 'path:>9'"),
+        ("logs/%Y/%m/%d/{source}/{path", "has a character that keys should not have, or a brace without its other"),
+        ("logs/%Y/%m/%d/{source}/{{path}}{suffix}", "or a brace without its other"),
+        ("", "has to begin with the archive's prefix"),
     ],
 )  # fmt: skip
 def test_template_that_could_mix_days_or_files_is_refused(template: str, message: str) -> None:
@@ -211,23 +213,22 @@ def test_template_that_leaves_no_room_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    ("key", "split"),
+    ("key", "recognized"),
     [
-        (KeyTemplate().manifest_key(DAY, D1), (PREFIX, D1[:32])),
-        (f"_manifest-{D1[:32]}.json", ("", D1[:32])),
-        (f"logs/a\nb/_manifest-{D1[:32]}.json", ("logs/a\nb/", D1[:32])),
-        (f"{PREFIX}_manifest-{D1[:31]}.json", None),
-        (f"{PREFIX}_manifest-{D1[:33]}.json", None),
-        (f"{PREFIX}_manifest-{'A' * 32}.json", None),
-        (f"{PREFIX}_manifest-{D1[:32]}.json\n", None),
-        (f"{PREFIX}x_manifest-{D1[:32]}.json", None),
-        (f"{PREFIX}app/_manifest-{D1[:32]}.json.zst", None),
+        (KeyTemplate().manifest_key(DAY, D1), True),
+        (manifest_name(D1), True),
+        (f"logs/a\nb/_manifest-{D1[:32]}.json", True),
+        (f"{PREFIX}_manifest-{D1[:31]}.json", False),
+        (f"{PREFIX}_manifest-{D1[:33]}.json", False),
+        (f"{PREFIX}_manifest-{'A' * 32}.json", False),
+        (f"{PREFIX}_manifest-{D1[:32]}.json\n", False),
+        (f"{PREFIX}x_manifest-{D1[:32]}.json", False),
+        (f"{PREFIX}app/_manifest-{D1[:32]}.json.zst", False),
     ],
     ids=["day", "no folder", "line end in a folder", "short", "long", "upper case", "line end", "prefixed", "archive"],
 )
-def test_manifest_key_is_recognized(key: str, split: tuple[str, str] | None) -> None:
-    assert split_manifest_key(key) == split
-    assert is_manifest_key(key) is (split is not None)
+def test_manifest_key_is_recognized(key: str, recognized: bool) -> None:
+    assert is_manifest_key(key) is recognized
 
 
 def test_probe_keys_are_random_and_recognized() -> None:

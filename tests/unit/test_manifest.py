@@ -189,7 +189,15 @@ def test_parser_refuses_what_is_no_manifest(body: bytes) -> None:
         parse(body)
 
 
-@pytest.mark.parametrize("key", ["logs/2026/11/22/_manifest.json", KEYS.manifest_key(day(), "0" * 64)])
+@pytest.mark.parametrize(
+    "key",
+    [
+        "logs/2026/11/22/_manifest.json",
+        KEYS.manifest_key(day(), "0" * 64),
+        KEYS.manifest_key(day(), sha256(manifest_body(day(), []))).replace("_manifest", "x_manifest"),
+    ],
+    ids=["no digest", "another digest", "no manifest's"],
+)
 def test_parser_refuses_a_body_that_does_not_fit_the_key(key: str) -> None:
     body = manifest_body(day(), [])
     with pytest.raises(VerificationError, match=f"has the SHA-256 {sha256(body)}, which is not the one in its key"):
@@ -209,7 +217,8 @@ def parts(*changes: dict[str, Any]) -> list[Archive]:
 INCONSISTENT: dict[str, tuple[list[Archive], str]] = {
     "missing part": (parts({}, {}), "parts 1, 2 are listed of 3"),
     "part listed twice": (parts({}, {}, {"part": 2}), "parts 1, 2, 2 are listed of 3"),
-    "part after the last": (parts({}, {}, {"part": 4}), "part 4 of 3"),
+    "part after the last": (parts({}, {}, {"part": 4}), "parts 1, 2, 4 are listed of 3"),
+    "more parts than memory holds": (parts({"parts": 10**15}), f"parts 1 are listed of {10**15}"),
     "sizes that don't add up": (parts({}, {}, {"raw_size": 11}), "add up"),
     "different digests of the whole": (parts({}, {}, {"file_sha256": "0" * 64}), "different things"),
     "only part with another digest": (parts({"parts": 1, "raw_size": 30, "raw_sha256": "0" * 64}), "only part"),

@@ -64,7 +64,7 @@ def test_no_records_are_an_empty_file(tmp_path: Path) -> None:
 
 
 def edited(**fields: Any) -> str:
-    return json.dumps({key: value for key, value in (FILE.to_dict() | fields).items() if value != "remove"})
+    return json.dumps({key: value for key, value in (json.loads(to_line(FILE)) | fields).items() if value != "remove"})
 
 
 @pytest.mark.parametrize(
@@ -105,9 +105,11 @@ def test_line_that_is_no_text_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "fields", [{"outcome": "already"}, {"outcome": None}, {"echoed_sha256": 1}, {"stored_size": None}], ids=repr
 )
-def test_edited_receipt_is_refused(fields: dict[str, Any]) -> None:
+def test_edited_receipt_is_refused(fields: dict[str, Any], tmp_path: Path) -> None:
+    path = tmp_path / "receipts-0001.jsonl"
+    path.write_text(json.dumps(json.loads(to_line(RECEIPT)) | fields))
     with pytest.raises(StagingError, match=f"not a valid Receipt: {next(iter(fields))} is"):
-        Receipt.from_dict(RECEIPT.to_dict() | fields)
+        list(read_jsonl(path, Receipt))
 
 
 def test_missing_file_is_named(tmp_path: Path) -> None:
