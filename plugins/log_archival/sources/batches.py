@@ -20,19 +20,15 @@ def cut_batches(
         ``[core] max_map_length`` (1024 by default) tasks.
         https://airflow.apache.org/docs/apache-airflow/stable/configurations-ref.html#max-map-length
     """
-    total = sum(_weight(file) for file in files)
-    limit = max(batch_bytes, -(-total // max_batches))
+    weights = [max(file.size, MIN_WEIGHT_BYTES) for file in files]
+    limit = max(batch_bytes, -(-sum(weights) // max_batches))
     file_limit = max(max_files, -(-len(files) // max_batches))
     batches: list[list[LogFile]] = []
-    weight = 0
-    for file in files:
-        if not batches or weight + _weight(file) > limit or len(batches[-1]) >= file_limit:
+    total = 0
+    for file, weight in zip(files, weights, strict=True):
+        if not batches or total + weight > limit or len(batches[-1]) >= file_limit:
             batches.append([])
-            weight = 0
+            total = 0
         batches[-1].append(file)
-        weight += _weight(file)
+        total += weight
     return batches
-
-
-def _weight(file: LogFile) -> int:
-    return max(file.size, MIN_WEIGHT_BYTES)

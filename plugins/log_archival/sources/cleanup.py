@@ -6,12 +6,13 @@ import errno
 import hashlib
 import logging
 import os
+from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from log_archival.exceptions import SourceError
 from log_archival.records import LogFile
-from log_archival.sources.files import open_log_file
+from log_archival.sources.files import check_unchanged, open_log_file
 
 log = logging.getLogger(__name__)
 
@@ -20,7 +21,7 @@ KEEP, DELETE, MOVE = "keep", "delete", "move: "
 SAFE_TIERS = ("probe", "read")
 
 
-@dataclass
+@dataclass(frozen=True)
 class CleanUp:
     """What became of the files of sources that are not to keep theirs.
 
@@ -29,9 +30,9 @@ class CleanUp:
     :param kept: path and reason of each file that was kept for safety
     """
 
-    deleted: int = 0
-    moved: int = 0
-    kept: list[str] = field(default_factory=list)
+    deleted: int
+    moved: int
+    kept: list[str]
 
     def counts(self) -> dict[str, int]:
         """Return the figures for XCom."""
@@ -51,7 +52,8 @@ def clean_up_sources(
     :param actions: by source: ``keep``, ``delete``, or ``move: /folder``
     :param tier: at which the run was verified; below `probe`, all files are kept
     """
-    result = CleanUp()
+    done: Counter[str] = Counter()
+    kept: list[str] = []
     for file in files:
         action = actions.get(file.source, KEEP)
         if action == KEEP:
@@ -64,23 +66,19 @@ def clean_up_sources(
             _clean_up(file, sha256.get((file.source, file.name), ""), action)
         except (SourceError, OSError) as error:
             log.warning("kept %s: %s", file.path, error)
-            result.kept.append(f"{file.path}: {error}")
-        else:
-            log.info("%s %s, archived and verified", "deleted" if action == DELETE else "moved", file.path)
-            if action == DELETE:
-                result.deleted += 1
-            else:
-                result.moved += 1
-    return result
+            kept.append(f"{file.path}: {error}")
+            continue
+        what = "deleted" if action == DELETE else "moved"
+        log.info("%s %s, archived and verified", what, file.path)
+        done[what] += 1
+    return CleanUp(done["deleted"], done["moved"], kept)
 
 
 def _clean_up(file: LogFile, sha256: str, action: str) -> None:
     with open_log_file(file) as stream:  # checks inode, size and time before and after
-        if hashlib.file_digest(stream, "sha256").hexdigest() != sha256:  # type: ignore[arg-type]
+        if hashlib.file_digest(stream, "sha256").hexdigest() != sha256:
             raise SourceError(f"{file.path}: its content is not what was archived")
-        now = os.stat(file.path, follow_symlinks=False)
-        if (now.st_ino, now.st_mtime_ns, now.st_size) != (file.inode, file.mtime_ns, file.size):
-            raise SourceError(f"{file.path}: changed at this very moment")
+        check_unchanged(file, os.stat(file.path, follow_symlinks=False))  # another one may be in its place
         if action == DELETE:
             os.unlink(file.path)
         else:

@@ -6,6 +6,8 @@ regular files are read, and a file that isn't the one that was listed any more i
 
 from __future__ import annotations
 
+import errno
+import io
 import os
 import re
 import stat
@@ -13,7 +15,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import IO
+from glob import has_magic
+from itertools import takewhile
 from urllib.parse import unquote, urlsplit
 
 from fsspec.utils import glob_translate
@@ -24,7 +27,6 @@ from log_archival.records import LogFile
 from log_archival.sources.safe_open import NOT_A_FOLDER, open_file, open_folder
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
-_MAGIC = re.compile(r"[*?\[]")
 
 
 @dataclass(frozen=True)
@@ -124,15 +126,13 @@ class FileSource:
 
     def _walk(self, pattern: str) -> Iterator[tuple[str, os.DirEntry[str]]]:
         # Folders that the pattern spells out are opened directly, the rest is searched only as deep as it reaches.
-        folders = pattern.split("/")[:-1]
-        fixed = next((n for n, folder in enumerate(folders) if _MAGIC.search(folder)), len(folders))
-        max_depth = None if "**" in pattern else len(folders)
-        pending = ["/".join(folders[:fixed])]
+        *folders, _ = pattern.split("/")
+        pending = ["/".join(takewhile(lambda folder: not has_magic(folder), folders))]
         while pending:
             folder = pending.pop()
             for name, entry in self._list(folder):
                 if entry.is_dir(follow_symlinks=False):
-                    if max_depth is None or name.count("/") < max_depth:
+                    if "**" in pattern or name.count("/") < len(folders):
                         pending.append(name)
                 elif entry.is_symlink() and entry.is_dir():
                     self.skipped.append(f"{name}: a link to a folder (links are not followed)")
@@ -141,60 +141,57 @@ class FileSource:
 
     def _list(self, folder: str) -> Iterator[tuple[str, os.DirEntry[str]]]:
         """Yield what is in one folder below the root, as paths below the root."""
-        path = os.path.join(self.root, folder).rstrip("/")
+        components = os.fsencode(folder).split(b"/") if folder else []
         try:
-            with open_folder(self.root, _components(folder)) as descriptor, os.scandir(descriptor) as entries:
+            with open_folder(self.root, components) as descriptor, os.scandir(descriptor) as entries:
                 for entry in entries:
-                    yield f"{folder}/{entry.name}" if folder else entry.name, entry
-        except FileNotFoundError:
-            # `min_files` decides whether that is an error.
-            self.skipped.append(f"{path}: no such folder")
+                    yield os.path.join(folder, entry.name), entry
         except OSError as error:
-            if error.errno in NOT_A_FOLDER and folder:
-                self.skipped.append(f"{folder}: not a folder (links are not followed)")
-                return
-            raise SourceError(
-                f"source {self.name}: can't list {path}: {error.strerror}",
-                hint="Airflow's worker needs read and search permission on the whole tree.",
-            ) from None
+            if error.errno not in (errno.ENOENT, *NOT_A_FOLDER):
+                raise SourceError(
+                    f"source {self.name}: can't list {os.path.normpath(f'{self.root}/{folder}')}: {error.strerror}",
+                    hint="Airflow's worker needs read and search permission on the whole tree.",
+                ) from None
+            # `min_files` decides whether that is an error.
+            self.skipped.append(f"{folder or self.root}: no such folder (links are not followed)")
 
 
 @contextmanager
-def open_log_file(file: LogFile) -> Iterator[IO[bytes]]:
+def open_log_file(file: LogFile) -> Iterator[io.BufferedReader]:
     """Open a file that a source found, and check before and after reading that it is still that file.
 
     :param file: what `FileSource.find` returned
     :raises SourceError: when it can't be read, has become another file, or has grown, shrunk or been written to
     """
-    descriptor = _open(file)
-    try:
-        _check_unchanged(file, os.fstat(descriptor))
-        stream = os.fdopen(descriptor, "rb")
-    except BaseException:
-        os.close(descriptor)
-        raise
-    with stream:
+    with _open(file) as stream:
+        check_unchanged(file, os.fstat(stream.fileno()))
         yield stream
-        _check_unchanged(file, os.fstat(descriptor))
+        check_unchanged(file, os.fstat(stream.fileno()))
 
 
-def _open(file: LogFile) -> int:
-    *folders, last = _components(file.name)
+def _open(file: LogFile) -> io.BufferedReader:
+    *folders, last = os.fsencode(file.name).split(b"/")
     try:
         with open_folder(file.root, folders) as parent:
-            return open_file(last, parent)
+            return open(last, "rb", opener=lambda *_: open_file(last, parent))
     except FileNotFoundError:
         raise _changed(file, "vanished") from None
     except OSError as error:
-        if error.errno in NOT_A_FOLDER:
-            raise _changed(file, "was replaced by a link or a file in its path") from None
+        if error.errno in (errno.EISDIR, *NOT_A_FOLDER):
+            raise _changed(file, "was replaced by a folder, or by a link or a file in its path") from None
         raise SourceError(
             f"source {file.source}: can't read {file.path}: {error.strerror}",
             hint="Airflow's worker needs read permission on the file, and links are not followed.",
         ) from None
 
 
-def _check_unchanged(file: LogFile, status: os.stat_result) -> None:
+def check_unchanged(file: LogFile, status: os.stat_result) -> None:
+    """Check that a file is the one that was listed.
+
+    :param file: what `FileSource.find` returned
+    :param status: of what is in its place now
+    :raises SourceError: when it is another file, or has grown, shrunk or been written to
+    """
     if not stat.S_ISREG(status.st_mode) or status.st_ino != file.inode:
         raise _changed(file, "was replaced")
     if status.st_size != file.size:
@@ -209,7 +206,3 @@ def _changed(file: LogFile, what: str) -> SourceError:
         f"source {file.source}: {file.path} {what} since it was listed",
         hint="Archive a day after its files are closed, or exclude this file. Clear `collect` to list the files again.",
     )
-
-
-def _components(path: str) -> list[bytes]:
-    return [os.fsencode(component) for component in path.split("/")] if path else []

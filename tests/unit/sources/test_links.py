@@ -79,5 +79,5 @@ def test_folder_that_becomes_a_link_while_it_is_listed_is_not_followed(
     # Whether the link is seen in the listing of its parent, or when it is opened, is up to the file system.
     assert source.skipped in (
         ["a: a link to a folder (links are not followed)"],
-        ["a: not a folder (links are not followed)"],
+        ["a: no such folder (links are not followed)"],
     )
