@@ -225,4 +225,5 @@ def make_client(hook: CrossAccountS3Hook, service: str, caller: Caller, tls: boo
         session = boto3.session.Session(caller.access_key, caller.secret_key, caller.token, session.region_name)
     if endpoint and not tls:
         endpoint = endpoint.replace("https:", "http:", 1)
-    return session.client(service, endpoint_url=endpoint, config=config, use_ssl=tls, verify=conn.verify)
+    client: Any = session.client  # boto3-stubs knows no service that is a variable
+    return client(service, endpoint_url=endpoint, config=config, use_ssl=tls, verify=conn.verify)

@@ -95,7 +95,7 @@ def log_plan(files: list[LogFile], compressor: Compressor, sources: Sequence[Fil
     for file in files:
         with open_log_file(file) as stream:
             codec = compressor.codec_of(stream)
-            digest = hashlib.file_digest(stream, "sha256").hexdigest()  # type: ignore[arg-type]
+            digest = hashlib.file_digest(stream, "sha256").hexdigest()
         key = compressor.key(file, digest, codec)
         then = "" if after[file.source] == "keep" else f", then {after[file.source]}"
         log.info("%s (%s) -> %s%s", file.path, human_size(file.size), key, then)
