@@ -6,7 +6,7 @@ BIN := .venv/bin
 SHELL := /bin/bash
 
 # The caller's own AWS settings, Airflow and Python path have no business here.
-unexport $(filter AWS_% AIRFLOW% PYTHONPATH PYTHONHOME VIRTUAL_ENV,$(.VARIABLES))
+unexport $(filter AWS_% AIRFLOW% PYTHONPATH PYTHONHOME PYTHONDONTWRITEBYTECODE VIRTUAL_ENV,$(.VARIABLES))
 export AWS_CONFIG_FILE := /dev/null
 export AWS_SHARED_CREDENTIALS_FILE := /dev/null
 export AWS_EC2_METADATA_DISABLED := true
@@ -50,7 +50,7 @@ test: install
 	@$(BIN)/python -m pytest $(ARGS)
 
 unit: install
-	@$(BIN)/python -m pytest tests/unit --dist worksteal $(ARGS)
+	@$(BIN)/python -m pytest tests/unit --dist worksteal --hypothesis-profile quick $(ARGS)
 
 check: install
 	@$(BIN)/ruff check .

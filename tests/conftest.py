@@ -33,6 +33,8 @@ os.environ.update(
 
 # The machine may be busy, and nothing is to be left in the checkout.
 hypothesis.settings.register_profile("log-archival", deadline=None, database=None)
+# `make unit` is for every few minutes; `make test` looks at all examples.
+hypothesis.settings.register_profile("quick", deadline=None, database=None, max_examples=20)
 hypothesis.settings.load_profile("log-archival")
 
 _TESTS = Path(__file__).parent

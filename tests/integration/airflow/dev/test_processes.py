@@ -13,7 +13,7 @@ import pytest
 
 from dev import processes
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[4]
 SERVER = """
 import os, sys, time
 os.write(int(sys.argv[1]), b"ready")
