@@ -16,7 +16,7 @@ from botocore.credentials import Credentials
 
 from log_archival.aws.connection import DEFAULT_ACL, DEFAULT_CONN_ID, session_name
 from log_archival.exceptions import SettingsError
-from log_archival.hooks import CrossAccountS3Hook
+from log_archival.hooks.assumed_role import AssumedRole
 from log_archival.keys import DEFAULT_PREFIX
 from log_archival.least_privilege.checks import CHECKS, applicable_checks, require_known_checks
 from log_archival.least_privilege.judgement import Result, Verdict, report, run_check
@@ -71,13 +71,13 @@ class TargetOperator(BaseOperator):
         :param context: the task's
         :raises ConnectionSettingsError: when the connection is wrong
         """
-        ti, hook = context["ti"], CrossAccountS3Hook(self.aws_conn_id, bucket=self.bucket)
+        ti, assumed = context["ti"], AssumedRole(self.aws_conn_id, bucket=self.bucket)
         other_roles: list[tuple[str, str | None]] = []
         if self.read_conn_id:
-            reader = CrossAccountS3Hook(self.read_conn_id, bucket=self.bucket).role
-            other_roles = [(reader.role_arn, reader.external_id), (reader.role_arn, hook.role.external_id)]
+            reader = AssumedRole(self.read_conn_id, bucket=self.bucket).role
+            other_roles = [(reader.role_arn, reader.external_id), (reader.role_arn, assumed.role.external_id)]
         target = Target(
-            role=hook.role,
+            role=assumed.role,
             bucket=self.bucket,
             prefix=self.prefix,
             session_name=session_name(ti.dag_id, "check", f"{ti.run_id}/{ti.task_id}/{ti.map_index}", ti.try_number),
@@ -85,11 +85,11 @@ class TargetOperator(BaseOperator):
             kms_key_arn=self.kms_key_arn,
             # Per task instance: a retry finds the canary, and mapped checks don't race for one.
             token=hashlib.sha256(f"{ti.dag_id}/{ti.run_id}/{ti.map_index}".encode()).hexdigest()[:16],
-            endpoint_url=hook.conn_config.get_service_endpoint_url("s3"),
+            endpoint_url=assumed.conn_config.get_service_endpoint_url("s3"),
             other_bucket=self.other_bucket,
             other_roles=other_roles,
         )
-        return Requester(target, partial(make_client, hook))
+        return Requester(target, partial(make_client, assumed))
 
 
 class ChooseChecksOperator(TargetOperator):
@@ -208,15 +208,15 @@ class LeastPrivilegeReportOperator(BaseOperator):
             return report(results, accepted, ti.xcom_pull(task_ids=self.choose_task_id, key=NOT_TRIED_KEY))
 
 
-def make_client(hook: CrossAccountS3Hook, service: str, caller: Caller, tls: bool) -> Any:
+def make_client(assumed: AssumedRole, service: str, caller: Caller, tls: bool) -> Any:
     """Return a boto3 client as the connection says: region, endpoints, proxies, certificates.
 
-    :param hook: of the connection; its own session, which assumes the role, is not used
+    :param assumed: of the connection; its own session, which assumes the role, is not used
     :param service: the AWS service
     :param caller: whose credentials sign the requests
     :param tls: whether requests are sent over TLS
     """
-    conn, session = hook.conn_config, hook.source_session()
+    conn, session = assumed.conn_config, assumed.source_session()
     endpoint = conn.get_service_endpoint_url(service, sts_connection_assume=service == "sts")
     config = conn.botocore_config or Config()
     if caller == "nobody":

@@ -42,7 +42,9 @@ def hook_of(aws: LocalAws, monkeypatch: pytest.MonkeyPatch, **extra: Any) -> Cro
 
 
 def test_archive_account_sees_dag_and_run(aws: LocalAws, monkeypatch: pytest.MonkeyPatch) -> None:
-    session = hook_of(aws, monkeypatch).get_session()
+    hook = hook_of(aws, monkeypatch)
+    hook.writer.assume_role()
+    session = hook._role.get_session()
     identity = session.client("sts", endpoint_url=aws.endpoint_url).get_caller_identity()
     role = aws.role_arn.rpartition("/")[2]
     assert identity["Arn"] == f"arn:aws:sts::222222222222:assumed-role/{role}/{SESSION_NAME}"
@@ -151,7 +153,7 @@ def test_no_secret_is_in_a_log_a_repr_or_an_error(
             put(hook)
         except LogArchivalError as error:
             texts += [str(error), repr(error), repr(error.__cause__)]
-        texts += [repr(hook), repr(hook.role), repr(hook.writer)]
+        texts += [repr(hook), repr(hook._role.role), repr(hook.writer)]
     texts += [caplog.text, *capsys.readouterr()]
     for secret in (aws.external_id, "another-external-id", aws.source_secret_key):
         assert secret not in "\n".join(texts)

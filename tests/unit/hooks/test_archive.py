@@ -13,10 +13,12 @@ from urllib.parse import parse_qs
 
 import boto3
 import pytest
+from airflow.sdk import BaseHook
 
 from log_archival.aws.writer import DEFAULT_MAX_CONCURRENT_REQUESTS
 from log_archival.exceptions import ArchiveRequestError, ConnectionSettingsError
 from log_archival.hooks import CrossAccountS3Hook
+from log_archival.hooks.assumed_role import AssumedRole
 from tests.support.operating import connect
 
 PREFIX = "logs/2026/11/22/"
@@ -138,8 +140,8 @@ def test_arguments_are_known_to_botocore() -> None:
 def test_credentials_are_renewed_before_they_end(sts: Sts, monkeypatch: pytest.MonkeyPatch) -> None:
     connect_to(sts, monkeypatch)
     sts.session_seconds = 60  # botocore renews what has less than 10 minutes left
-    hook = CrossAccountS3Hook(bucket="acme-log-archive", prefix=PREFIX)
-    credentials: Any = hook.get_session().get_credentials()
+    role = AssumedRole("log_archive", bucket="acme-log-archive")
+    credentials: Any = role.get_session().get_credentials()
     sts.session_seconds = 3600
     before = len(sts.requests)
     assert credentials.get_frozen_credentials().access_key == f"ASIA{before + 1}"
@@ -151,7 +153,7 @@ def test_credentials_are_renewed_before_they_end(sts: Sts, monkeypatch: pytest.M
 def test_default_session_name_is_valid_and_random(monkeypatch: pytest.MonkeyPatch) -> None:
     connect(monkeypatch, connection())
     names = {
-        CrossAccountS3Hook(bucket="acme-log-archive").conn_config.assume_role_kwargs["RoleSessionName"]
+        AssumedRole("log_archive", bucket="acme-log-archive").conn_config.assume_role_kwargs["RoleSessionName"]
         for _ in range(2)
     }
     assert len(names) == 2
@@ -173,7 +175,8 @@ def test_client_keeps_a_connection_for_each_concurrent_request(
 ) -> None:
     connect_to(sts, monkeypatch, **extra)
     hook = CrossAccountS3Hook(bucket="acme-log-archive", prefix=PREFIX, **settings)
-    assert hook.conn.meta.config.max_pool_connections == size
+    client: Any = hook._role.conn
+    assert client.meta.config.max_pool_connections == size
     assert hook.writer.max_concurrent_requests == settings.get(
         "max_concurrent_requests", DEFAULT_MAX_CONCURRENT_REQUESTS
     )
@@ -228,3 +231,8 @@ def test_connection_of_another_type_is_refused(monkeypatch: pytest.MonkeyPatch) 
     connect(monkeypatch, connection() | {"conn_type": "http"})
     with pytest.raises(ConnectionSettingsError, match="is of type 'http'; it has to be `aws`"):
         CrossAccountS3Hook(bucket="acme-log-archive").writer.assume_role()
+
+
+def test_hook_has_the_writer_and_none_of_the_providers_methods() -> None:
+    methods = {name for name in dir(CrossAccountS3Hook) if not name.startswith("_")}
+    assert methods - set(dir(BaseHook)) == {"writer"}

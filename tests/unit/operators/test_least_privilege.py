@@ -12,7 +12,7 @@ from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 from botocore import UNSIGNED
 from botocore.credentials import Credentials
 
-from log_archival.hooks import CrossAccountS3Hook
+from log_archival.hooks.assumed_role import AssumedRole
 from log_archival.least_privilege.checks import CHECKS
 from log_archival.least_privilege.judgement import Result, Verdict
 from log_archival.least_privilege.requests import Caller
@@ -176,9 +176,9 @@ def test_report_of_no_check_fails(chosen: list[str] | None) -> None:
 )
 def test_clients_use_tls_or_not(monkeypatch: pytest.MonkeyPatch, endpoint: str | None, caller: Caller) -> None:
     connect(monkeypatch, endpoint_url=endpoint)
-    hook = CrossAccountS3Hook(bucket="archive")
+    role = AssumedRole("log_archive", bucket="archive")
     host = "s3.example.com" if endpoint else "s3.eu-central-1.amazonaws.com"
-    client = make_client(hook, "s3", caller, True)
+    client = make_client(role, "s3", caller, True)
     assert client.meta.endpoint_url == f"https://{host}"
     assert (client.meta.config.signature_version is UNSIGNED) is (caller == "nobody")
-    assert make_client(hook, "s3", caller, False).meta.endpoint_url == f"http://{host}"
+    assert make_client(role, "s3", caller, False).meta.endpoint_url == f"http://{host}"

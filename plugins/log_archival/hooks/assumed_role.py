@@ -1,0 +1,93 @@
+"""An Airflow connection's role: the connection checked, and clients whose session is the role's."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable
+from functools import cached_property
+from typing import Any
+
+import boto3
+from airflow.providers.amazon.aws.hooks.base_aws import AwsGenericHook, BaseSessionFactory
+from airflow.providers.amazon.aws.utils.connection_wrapper import AwsConnectionWrapper
+from botocore.config import Config
+
+from log_archival.aws.connection import DEFAULT_CONN_ID, RoleSettings, session_name
+from log_archival.exceptions import ConnectionSettingsError
+from log_archival.hooks.session import checked_role
+
+
+class AssumedRole(AwsGenericHook[Any]):
+    """The provider's hook for S3, with the connection checked and the external id where the provider looks for it.
+
+    The hooks of this package have one, and are none: its public methods could do whatever a role allows.
+
+    :param conn_id: a connection of type `aws` whose extra has ``role_arn`` and ``external_id``
+    :param bucket: the archive bucket
+    :param session_name: the RoleSessionName; random by default
+    :param new_session_policy: returns the session policy, given ``aws_partition``; None for a session that may
+        do all that the role may
+    :param client_config: the client's settings, where the connection's own ``config_kwargs`` have no others
+    :param kwargs: of the provider's AwsGenericHook: ``region_name``, ``verify``, ``config``
+    """
+
+    def __init__(
+        self,
+        conn_id: str,
+        *,
+        bucket: str,
+        session_name: str | None = None,
+        new_session_policy: Callable[..., str] | None = None,
+        client_config: Config | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(aws_conn_id=conn_id or DEFAULT_CONN_ID, client_type="s3", **kwargs)
+        self.bucket = bucket
+        self.session_name = session_name
+        self.new_session_policy = new_session_policy
+        self.client_config = client_config or Config()
+
+    @property
+    def role(self) -> RoleSettings:
+        """The role to assume.
+
+        :raises ConnectionSettingsError: when the connection is not right
+        """
+        return self._checked[0]
+
+    @property
+    def conn_config(self) -> AwsConnectionWrapper:
+        """The provider's view of the connection: region, endpoints, proxies, certificates, AssumeRole's arguments.
+
+        :raises ConnectionSettingsError: when the connection is not right
+        """
+        return self._checked[1]
+
+    @property
+    def assumed_by(self) -> str:
+        """Whose credentials assume the role, for messages."""
+        return f"the credentials of connection {self.aws_conn_id!r}"
+
+    def source_session(self) -> boto3.session.Session:
+        """Return a session with the connection's own credentials, which has not assumed the role.
+
+        :raises ConnectionSettingsError: when the connection is not right
+        """
+        conn = self.conn_config
+        return BaseSessionFactory(conn, region_name=conn.region_name, config=conn.botocore_config).basic_session
+
+    @cached_property
+    def _checked(self) -> tuple[RoleSettings, AwsConnectionWrapper]:
+        connection = self.get_connection(str(self.aws_conn_id))
+        if connection.conn_type != "aws":
+            raise ConnectionSettingsError(
+                f"connection {self.aws_conn_id!r} is of type {connection.conn_type!r}; it has to be `aws`"
+            )
+        wrapper = AwsConnectionWrapper(connection, self._region_name, self._config, self._verify)
+        role = checked_role(wrapper, bucket=self.bucket)
+        name = self.session_name or session_name("-", "-", secrets.token_hex(8), 1)
+        wrapper.assume_role_kwargs |= {"ExternalId": role.external_id, "RoleSessionName": name}
+        if self.new_session_policy:
+            wrapper.assume_role_kwargs["Policy"] = self.new_session_policy(aws_partition=role.aws_partition)
+        wrapper.botocore_config = self.client_config.merge(wrapper.botocore_config or Config())
+        return role, wrapper
