@@ -7,10 +7,10 @@ import re
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import yaml
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ByteSize, ConfigDict, Field, ValidationError, model_validator
 
 from log_archival.aws.connection import DEFAULT_ACL, DEFAULT_CONN_ID, require_bucket
 from log_archival.aws.writer import DEFAULT_MAX_CONCURRENT_REQUESTS
@@ -25,24 +25,12 @@ SETTINGS_VARIABLE = "LOG_ARCHIVAL_SETTINGS"
 
 #: About how many raw bytes one mapped task handles.
 DEFAULT_BATCH_BYTES = 256 << 20
-_UNITS = {"KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "kB": 1000, "MB": 10**6, "GB": 10**9, "B": 1}
-
-
-def _size(value: Any) -> int:
-    text = f"{value} B" if isinstance(value, int) else str(value)
-    number, _, unit = text.strip().partition(" ")
-    if unit not in _UNITS or not number.isdecimal():
-        raise ValueError(f"{value!r} is not a size such as '512 MiB'")
-    return int(number) * _UNITS[unit]
 
 
 def _after(value: str) -> str:
     if value in ("keep", "delete") or (value.startswith("move: ") and os.path.isabs(value[6:].strip())):
         return value
     raise ValueError("it is one of keep, delete and 'move: /absolute/folder'")
-
-
-Size = Annotated[int, BeforeValidator(_size)]
 
 
 class _Section(BaseModel):
@@ -112,8 +100,8 @@ class Settings(_Section):
     sources: list[Source] = Field(min_length=1)
     schedule: Schedule = Schedule()
     codec: Literal["zstd", "gzip", "none"] = "zstd"
-    part_size: Size = Field(DEFAULT_PART_BYTES, ge=MIN_PART_BYTES, le=MAX_PUT_BYTES)
-    batch_size: Size = Field(DEFAULT_BATCH_BYTES, ge=1 << 20)
+    part_size: ByteSize = Field(ByteSize(DEFAULT_PART_BYTES), ge=MIN_PART_BYTES, le=MAX_PUT_BYTES)
+    batch_size: ByteSize = Field(ByteSize(DEFAULT_BATCH_BYTES), ge=1 << 20)
     staging: str | None = None
     verify: Verify = Verify()
     #: Checks of check_least_privilege whose failure is accepted, by name.

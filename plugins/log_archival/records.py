@@ -117,8 +117,6 @@ class Receipt(Record):
     :param stored_size: what was sent, in bytes
     :param stored_sha256: of what was sent, in hex
     :param echoed_sha256: the SHA-256 that S3 computed and returned, in hex; None when it returned none
-    :param etag: of the object, as S3 returned it
-    :param version_id: of the object, as S3 returned it
     """
 
     key: str
@@ -126,8 +124,6 @@ class Receipt(Record):
     stored_size: int
     stored_sha256: str
     echoed_sha256: str | None = None
-    etag: str | None = None
-    version_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

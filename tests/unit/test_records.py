@@ -21,7 +21,7 @@ ARCHIVE = Archive(
     "app", "/var/log/app", "web-1/app.log", 10, 1_795_000_000_123_456_789, "a" * 64, 1, 1, "logs/k.zst", "zstd",
     "application/zstd", 10, "a" * 64, 8, "b" * 64, "/staging/data.bin", 5,
 )  # fmt: skip
-RECEIPT = Receipt("logs/k.zst", "new", 8, "b" * 64, "b" * 64, '"etag"', None)
+RECEIPT = Receipt("logs/k.zst", "new", 8, "b" * 64, "b" * 64)
 
 
 FAILURE = Failure("app", "web-1/app.log", "it vanished")

@@ -45,7 +45,7 @@ def is_transient(code: str, status: int) -> bool:
     :param code: the error code of S3, STS or KMS
     :param status: the HTTP status; 0 when there is none
     """
-    if code == "NotImplemented":  # its status is 501
+    if code in ACCESS_DENIED or code == "NotImplemented":  # whose status is 501
         return False
     return code in _TRANSIENT or status in _TRANSIENT_STATUSES or not 300 <= status < 500
 

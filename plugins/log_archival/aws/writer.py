@@ -128,7 +128,7 @@ class ArchiveWriter:
             raise ArchiveRequestError(
                 f"S3 stored s3://{self.bucket}/{key} with SHA-256 {echoed_sha256}, and {sha256} was sent"
             )
-        return Receipt(key, "new", size, sha256, echoed_sha256, response.get("ETag"), response.get("VersionId"))
+        return Receipt(key, "new", size, sha256, echoed_sha256)
 
     def probe(self, key: str) -> ProbeResult:
         """Ask whether a key exists, with nothing but the permission to put.

@@ -43,6 +43,7 @@ from log_archival.exceptions import ArchiveRequestError, RefusedError
         ("TooManyRequestsException", 429, True),
         ("SlowDown", 0, True),
         ("AccessDenied", 403, False),
+        ("AccessDenied", 0, False),
         ("AccessDeniedException", 400, False),
         ("AllAccessDisabled", 403, False),
         ("NoSuchBucket", 404, False),
