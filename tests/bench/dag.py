@@ -5,9 +5,10 @@ from __future__ import annotations
 import queue
 import shutil
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -103,26 +104,19 @@ class Tasks:
     def compress_and_upload(self, workers: Sequence[Worker]) -> None:
         """Collect, then compress and upload each batch, in as many processes as there are workers.
 
-        As Airflow's scheduler does: what has more tasks behind it goes first, so no batch is uploaded while another
-        waits to be compressed.
+        As Airflow's scheduler does it with the DAG's weights: what is compressed is uploaded before the next batch.
         """
         free: queue.SimpleQueue[Worker] = queue.SimpleQueue()
         for worker in workers:
             free.put(worker)
         batches = self.collect(workers[0])["result"]
         with ThreadPoolExecutor(len(workers)) as pool:
-            compressed = pool.map(lambda batch: _with(free, self.compress, batch), batches)
-            uploads = [pool.submit(_with, free, self.upload, done["result"]) for done in compressed]
-        for upload in uploads:
-            upload.result()
+            for _ in pool.map(partial(self._compress_and_upload_batch, free), batches):
+                pass
 
-
-def _with(
-    free: queue.SimpleQueue[Worker], task: Callable[[Worker, dict[str, Any]], dict[str, Any]], given: dict[str, Any]
-) -> dict[str, Any]:
-    """Run a task for a batch in a worker that is free."""
-    worker = free.get()
-    try:
-        return task(worker, given)
-    finally:
-        free.put(worker)
+    def _compress_and_upload_batch(self, free: queue.SimpleQueue[Worker], batch: dict[str, Any]) -> None:
+        worker = free.get()
+        try:
+            self.upload(worker, self.compress(worker, batch)["result"])
+        finally:
+            free.put(worker)

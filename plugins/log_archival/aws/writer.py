@@ -169,7 +169,7 @@ class ArchiveWriter:
             )
 
         # The session's renewal may fail, too.
-        with translated_errors(request, self._assume_request, hint=writer_hint):
+        with translated_errors(request, self._assume_request, hint=writer_hint, setup=self._assume_request.who):
             try:
                 return _retried_after_a_race(send)
             except ClientError as error:
@@ -186,7 +186,7 @@ class ArchiveWriter:
 
     def _client(self) -> Any:
         # Making the client assumes the role, once.
-        with translated_errors(self._assume_request, hint=writer_hint):
+        with translated_errors(self._assume_request, hint=writer_hint, setup=self._assume_request.who):
             return self._new_client()
 
 

@@ -108,5 +108,5 @@ class ArchiveReaderHook(BaseHook):
         :raises RefusedError: when the role can't be assumed
         """
         request = Request("AssumeRole", self._role.role.role_arn, self._role.assumed_by)
-        with translated_errors(request, hint=writer_hint):
+        with translated_errors(request, hint=writer_hint, setup=request.who):
             return ArchiveReader(self._role.get_conn(), self.bucket, workers=MAX_CONCURRENT_READS)
