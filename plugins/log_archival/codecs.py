@@ -13,7 +13,6 @@ import hashlib
 import io
 import itertools
 import sys
-import threading
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
@@ -74,20 +73,7 @@ _ZSTD_OPTIONS: Mapping[int, int] = {
     zstd.CompressionParameter.hash_log: 17,
     zstd.CompressionParameter.checksum_flag: 1,
 }
-
-
-class _PerThread(threading.local):
-    def __init__(self) -> None:
-        self.compressor = zstd.ZstdCompressor(options=_ZSTD_OPTIONS)
-
-
-_per_thread = _PerThread()
-
-
-def _zstd_frame(block: memoryview) -> bytes:
-    return _per_thread.compressor.compress(block, zstd.ZstdCompressor.FLUSH_FRAME)
-
-
+_zstd_frame = partial(zstd.compress, options=_ZSTD_OPTIONS)
 # 31 are zlib's wbits for gzip with its largest window.
 _gzip_member = partial(isal_zlib.compress, level=2, wbits=31)
 
