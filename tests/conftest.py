@@ -44,7 +44,7 @@ _DAYS = itertools.count()
 
 @pytest.hookimpl(wrapper=True)
 def pytest_collection() -> Generator[None, object, object]:
-    """Collect without the garbage collector, which would look through Airflow's modules again and again."""
+    """Keep the garbage collector from Airflow's modules, through which it would look again and again."""
     gc.disable()
     try:
         return (yield)
