@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,17 @@ hypothesis.settings.load_profile("log-archival")
 
 _TESTS = Path(__file__).parent
 _DAYS = itertools.count()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Keep the garbage collector from Airflow's modules, through which it would look again and again."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

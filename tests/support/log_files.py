@@ -1,4 +1,4 @@
-"""Log files of one day, for the tests of sources."""
+"""Log files of one day, for the tests of sources and of the sample logs."""
 
 from __future__ import annotations
 
@@ -33,3 +33,8 @@ def find_one(root: Path, name: str = "web/app.log") -> LogFile:
 def log_file(name: str, size: int = 0) -> LogFile:
     """Return the record of a file that nobody opens."""
     return LogFile("app", "/logs", name, size, 0, 1)
+
+
+def line_times(text: bytes) -> list[str]:
+    """Return the time of each line of a sample log, to the second, and to the millisecond where the line has it."""
+    return [line.removeprefix('{"time":"')[:23].partition("+")[0] for line in text.decode().splitlines()]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import secrets
 from collections.abc import Callable, Iterator, Mapping
+from functools import cache
 from typing import Any
 
 import pytest
@@ -42,10 +44,15 @@ _Loader.add_multi_constructor("!", _short_form)
 
 
 def load_template(name: str) -> dict[str, Any]:
-    """Return a template as a dict.
+    """Return a template as a dict that belongs to the caller.
 
     :param name: its file name
     """
+    return copy.deepcopy(_parsed(name))
+
+
+@cache
+def _parsed(name: str) -> dict[str, Any]:
     template = yaml.load((TEMPLATES / name).read_text(), Loader=_Loader)  # noqa: S506
     assert isinstance(template, dict)
     return template

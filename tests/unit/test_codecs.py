@@ -28,6 +28,7 @@ from log_archival.exceptions import CompressionError, SettingsError, Verificatio
 
 ALL = pytest.mark.parametrize("codec", [ZSTD, GZIP, NONE], ids=lambda codec: codec.name)
 DAY = date(2026, 11, 22)
+KIB = 1 << 10
 MIB = 1 << 20
 
 
@@ -95,19 +96,19 @@ def test_bytes_that_do_not_compress_are_read_back(codec: Codec, size: int) -> No
 
 @pytest.fixture
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Make blocks of 256 KiB, so that many blocks take little time."""
-    monkeypatch.setattr(codecs, "BLOCK_BYTES", 1 << 18)
-    monkeypatch.setattr(codecs, "MIN_PARALLEL_BYTES", 1 << 20)
+    """Make blocks of 64 KiB, so that many blocks take little time."""
+    monkeypatch.setattr(codecs, "BLOCK_BYTES", 64 * KIB)
+    monkeypatch.setattr(codecs, "MIN_PARALLEL_BYTES", 256 * KIB)
 
 
 @ALL
-@pytest.mark.parametrize("part_size", [512 * MIB, MIB // 2], ids=["whole", "parts"])
+@pytest.mark.parametrize("part_size", [512 * MIB, 128 * KIB], ids=["whole", "parts"])
 @pytest.mark.usefixtures("small_blocks")
 def test_number_of_threads_does_not_change_what_is_written(codec: Codec, part_size: int) -> None:
-    data = logs(3 * MIB) + random.Random(1).randbytes(2 * MIB)
+    data = logs(768 * KIB) + random.Random(1).randbytes(512 * KIB)
     first = compress(data, codec, threads=1, part_size=part_size)
     check(data, codec, *first)
-    assert (len(first[1]) > 3) is (part_size < MIB)
+    assert (len(first[1]) > 3) is (part_size < len(data))
     for threads in (2, 3, 4, 5):
         assert compress(data, codec, threads=threads, part_size=part_size) == first
 
@@ -123,7 +124,7 @@ def test_number_of_threads_does_not_change_what_is_written_with_the_real_blocks(
 @pytest.mark.parametrize("kind", ["logs", "noise with line ends", "noise", "one byte"])
 @pytest.mark.usefixtures("small_blocks")
 def test_parts_are_no_larger_than_the_part_size(codec: Codec, kind: str) -> None:
-    part_size, size = 1 << 19, 2 * MIB
+    part_size, size = 128 * KIB, 512 * KIB
     noise = random.Random(7).randbytes(size)
     data = {
         "logs": logs(size),
@@ -136,15 +137,15 @@ def test_parts_are_no_larger_than_the_part_size(codec: Codec, kind: str) -> None
     assert max(map(len, written)) <= part_size
     if codec is NONE or "noise" in kind:
         # A block more might not have fitted: each part but the last is at least half full.
-        assert min(map(len, written[:-1])) > part_size - codecs.BLOCK_BYTES - MIB // 64
+        assert min(map(len, written[:-1])) > part_size - codecs.BLOCK_BYTES - 4 * KIB
     if kind in ("logs", "noise with line ends"):
         assert all(part.endswith(b"\n") for part in raw[:-1])
 
 
-@pytest.mark.parametrize("hint", [0, 1, 2 * MIB - 1, 2 * MIB + 1, 9 * MIB], ids=str)
+@pytest.mark.parametrize("hint", [0, 1, 512 * KIB - 1, 512 * KIB + 1, 2 * MIB], ids=str)
 @pytest.mark.usefixtures("small_blocks")
 def test_wrong_size_hint_does_no_harm(hint: int) -> None:
-    data, part_size = random.Random(3).randbytes(2 * MIB), 1 << 19
+    data, part_size = random.Random(3).randbytes(512 * KIB), 128 * KIB
     result, written = compress(data, ZSTD, part_size=part_size, size_hint=hint, threads=2)
     check(data, ZSTD, result, written)
     assert max(map(len, written)) <= part_size
@@ -198,19 +199,24 @@ DAMAGE: dict[str, Callable[[bytes], bytes]] = {
 }
 
 
+@cache
+def stored_content(content: str, codec: Codec) -> bytes:
+    """Return an archive that is then damaged in each way."""
+    noise = random.Random(5).randbytes(300_000)
+    return compress({"logs": logs(100_000), "noise": noise, "long": logs(3 * MIB)}[content], codec)[1][0]
+
+
 @pytest.mark.parametrize("codec", [ZSTD, GZIP], ids=lambda codec: codec.name)
 @pytest.mark.parametrize("content", ["logs", "noise", "long"])
 @pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE)
 def test_damage_is_an_error(codec: Codec, content: str, damage: Callable[[bytes], bytes]) -> None:
-    noise = random.Random(5).randbytes(300_000)
-    data = {"logs": logs(100_000), "noise": noise, "long": logs(3 * MIB)}[content]
-    result, written = compress(data, codec)
-    stored = damage(written[0])
+    intact = stored_content(content, codec)
+    stored = damage(intact)
     found = measure(io.BytesIO(stored), codec)
     assert found.error is not None
     assert found.error.startswith(f"does not decompress as {codec.name}: ")
     assert (found.stored_size, found.stored_sha256) == (len(stored), hashlib.sha256(stored).hexdigest())
-    assert found.stored_sha256 != result.parts[0].stored_sha256
+    assert found.stored_sha256 != hashlib.sha256(intact).hexdigest()
     with pytest.raises(VerificationError, match=f"does not decompress as {codec.name}"):
         list(decompress(io.BytesIO(stored), codec))
 
@@ -227,7 +233,7 @@ def test_archive_cut_short_anywhere_is_an_error(codec: Codec) -> None:
 @pytest.mark.usefixtures("small_blocks")
 def test_archive_that_ends_between_two_blocks_has_another_digest(codec: Codec) -> None:
     # Each block is an archive of its own, so this is no damage.
-    data = logs(MIB)
+    data = logs(256 * KIB)
     result, written = compress(data, codec)
     first = written[0][: len(compress(data[: data.rindex(b"\n", 0, codecs.BLOCK_BYTES) + 1], codec)[1][0])]
     found = measure(io.BytesIO(first), codec)
@@ -246,7 +252,7 @@ def test_second_archive_behind_the_first_changes_the_digest(codec: Codec) -> Non
 
 
 def test_decompression_bomb_is_read_in_small_chunks() -> None:
-    _, written = compress(bytes(64 * MIB), ZSTD)
+    _, written = compress(bytes(16 * MIB), ZSTD)
     assert len(written[0]) < 10_000
     assert max(len(piece) for piece in decompress(io.BytesIO(written[0]), ZSTD)) <= codecs.CHUNK_BYTES + 64
 
@@ -313,7 +319,7 @@ def test_block_that_does_not_decompress_to_what_went_in_is_an_error(codec: Codec
 def test_block_that_is_damaged_in_memory_is_an_error(codec: Codec, threads: int) -> None:
     broken = replace(codec, compress_block=lambda block: bytes(codec.compress_block(block))[:-1])
     with pytest.raises(CompressionError):
-        compress(logs(2 * MIB), broken, threads=threads)
+        compress(logs(512 * KIB), broken, threads=threads)
 
 
 def test_check_of_blocks_can_be_left_out() -> None:

@@ -6,7 +6,8 @@ import base64
 import hashlib
 import io
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from typing import Any
 
 import boto3
@@ -26,9 +27,10 @@ BODY = b"2026-11-22T10:00:00Z INFO started\n"
 SHA256 = hashlib.sha256(BODY).hexdigest()
 CHECKSUM = base64.b64encode(hashlib.sha256(BODY).digest()).decode()
 METADATA = {"raw-sha256": "a" * 64, "raw-size": "10"}
+OnPut = Callable[[str, Callable[..., None]], None]
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def client() -> Any:
     return boto3.session.Session().client(
         "s3", region_name="eu-west-1", aws_access_key_id="AKIAIOSFODNN7EXAMPLE", aws_secret_access_key="secret"
@@ -40,6 +42,18 @@ def stub(client: Any) -> Iterator[Stubber]:
     with Stubber(client) as stubber:
         yield stubber
         stubber.assert_no_pending_responses()
+
+
+@pytest.fixture
+def on_put(client: Any) -> Iterator[OnPut]:
+    """Have a function called at an event of each put of this test."""
+    with ExitStack() as at_end:
+
+        def register(event: str, call: Callable[..., None]) -> None:
+            client.meta.events.register(f"{event}.s3.PutObject", call)
+            at_end.callback(client.meta.events.unregister, f"{event}.s3.PutObject", call)
+
+        yield register
 
 
 def writer_of(client: Any, **arguments: Any) -> ArchiveWriter:
@@ -138,7 +152,9 @@ def test_probe_raises_other_errors(code: str, status: int, permanent: bool, clie
 
 
 @pytest.mark.parametrize("size", [0, 1, SEND_AT_ONCE_BYTES, SEND_AT_ONCE_BYTES + 1], ids=str)
-def test_small_file_is_sent_as_bytes_and_large_one_as_a_file(size: int, client: Any, stub: Stubber) -> None:
+def test_small_file_is_sent_as_bytes_and_large_one_as_a_file(
+    size: int, client: Any, stub: Stubber, on_put: OnPut
+) -> None:
     sent: list[bytes] = []
 
     def read(params: dict[str, Any], **_: Any) -> None:
@@ -146,7 +162,7 @@ def test_small_file_is_sent_as_bytes_and_large_one_as_a_file(size: int, client: 
         assert isinstance(body, bytes) is (size <= SEND_AT_ONCE_BYTES)
         sent.append(body if isinstance(body, bytes) else body.read())
 
-    client.meta.events.register("provide-client-params.s3.PutObject", read)
+    on_put("provide-client-params", read)
     content = b"x" * size
     sha256 = hashlib.sha256(content).hexdigest()
     stub.add_response("put_object", {}, expected(Body=ANY, ChecksumSHA256=ANY))
@@ -172,12 +188,10 @@ def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 @pytest.mark.parametrize("code", ["ConditionalRequestConflict", "OperationAborted"])
 @pytest.mark.parametrize(("races", "outcome"), [(1, "new"), (3, "existing"), (7, "new")], ids=str)
 def test_race_is_retried_with_the_whole_body(
-    code: str, races: int, outcome: str, client: Any, stub: Stubber, pauses: list[float]
+    code: str, races: int, outcome: str, client: Any, stub: Stubber, on_put: OnPut, pauses: list[float]
 ) -> None:
     sent: list[bytes] = []
-    client.meta.events.register(
-        "provide-client-params.s3.PutObject", lambda params, **_: sent.append(params["Body"].read())
-    )
+    on_put("provide-client-params", lambda params, **_: sent.append(params["Body"].read()))
     for _ in range(races):
         stub.add_client_error("put_object", code, http_status_code=409)
     if outcome == "new":
@@ -243,11 +257,11 @@ def test_error_of_a_put_is_permanent_or_transient(
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, Exception) else "",
 )
-def test_error_without_a_response_names_the_put(raised: Exception, permanent: bool, client: Any) -> None:
+def test_error_without_a_response_names_the_put(raised: Exception, permanent: bool, client: Any, on_put: OnPut) -> None:
     def fail(**_: Any) -> None:
         raise raised
 
-    client.meta.events.register("before-call.s3.PutObject", fail)
+    on_put("before-call", fail)
     with pytest.raises(ArchiveRequestError, match="PutObject s3://acme-log-archive/logs/2026") as caught:
         put(writer_of(client))
     assert caught.value.permanent is permanent

@@ -1,10 +1,9 @@
-"""The command without a server: its help, its arguments, what it imports."""
+"""The command without a server: its help, its arguments, its output."""
 
 from __future__ import annotations
 
 import json
 import signal
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,13 +11,10 @@ from typing import cast
 
 import pytest
 
-import log_archival
 from log_archival.reader import commands
 from log_archival.reader.archive import ArchiveReader
 from log_archival.reader.cli import main
 from tests.support.archives import MemoryS3, Writer
-
-PACKAGE = Path(log_archival.__file__).parent.parent
 
 
 @pytest.fixture(autouse=True)
@@ -131,32 +127,3 @@ def test_progress_on_a_terminal_rewrites_its_line(
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     assert run("verify", "s3://archive/logs/") == 0
     assert capsys.readouterr().err.endswith("\rchecked 1 files\x1b[K\n")
-
-
-IMPORTS = {
-    # The help is printed without waiting for any library.
-    "help": ("main(['--help'])", ["airflow", "botocore", "boto3", "fsspec", "isal", "pydantic"]),
-    "verify": (
-        "sys.exit(main(['verify', 's3://b/l/', '--region', 'eu-central-1']) - 2)",
-        ["airflow", "boto3", "fsspec", "s3transfer"],
-    ),
-    "every module": (
-        "[importlib.import_module(one.name) for one in pkgutil.walk_packages(reader.__path__, reader.__name__ + '.')]",
-        ["airflow"],
-    ),
-}
-
-
-@pytest.mark.parametrize(("script", "unwanted"), IMPORTS.values(), ids=IMPORTS)
-def test_command_imports_no_airflow_and_nothing_slow(script: str, unwanted: list[str]) -> None:
-    program = (
-        "import atexit, importlib, pkgutil, sys\n"
-        "from log_archival import reader\n"
-        "from log_archival.reader.cli import main\n"
-        f"atexit.register(lambda: print('imported:', *(name for name in {unwanted!r} if name in sys.modules)))\n"
-        f"{script}\n"
-    )
-    environment = {"PYTHONPATH": str(PACKAGE), "AWS_EC2_METADATA_DISABLED": "true"}
-    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines()[-1].strip() == "imported:"

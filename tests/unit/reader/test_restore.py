@@ -381,7 +381,7 @@ _COMPONENT = (_BYTES | _TRICKY | st.text("äé😀.%-~ \\", min_size=1, max_size
 _NAMES = st.lists(_COMPONENT, min_size=1, max_size=4).map(b"/".join)
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.dictionaries(_NAMES, st.binary(max_size=200), min_size=1, max_size=4))
 def test_restore_keeps_any_file_name(tmp_path: Path, contents: dict[bytes, bytes]) -> None:
     # A file can't be a folder as well.

@@ -270,3 +270,32 @@ def test_memory_does_not_grow_with_the_files(cli: Cli, writer: Writer) -> None:
         small = peak(*command(f"s3://{writer.bucket}/logs/2026/11/22/"))
         large = peak(*command(f"s3://{writer.bucket}/logs/2026/11/23/"))
         assert large - small < 16 << 10
+
+
+IMPORTS = {
+    # The help is printed without waiting for any library.
+    "help": ("main(['--help'])", ["airflow", "botocore", "boto3", "fsspec", "isal", "pydantic"]),
+    "verify": (
+        "sys.exit(main(['verify', 's3://b/l/', '--region', 'eu-central-1']) - 2)",
+        ["airflow", "boto3", "fsspec", "s3transfer"],
+    ),
+    "every module": (
+        "[importlib.import_module(one.name) for one in pkgutil.walk_packages(reader.__path__, reader.__name__ + '.')]",
+        ["airflow"],
+    ),
+}
+
+
+@pytest.mark.parametrize(("script", "unwanted"), IMPORTS.values(), ids=IMPORTS)
+def test_command_imports_no_airflow_and_nothing_slow(script: str, unwanted: list[str]) -> None:
+    program = (
+        "import atexit, importlib, pkgutil, sys\n"
+        "from log_archival import reader\n"
+        "from log_archival.reader.cli import main\n"
+        f"atexit.register(lambda: print('imported:', *(name for name in {unwanted!r} if name in sys.modules)))\n"
+        f"{script}\n"
+    )
+    environment = {"PYTHONPATH": str(PACKAGE), "AWS_EC2_METADATA_DISABLED": "true"}
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1].strip() == "imported:"
