@@ -66,7 +66,7 @@ def _no_version(target: Target, fields: Mapping[str, Any]) -> str | None:
 def _wrong_encryption(target: Target, fields: Mapping[str, Any]) -> str | None:
     algorithm, key = fields.get("ServerSideEncryption", "nothing"), fields.get("SSEKMSKeyId")
     if algorithm == "nothing" or (target.kms_key_arn and target.kms_key_arn != key):
-        return f"it was encrypted with {algorithm} {key or ''}, not with the archive's key"
+        return f"it was encrypted with {algorithm} (key {key}), not with the archive's key"
     return None
 
 
@@ -95,10 +95,9 @@ CHECKS = {check.name: check for check in [
     Check("writer-assumes-another-role", "AssumeRole of another role, and of the role itself, from the role's session",
           methodcaller("assume_other_roles"),
           f"{_ROLE} (it allows sts:AssumeRole); the trust policy of the other role"),
-    Check("put-without-the-role", "upload a canary with Airflow's own credentials, without the role",
-          _put(caller="source"),
+    Check("put-without-the-role", "upload a canary with Airflow's own credentials, without the role", _put("source"),
           f"{_BUCKET}, Principal of OnlyTheWriterMayAddLogs; and what Airflow's own role or user may do in S3"),
-    Check("put-as-nobody", "upload a canary with no credentials at all", _put(caller="nobody"),
+    Check("put-as-nobody", "upload a canary with no credentials at all", _put("nobody"),
           f"{_BUCKET}, Principal of OnlyTheWriterMayAddLogs; PublicAccessBlockConfiguration of Archive"),
     Check("put-beyond-a-narrow-session", "upload a canary under the prefix, outside of what a session policy allows",
           methodcaller("put_beyond_narrow_session"),

@@ -18,7 +18,7 @@ from log_archival.least_privilege.requests import PrerequisiteError, Requester, 
 log = logging.getLogger(__name__)
 
 #: The outcome of a check. Over-privilege would harm the archive, under-privilege stops it, a missing hardening harms
-#: nothing today; undecided: the response proves nothing, or the check could not be tried; a transient error: try again.
+#: nothing today. Undecided: the response proves nothing, or the check could not be tried. Transient error: try again.
 Verdict = Literal["ok", "over-privilege", "under-privilege", "missing hardening", "undecided", "transient error"]
 _HINT = "If a risk is known and accepted, add the check's name to `accepted_risks` in archive.yaml."
 _ROW = "{:31}  {:8}  {:28}  {}"

@@ -24,8 +24,6 @@ from log_archival.keys import canary_key
 
 #: Whose credentials sign a request: Airflow's own, nobody's, or those of a role's session.
 Caller = Literal["source", "nobody"] | Credentials
-#: Returns a boto3 client: of a service, for a caller, over TLS or (which must be refused) without.
-ClientFactory = Callable[[str, Caller, bool], Any]
 
 
 @dataclass(frozen=True)
@@ -36,9 +34,9 @@ class Target:
     :param bucket: the archive bucket
     :param prefix: what the archive account's policies allow, with its slash
     :param session_name: the RoleSessionName of the checks' sessions
+    :param canary: the key of the canary: one small object, written once, that no manifest lists and no audit reports
     :param acl: the canned ACL that archives are uploaded with; None when they are uploaded without
     :param kms_key_arn: the archive account's KMS key, if its bucket has one
-    :param token: 16 hex digits that name the canary
     :param endpoint_url: the endpoint of S3; empty when it is AWS's own
     :param other_bucket: an existing bucket, best one of the archive account, that the role must not reach
     :param other_roles: ARN and external id of roles that must not be assumed from here, such as the reader's
@@ -48,17 +46,12 @@ class Target:
     bucket: str
     prefix: str
     session_name: str
+    canary: str
     acl: str | None = DEFAULT_ACL
     kms_key_arn: str | None = None
-    token: str = field(default_factory=lambda: secrets.token_hex(8))
     endpoint_url: str = ""
     other_bucket: str | None = None
     other_roles: Sequence[tuple[str, str | None]] = field(default=(), repr=False)
-
-    @property
-    def canary(self) -> str:
-        """The key of the canary: one small object, written once, that no manifest lists and no audit reports."""
-        return canary_key(self.prefix, self.token)
 
 
 @dataclass(frozen=True)
@@ -83,10 +76,10 @@ class Requester:
     """Sends the requests of the checks; those of one requester share a session of the role, and the canary.
 
     :param target: the archive
-    :param clients: makes the clients; every request goes through one of them
+    :param clients: returns a boto3 client: of a service, for a caller, over TLS or (which must be refused) without
     """
 
-    def __init__(self, target: Target, clients: ClientFactory) -> None:
+    def __init__(self, target: Target, clients: Callable[[str, Caller, bool], Any]) -> None:
         self.target = target
         self._client = cache(clients)
 
@@ -166,17 +159,16 @@ class Requester:
         :param caller: who sends it; None is the session of the role that the checks share
         :param changes: other arguments of PutObject, of which None leaves one out; or ``tls``, see `send`
         """
-        target = self.target
-        body = f"Written by check_least_privilege of log-archival, run {target.token}.\n".encode()
+        body = f"Written by check_least_privilege, {self.target.session_name}.\n".encode()
         arguments = {
-            "Bucket": target.bucket,
+            "Bucket": self.target.bucket,
             "Key": self.unused_key(),
             "Body": body,
             "ContentType": "text/plain",
-            "ACL": target.acl,
+            "ACL": self.target.acl,
             "IfNoneMatch": "*",
             "ChecksumSHA256": base64.b64encode(hashlib.sha256(body).digest()).decode(),
-            "ExpectedBucketOwner": target.role.account,
+            "ExpectedBucketOwner": self.target.role.account,
             **changes,
         }
         return self.send("s3", "put_object", caller, **arguments)

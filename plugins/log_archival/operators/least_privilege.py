@@ -15,7 +15,7 @@ from botocore.credentials import Credentials
 
 from log_archival.aws.connection import DEFAULT_ACL, DEFAULT_CONN_ID, session_name
 from log_archival.hooks import CrossAccountS3Hook
-from log_archival.keys import DEFAULT_PREFIX
+from log_archival.keys import DEFAULT_PREFIX, canary_key
 from log_archival.least_privilege.checks import applicable_checks, require_known_checks
 from log_archival.least_privilege.judgement import report, run_check
 from log_archival.least_privilege.requests import Caller, Requester, Target
@@ -25,7 +25,7 @@ from log_archival.operators.base import fail_permanent_errors_at_once
 class LeastPrivilegeCheckOperator(BaseOperator):
     """Try what the archive account's role must and must not be able to do, and fail when a check does.
 
-    Nothing that is tried can harm an archive, even where it is wrongly permitted; about a dozen objects of 70 bytes
+    Nothing that is tried can harm an archive, even where it is wrongly permitted; about a dozen objects of 100 bytes
     remain under ``<prefix>_canary/``. A failed check fails the task without retries. Where nothing worse than transient
     errors (throttling, time-outs) happened, the task's retries try again.
 
@@ -78,8 +78,7 @@ class LeastPrivilegeCheckOperator(BaseOperator):
         """
         with fail_permanent_errors_at_once():
             requester = self.requester(context)
-            names = [name.strip() for name in self.checks.split(",") if name.strip()]
-            checks, not_tried = applicable_checks(requester.target, names)
+            checks, not_tried = applicable_checks(requester.target, self.checks.replace(",", " ").split())
             return report([run_check(check, requester) for check in checks], self.accepted_risks, not_tried)
 
     def requester(self, context: Context) -> Requester:
@@ -99,10 +98,10 @@ class LeastPrivilegeCheckOperator(BaseOperator):
             bucket=self.bucket,
             prefix=self.prefix,
             session_name=session_name(ti.dag_id, "check", task, ti.try_number),
+            # Per task instance: a retry finds the canary, and two tasks don't race for one.
+            canary=canary_key(self.prefix, hashlib.sha256(f"{ti.dag_id}/{task}".encode()).hexdigest()[:16]),
             acl=self.acl,
             kms_key_arn=self.kms_key_arn,
-            # Per task instance: a retry finds the canary, and two tasks don't race for one.
-            token=hashlib.sha256(f"{ti.dag_id}/{task}".encode()).hexdigest()[:16],
             endpoint_url=hook.conn_config.get_service_endpoint_url("s3") or "",
             other_bucket=self.other_bucket,
             other_roles=other_roles,

@@ -125,6 +125,21 @@ def test_uploads_outside_of_the_prefix(check: str, start: str) -> None:
     assert re.fullmatch(re.escape(start) + "least-privilege-[0-9a-f]{16}", *keys)
 
 
+@pytest.mark.parametrize(
+    ("kms_key_arn", "fields", "shortcoming"),
+    [
+        (None, {"ServerSideEncryption": "AES256"}, None),
+        (None, {}, "it was encrypted with nothing (key None), not with the archive's key"),
+        ("arn:1", {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": "arn:1"}, None),
+        ("arn:1", {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": "arn:2"}, "aws:kms (key arn:2)"),
+        ("arn:1", {"ServerSideEncryption": "AES256"}, "AES256 (key None)"),
+    ],
+)
+def test_encryption_is_the_archives(kms_key_arn: str | None, fields: dict[str, str], shortcoming: str | None) -> None:
+    found = CHECKS["bucket-encrypts"].shortcoming(target(kms_key_arn=kms_key_arn), fields)
+    assert found is None if shortcoming is None else shortcoming in (found or "")
+
+
 def test_every_statement_and_every_condition_is_weakened() -> None:
     weakened = {part for mutation in MUTATIONS.values() for part in mutation.parts}
     assert set(parts()) <= weakened
