@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 import time
 from collections.abc import Mapping, Sequence
@@ -81,15 +82,8 @@ def show_figures(keys: Keys, sizes: Mapping[str, int], summaries: Mapping[str, M
     )
 
 
-def show_privileges(results: Sequence[Mapping[str, Any]], not_tried: Mapping[str, str]) -> None:
-    """Print what check_least_privilege found, a row a check."""
+def show_privileges(log: str) -> None:
+    """Print the table in the log of check_least_privilege, a row a check."""
     print("\nWhat check_least_privilege has tried, the DAG that proves the role's limits where it runs")
-    rows = [(one["check"], one["expected"], one["verdict"], _short(one["happened"])) for one in results]
-    table([("check", "expected", "verdict", "what happened"), *rows])
-    for name, reason in not_tried.items():
-        print(f"  not tried: {name} ({reason})")
-
-
-def _short(text: str, characters: int = 60) -> str:
-    line = " ".join(text.split())
-    return line if len(line) <= characters else line[: characters - 1] + "…"
+    found = re.search(r"^least privilege:\n(.*?)(?: level=|\Z)", log, re.DOTALL | re.MULTILINE)
+    print(textwrap.indent(found[1], "  ") if found else "  no table: its task has ended before")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from typing import Any
 
 import boto3
@@ -11,6 +12,7 @@ from botocore.credentials import Credentials as SessionCredentials
 
 from dev.local_aws import REGION, Credentials, LocalAws, Session
 from log_archival.aws.connection import RoleSettings, role_settings
+from log_archival.keys import canary_key
 from log_archival.least_privilege.requests import Caller, Target
 
 #: S3's endpoint of AWS: it makes the checks for AWS applicable; nothing is sent there.
@@ -21,6 +23,7 @@ TARGET = Target(
     "bucket",
     "logs/",
     "log-archival@x",
+    canary_key("logs/", "0" * 16),
     other_roles=[("arn:aws:iam::222222222222:role/Reader", "another-external-id")],
 )
 
@@ -58,4 +61,4 @@ def local_target(aws: LocalAws, **changes: Any) -> Target:
     """
     role = role_settings("log_archive", aws.connection()["extra"], region=REGION, bucket=aws.bucket)
     fields = {"prefix": "logs/", "session_name": "log-archival@check", "endpoint_url": AWS_ENDPOINT_URL, **changes}
-    return Target(role, aws.bucket, **fields)
+    return Target(role, aws.bucket, canary=canary_key(fields["prefix"], secrets.token_hex(8)), **fields)

@@ -9,38 +9,28 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Any, Literal
 
 from log_archival.aws.errors import ACCESS_DENIED
-from log_archival.exceptions import PrivilegeError
+from log_archival.exceptions import ArchiveRequestError, PrivilegeError
 from log_archival.least_privilege.requests import PrerequisiteError, Requester, Response, Target
-from log_archival.least_privilege.trials import Trial
 
 log = logging.getLogger(__name__)
 
-
-class Verdict(StrEnum):
-    """The outcome of a check."""
-
-    OK = "ok"
-    #: The role may do what would harm the archive.
-    OVER_PRIVILEGE = "over-privilege"
-    #: The role may not do what it must.
-    UNDER_PRIVILEGE = "under-privilege"
-    #: The role may do what harms nothing today, but should be refused.
-    MISSING_HARDENING = "missing hardening"
-    #: The response proves nothing, or the check could not be tried.
-    UNDECIDED = "undecided"
+#: The outcome of a check. Over-privilege would harm the archive, under-privilege stops it, a missing hardening harms
+#: nothing today. Undecided: the response proves nothing, or the check could not be tried. Transient error: try again.
+Verdict = Literal["ok", "over-privilege", "under-privilege", "missing hardening", "undecided", "transient error"]
+_HINT = "If a risk is known and accepted, add the check's name to `accepted_risks` in archive.yaml."
+_ROW = "{:31}  {:8}  {:28}  {}"
 
 
 @dataclass(frozen=True)
 class Check:
     """One check.
 
-    :param name: a slug: the row in the grid, and the name for ``accepted_risks``
+    :param name: a slug: the row in the table, and the name for ``accepted_risks``
     :param tried: what is tried, in words
-    :param trial: sends the request
+    :param trial: sends what is tried, and returns the response
     :param remediation: the statement, and its template, to correct when the check fails
     :param permitted_codes: the error codes of requests that the policies permitted, and that then failed
     :param expected: what must happen
@@ -52,7 +42,7 @@ class Check:
 
     name: str
     tried: str
-    trial: Trial
+    trial: Callable[[Requester], Response]
     remediation: str
     permitted_codes: frozenset[str] = frozenset()
     expected: Literal["allowed", "refused"] = "refused"
@@ -64,7 +54,7 @@ class Check:
 
 @dataclass(frozen=True)
 class Result:
-    """The result of a check; small, and nothing in it is secret.
+    """The result of a check; nothing in it is secret.
 
     :param check: the check
     :param happened: what happened, in words
@@ -75,45 +65,49 @@ class Result:
     happened: str
     verdict: Verdict
 
-    def as_dict(self) -> dict[str, str]:
-        """Return the result as plain text, for XCom."""
-        return {
-            "check": self.check.name,
-            "tried": self.check.tried,
-            "expected": self.check.expected,
-            "happened": self.happened,
-            "verdict": str(self.verdict),
-            "remediation": self.check.remediation,
-        }
+    def __str__(self) -> str:
+        """Return what was tried, what happened, and what to correct."""
+        return (
+            f"  {self.check.name}: {self.verdict}\n"
+            f"    tried:       {self.check.tried}\n"
+            f"    expected:    {self.check.expected}\n"
+            f"    happened:    {self.happened}\n"
+            f"    remediation: {self.check.remediation}"
+        )
 
 
 def run_check(check: Check, requester: Requester) -> Result:
-    """Try one check.
+    """Try one check, and log the result.
 
     :param check: the check
     :param requester: sends its requests
-    :raises ArchiveRequestError: for a transient error (throttling, 5xx, time-outs), which decides nothing
+    :raises RefusedError: when a request can't be sent at all: no credentials, no region
     """
     try:
-        response = check.trial(requester)
+        result = Result(check, *_judge(check, check.trial(requester), requester.target))
     except PrerequisiteError as error:
-        return Result(check, f"not tried: {error}", Verdict.UNDECIDED)
-    return Result(check, *_judge(check, response, requester.target))
+        result = Result(check, f"not tried: {error}", "undecided")
+    except ArchiveRequestError as error:
+        if error.permanent:
+            raise
+        result = Result(check, str(error).replace("\n", " "), "transient error")
+    log.info("%s: %s: %s", check.name, result.verdict, result.happened)
+    return result
 
 
 def _judge(check: Check, response: Response, target: Target) -> tuple[str, Verdict]:
     code, must_work = response.code, check.expected == "allowed"
     if code in check.refusal_codes and must_work:
-        return f"refused: {code}: {response.message}", Verdict.UNDER_PRIVILEGE
+        return f"refused: {code}: {response.message}", "under-privilege"
     if code in check.refusal_codes:
-        return f"refused: {code}", Verdict.OK
+        return f"refused: {code}", "ok"
     if code and code not in check.permitted_codes:
-        return f"neither permitted nor refused: {code}: {response.message}", Verdict.UNDECIDED
+        return f"neither permitted nor refused: {code}: {response.message}", "undecided"
     if must_work:
         shortcoming = check.shortcoming(target, response.fields)
-        return (shortcoming, Verdict.MISSING_HARDENING) if shortcoming else ("permitted", Verdict.OK)
+        return (shortcoming, "missing hardening") if shortcoming else ("permitted", "ok")
     happened = f"permitted, then failed with {code}, which no policy causes" if code else "permitted"
-    return happened, Verdict.MISSING_HARDENING if check.hardening else Verdict.OVER_PRIVILEGE
+    return happened, "missing hardening" if check.hardening else "over-privilege"
 
 
 def report(results: Sequence[Result], accepted_risks: Collection[str], not_tried: Mapping[str, str]) -> dict[str, Any]:
@@ -124,33 +118,21 @@ def report(results: Sequence[Result], accepted_risks: Collection[str], not_tried
     :param not_tried: the other checks, and why they were not tried
     :returns: ``{"checks": {name: verdict}, "accepted": [names], "not_tried": {name: reason}}``
     :raises PrivilegeError: with what was tried, what happened and the remediation, for each failed check
+    :raises ArchiveRequestError: when nothing but transient errors (throttling, 5xx, time-outs) made checks fail
     """
-    not_ok = {result.check.name: result for result in results if result.verdict != Verdict.OK}
-    accepted = sorted(not_ok.keys() & set(accepted_risks))
-    lines = [*_table(results, accepted), *(f"not tried: {name} ({reason})" for name, reason in not_tried.items())]
-    log.info("least privilege:\n%s", "\n".join(lines))
-    if failed := [_in_words(result) for name, result in not_ok.items() if name not in accepted]:
-        raise PrivilegeError(
-            "\n".join([f"{len(failed)} of {len(results)} checks of least privilege failed:", *failed]),
-            hint="If a risk is known and accepted, add the check's name to `accepted_risks` in archive.yaml.",
-        )
-    return {
-        "checks": {result.check.name: str(result.verdict) for result in results},
-        "accepted": accepted,
-        "not_tried": dict(not_tried),
-    }
-
-
-def _table(results: Sequence[Result], accepted: Collection[str]) -> list[str]:
-    rows = [("check", "expected", "verdict", "what happened")]
+    verdicts = {result.check.name: result.verdict for result in results}
+    accepted = [name for name in sorted(set(accepted_risks)) if verdicts.get(name, "ok") != "ok"]
+    lines = [_ROW.format("check", "expected", "verdict", "what happened")]
     for result in results:
-        verdict = f"{result.verdict} (accepted)" if result.check.name in accepted else str(result.verdict)
-        rows.append((result.check.name, result.check.expected, verdict, result.happened))
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
-
-
-def _in_words(result: Result) -> str:
-    fields = result.as_dict()
-    details = [f"    {name + ':':12} {fields[name]}" for name in ("tried", "expected", "happened", "remediation")]
-    return "\n".join([f"  {result.check.name}: {result.verdict}", *details])
+        verdict = f"{result.verdict} (accepted)" if result.check.name in accepted else result.verdict
+        lines.append(_ROW.format(result.check.name, result.check.expected, verdict, result.happened))
+    lines += [f"not tried: {name} ({reason})" for name, reason in not_tried.items()]
+    log.info("least privilege:\n%s", "\n".join(lines))
+    failed = [result for result in results if result.verdict != "ok" and result.check.name not in accepted]
+    if failed and all(result.verdict == "transient error" for result in failed):
+        names = ", ".join(result.check.name for result in failed)
+        raise ArchiveRequestError(f"transient errors, which decide nothing: {names}", hint="A retry may succeed.")
+    if failed:
+        headline = f"{len(failed)} of {len(results)} checks of least privilege failed:"
+        raise PrivilegeError("\n".join([headline, *map(str, failed)]), hint=_HINT)
+    return {"checks": verdicts, "accepted": accepted, "not_tried": not_tried}

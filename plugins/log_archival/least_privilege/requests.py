@@ -7,12 +7,12 @@ does not exist is deleted or changed, and a change of the bucket's configuration
 from __future__ import annotations
 
 import base64
-import functools
 import hashlib
+import json
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any, Literal
 
 from botocore.credentials import Credentials
@@ -24,10 +24,6 @@ from log_archival.keys import canary_key
 
 #: Whose credentials sign a request: Airflow's own, nobody's, or those of a role's session.
 Caller = Literal["source", "nobody"] | Credentials
-#: The same, or the session of the role that the checks share.
-AnyCaller = Literal["writer"] | Caller
-#: Returns a boto3 client: of a service, for a caller, over TLS or (which must be refused) without.
-ClientFactory = Callable[[str, Caller, bool], Any]
 
 
 @dataclass(frozen=True)
@@ -38,10 +34,10 @@ class Target:
     :param bucket: the archive bucket
     :param prefix: what the archive account's policies allow, with its slash
     :param session_name: the RoleSessionName of the checks' sessions
+    :param canary: the key of the canary: one small object, written once, that no manifest lists and no audit reports
     :param acl: the canned ACL that archives are uploaded with; None when they are uploaded without
     :param kms_key_arn: the archive account's KMS key, if its bucket has one
-    :param token: 16 hex digits that name the canary
-    :param endpoint_url: the endpoint of S3, when it is not AWS's own
+    :param endpoint_url: the endpoint of S3; empty when it is AWS's own
     :param other_bucket: an existing bucket, best one of the archive account, that the role must not reach
     :param other_roles: ARN and external id of roles that must not be assumed from here, such as the reader's
     """
@@ -50,25 +46,12 @@ class Target:
     bucket: str
     prefix: str
     session_name: str
+    canary: str
     acl: str | None = DEFAULT_ACL
     kms_key_arn: str | None = None
-    token: str = field(default_factory=lambda: secrets.token_hex(8))
-    endpoint_url: str | None = None
+    endpoint_url: str = ""
     other_bucket: str | None = None
     other_roles: Sequence[tuple[str, str | None]] = field(default=(), repr=False)
-
-    @property
-    def canary(self) -> str:
-        """The key of the canary: one small object, written once, that no manifest lists and no audit reports."""
-        return canary_key(self.prefix, self.token)
-
-    def unused_key(self, folder: str | None = None) -> str:
-        """Return a key that no object has.
-
-        :param folder: what the key begins with; by default, it is next to the canaries
-        """
-        token = secrets.token_hex(8)
-        return canary_key(self.prefix, token) if folder is None else f"{folder}least-privilege-{token}"
 
 
 @dataclass(frozen=True)
@@ -93,21 +76,21 @@ class Requester:
     """Sends the requests of the checks; those of one requester share a session of the role, and the canary.
 
     :param target: the archive
-    :param clients: makes the clients; every request goes through one of them
+    :param clients: returns a boto3 client: of a service, for a caller, over TLS or (which must be refused) without
     """
 
-    def __init__(self, target: Target, clients: ClientFactory) -> None:
+    def __init__(self, target: Target, clients: Callable[[str, Caller, bool], Any]) -> None:
         self.target = target
-        self._client = functools.cache(clients)
+        self._client = cache(clients)
 
     def send(
-        self, service: str, operation: str, caller: AnyCaller = "writer", *, tls: bool = True, **arguments: Any
+        self, service: str, operation: str, caller: Caller | None = None, *, tls: bool = True, **arguments: Any
     ) -> Response:
         """Send one request.
 
         :param service: ``s3``, ``sts`` or ``kms``
         :param operation: the method of the boto3 client
-        :param caller: who sends it; by default, a session of the role
+        :param caller: who sends it; None is the session of the role that the checks share
         :param tls: whether to send it over TLS
         :param arguments: of the operation; functions are called with the requester, and those that are None left out
         :returns: a success, or a permanent error of the server
@@ -116,8 +99,9 @@ class Requester:
         """
         found = {name: value(self) if callable(value) else value for name, value in arguments.items()}
         given = {name: value for name, value in found.items() if value is not None}
-        client = self._client(service, self.writer if caller == "writer" else caller, tls)
-        with translated_errors(_request(operation, given), hint=lambda *_: None):
+        client = self._client(service, caller or self.writer, tls)
+        where = given.get("RoleArn") or given.get("KeyId") or f"s3://{given.get('Bucket')}/{given.get('Key', '')}"
+        with translated_errors(Request(operation.title().replace("_", ""), where), hint=lambda *_: None):
             try:
                 fields = getattr(client, operation)(**given)
             except ClientError as error:
@@ -129,21 +113,28 @@ class Requester:
             fields.pop("Body").close()
         return Response(fields=fields)
 
-    def assume_role(self, caller: AnyCaller = "source", **changes: Any) -> Response:
+    def assume_role(self, caller: Caller | None = "source", **changes: Any) -> Response:
         """Send AssumeRole as the connection says, without a session policy.
 
-        :param caller: who sends it
+        :param caller: who sends it; None is the session of the role that the checks share
         :param changes: other arguments; None leaves one out
         """
-        role = self.target.role
-        arguments = {
-            **role.assume_role_kwargs,
-            "RoleArn": role.role_arn,
-            "RoleSessionName": self.target.session_name,
-            "ExternalId": role.external_id,
-            **changes,
-        }
-        return self.send("sts", "assume_role", caller, **arguments)
+        role, name = self.target.role, self.target.session_name
+        arguments = {"RoleArn": role.role_arn, "RoleSessionName": name, "ExternalId": role.external_id, **changes}
+        return self.send("sts", "assume_role", caller, **{**role.assume_role_kwargs, **arguments})
+
+    def assume_other_roles(self, caller: Caller | None = None) -> Response:
+        """Assume the other roles, and from a session of the role the role itself; return a success if there is one.
+
+        :param caller: who sends it; None is the session of the role that the checks share
+        """
+        itself = [] if caller else [(self.target.role.role_arn, self.target.role.external_id)]
+        # Each is tried with the external id that it has: a role that requires none accepts any.
+        responses = [
+            self.assume_role(caller, RoleArn=role_arn, ExternalId=external_id, SourceIdentity=None)
+            for role_arn, external_id in [*self.target.other_roles, *itself]
+        ]
+        return next((one for one in responses if not one.code), responses[-1])
 
     @cached_property
     def writer(self) -> Credentials:
@@ -162,30 +153,44 @@ class Requester:
         found = response.fields["Credentials"]
         return Credentials(found["AccessKeyId"], found["SecretAccessKey"], found["SessionToken"])
 
-    def put(self, caller: AnyCaller = "writer", **changes: Any) -> Response:
+    def put(self, caller: Caller | None = None, **changes: Any) -> Response:
         """Upload a few bytes the way an archive is uploaded, by default to a key under the prefix that no object has.
 
-        :param caller: who sends it; by default, a session of the role
+        :param caller: who sends it; None is the session of the role that the checks share
         :param changes: other arguments of PutObject, of which None leaves one out; or ``tls``, see `send`
         """
-        target = self.target
-        body = f"Written by check_least_privilege of log-archival, run {target.token}.\n".encode()
+        body = f"Written by check_least_privilege, {self.target.session_name}.\n".encode()
         arguments = {
-            "Bucket": target.bucket,
-            "Key": target.unused_key(),
+            "Bucket": self.target.bucket,
+            "Key": self.unused_key(),
             "Body": body,
             "ContentType": "text/plain",
-            "ACL": target.acl,
+            "ACL": self.target.acl,
             "IfNoneMatch": "*",
             "ChecksumSHA256": base64.b64encode(hashlib.sha256(body).digest()).decode(),
-            "ExpectedBucketOwner": target.role.account,
+            "ExpectedBucketOwner": self.target.role.account,
             **changes,
         }
         return self.send("s3", "put_object", caller, **arguments)
 
+    def put_beyond_narrow_session(self) -> Response:
+        """Upload to the one key that a session policy does not allow.
+
+        :raises PrerequisiteError: when the session may not upload elsewhere either
+        """
+        key = self.unused_key()
+        arn = f"arn:{self.target.role.aws_partition}:s3:::{self.target.bucket}/{key}"
+        policy = {"Version": "2012-10-17", "Statement": {"Effect": "Allow", "Action": "*", "NotResource": arn}}
+        narrow = self.new_session(Policy=json.dumps(policy))
+        if code := self.put(narrow).code:
+            raise PrerequisiteError(f"a narrowed session could not upload at all ({code}); see the check put-a-log")
+        return self.put(narrow, Key=key)
+
     @cached_property
     def canary(self) -> str:
         """The canary's key; uploads the canary first, unless it exists.
+
+        It has to exist: without s3:ListBucket, S3 returns 403 for keys that don't.
 
         :raises PrerequisiteError: when it can't be uploaded
         """
@@ -194,8 +199,14 @@ class Requester:
             raise PrerequisiteError(f"the canary could not be uploaded ({response.code}); see the check put-a-log")
         return self.target.canary
 
+    def unused_key(self) -> str:
+        """Return a key next to the canaries that no object has."""
+        return canary_key(self.target.prefix, secrets.token_hex(8))
 
-def _request(operation: str, arguments: Mapping[str, Any]) -> Request:
-    in_s3 = f"s3://{arguments.get('Bucket')}/{arguments.get('Key', '')}"
-    where = arguments.get("RoleArn") or arguments.get("KeyId") or in_s3
-    return Request(operation.title().replace("_", ""), where)
+    def key_at(self, place: str) -> str:
+        """Return a key outside of the prefix that no object has.
+
+        :param place: what the key begins with; `{folder}` is the prefix without its slash, `{FOLDER}` in capitals
+        """
+        folder = self.target.prefix.rstrip("/")
+        return f"{place.format(folder=folder, FOLDER=folder.swapcase())}least-privilege-{secrets.token_hex(8)}"

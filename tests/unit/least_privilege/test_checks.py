@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from botocore.credentials import Credentials
 
 from log_archival.exceptions import SettingsError
 from log_archival.keys import is_probe_or_canary
 from log_archival.least_privilege.checks import CHECKS, applicable_checks, require_known_checks
-from log_archival.least_privilege.requests import Target
+from log_archival.least_privilege.requests import Requester, Target
 from tests.support.privilege_mutations import MUTATIONS, parts
 from tests.support.privilege_targets import AWS_ENDPOINT_URL, TARGET
 from tests.support.templates import ARCHIVE, SOURCE, load_template, sids
@@ -47,7 +48,7 @@ def test_every_check_is_applicable_somewhere() -> None:
     ("changes", "not_tried"),
     [
         ({}, {"put-with-an-acl"}),
-        ({"endpoint_url": None}, {"put-with-an-acl"}),
+        ({"endpoint_url": ""}, {"put-with-an-acl"}),
         ({"acl": None}, {"put-without-acl", "put-with-another-acl"}),
         ({"kms_key_arn": None}, {"put-with-an-acl", "use-the-key-directly"}),
         ({"other_bucket": None}, {"put-with-an-acl", "put-into-another-bucket"}),
@@ -79,20 +80,64 @@ def test_checks_can_be_chosen() -> None:
 
 
 def test_unknown_check_is_refused() -> None:
-    assert require_known_checks(["put-without-tls", "get-a-log"], "accepted_risks") == ["get-a-log", "put-without-tls"]
+    require_known_checks(["put-without-tls", "get-a-log"], "accepted_risks")
     with pytest.raises(SettingsError, match="accepted_risks: no check is called 'put-without-tsl'"):
         require_known_checks(["put-without-tsl"], "accepted_risks")
     with pytest.raises(SettingsError, match="'put-without-tsl'"):
         applicable_checks(TARGET, ["put-without-tsl"])
 
 
+def test_checks_that_can_not_be_tried_are_refused_with_their_reasons() -> None:
+    with pytest.raises(SettingsError, match="put-into-another-bucket: no other_bucket is given"):
+        applicable_checks(TARGET, ["put-into-another-bucket"])
+
+
 @pytest.mark.parametrize(
     "key",
-    [TARGET.canary, TARGET.unused_key(), f"{TARGET.canary}/{'1' * 16}"],
+    [TARGET.canary, Requester(TARGET, lambda *_: None).unused_key(), f"{TARGET.canary}/{'1' * 16}"],
     ids=["canary", "unused key", "below the canary"],  # the keys are random, and xdist compares the tests' names
 )
 def test_readers_know_the_objects_of_the_checks(key: str) -> None:
     assert is_probe_or_canary(key, 80)
+
+
+@pytest.mark.parametrize(
+    ("check", "start"),
+    [
+        ("put-at-the-root", ""),
+        ("put-beside-the-prefix", "logs-"),
+        ("put-with-dots", "logs../"),
+        ("put-with-a-slash-before", "/logs/"),
+        ("put-in-capitals", "LOGS/"),
+    ],
+)
+def test_uploads_outside_of_the_prefix(check: str, start: str) -> None:
+    keys = []
+
+    class Client:
+        def put_object(self, **arguments: Any) -> dict[str, Any]:
+            keys.append(arguments["Key"])
+            return {}
+
+    requester = Requester(TARGET, lambda *_: Client())
+    requester.writer = Credentials("AKIAX", "secret")
+    CHECKS[check].trial(requester)
+    assert re.fullmatch(re.escape(start) + "least-privilege-[0-9a-f]{16}", *keys)
+
+
+@pytest.mark.parametrize(
+    ("kms_key_arn", "fields", "shortcoming"),
+    [
+        (None, {"ServerSideEncryption": "AES256"}, None),
+        (None, {}, "S3 returned no encryption"),
+        ("arn:1", {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": "arn:1"}, None),
+        ("arn:1", {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": "arn:2"}, "aws:kms and the key arn:2, not"),
+        ("arn:1", {"ServerSideEncryption": "AES256"}, "AES256 and the key None, not"),
+    ],
+)
+def test_encryption_is_the_archives(kms_key_arn: str | None, fields: dict[str, str], shortcoming: str | None) -> None:
+    found = CHECKS["bucket-encrypts"].shortcoming(target(kms_key_arn=kms_key_arn), fields)
+    assert found is None if shortcoming is None else shortcoming in (found or "")
 
 
 def test_every_statement_and_every_condition_is_weakened() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from log_archival.exceptions import PrivilegeError
+from log_archival.exceptions import ArchiveRequestError, PrivilegeError, RefusedError
 from log_archival.least_privilege.judgement import Check, Result, Verdict, report, run_check
 from log_archival.least_privilege.requests import Caller, PrerequisiteError, Requester, Response
 from tests.support.privilege_targets import TARGET
@@ -28,31 +28,39 @@ NOT_FOUND, EXISTS = frozenset({"NoSuchKey"}), frozenset({"PreconditionFailed"})
 @pytest.mark.parametrize(
     ("check", "verdict"),
     [
-        pytest.param(check_of("AccessDenied"), Verdict.OK, id="refused"),
-        pytest.param(check_of("403"), Verdict.OK, id="HEAD refused"),
-        pytest.param(check_of("PreconditionFailed", refusal_codes=EXISTS), Verdict.OK, id="refused: the key exists"),
-        pytest.param(check_of(""), Verdict.OVER_PRIVILEGE, id="permitted"),
-        pytest.param(check_of("", hardening=True), Verdict.MISSING_HARDENING, id="permitted, but harmless for now"),
-        pytest.param(check_of("NoSuchKey", permitted_codes=NOT_FOUND), Verdict.OVER_PRIVILEGE, id="found nothing"),
-        pytest.param(check_of("NoSuchKey"), Verdict.UNDECIDED, id="404 that proves nothing"),
-        pytest.param(check_of("InvalidAccessKeyId"), Verdict.UNDECIDED, id="403 that is no refusal"),
-        pytest.param(check_of("", expected="allowed"), Verdict.OK, id="works"),
-        pytest.param(check_of("AccessDenied", expected="allowed"), Verdict.UNDER_PRIVILEGE, id="does not work"),
-        pytest.param(check_of("NoSuchBucket", expected="allowed"), Verdict.UNDECIDED, id="can't work"),
+        pytest.param(check_of("AccessDenied"), "ok", id="refused"),
+        pytest.param(check_of("403"), "ok", id="HEAD refused"),
+        pytest.param(check_of("PreconditionFailed", refusal_codes=EXISTS), "ok", id="refused: the key exists"),
+        pytest.param(check_of(""), "over-privilege", id="permitted"),
+        pytest.param(check_of("", hardening=True), "missing hardening", id="permitted, but harmless for now"),
+        pytest.param(check_of("NoSuchKey", permitted_codes=NOT_FOUND), "over-privilege", id="found nothing"),
+        pytest.param(check_of("NoSuchKey"), "undecided", id="404 that proves nothing"),
+        pytest.param(check_of("InvalidAccessKeyId"), "undecided", id="403 that is no refusal"),
+        pytest.param(check_of("", expected="allowed"), "ok", id="works"),
+        pytest.param(check_of("AccessDenied", expected="allowed"), "under-privilege", id="does not work"),
+        pytest.param(check_of("NoSuchBucket", expected="allowed"), "undecided", id="can't work"),
         pytest.param(
-            check_of("", expected="allowed", shortcoming=lambda *_: "no version"), Verdict.MISSING_HARDENING,
+            check_of("", expected="allowed", shortcoming=lambda *_: "no version"), "missing hardening",
             id="works, but lacks something",
         ),
     ],
 )  # fmt: skip
 def test_verdict(check: Check, verdict: Verdict) -> None:
     result = run_check(check, Requester(TARGET, no_clients))
-    assert result.verdict is verdict
-    assert result.as_dict() == {
-        "check": "x", "tried": "tried", "expected": check.expected, "happened": result.happened,
-        "verdict": verdict.value, "remediation": "remediation",
-    }  # fmt: skip
-    assert {type(value) for value in result.as_dict().values()} == {str}  # plain text, for XCom
+    assert result.verdict == verdict
+    assert str(result).splitlines() == [
+        f"  x: {verdict}",
+        "    tried:       tried",
+        f"    expected:    {check.expected}",
+        f"    happened:    {result.happened}",
+        "    remediation: remediation",
+    ]
+
+
+def test_result_is_logged_at_once(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    run_check(check_of("AccessDenied"), Requester(TARGET, no_clients))
+    assert caplog.messages == ["x: ok: refused: AccessDenied"]
 
 
 def test_failed_prerequisite_is_undecided() -> None:
@@ -60,15 +68,46 @@ def test_failed_prerequisite_is_undecided() -> None:
         raise PrerequisiteError("the role could not be assumed")
 
     result = run_check(Check("x", "tried", trial, "remediation"), Requester(TARGET, no_clients))
-    assert result.verdict is Verdict.UNDECIDED
+    assert result.verdict == "undecided"
     with pytest.raises(PrivilegeError, match="could not be assumed"):
         report([result], [], {})
+
+
+def failing(error: Exception) -> Check:
+    """A check whose request fails."""
+
+    def trial(_: Requester) -> Response:
+        raise error
+
+    return Check("get-a-log", "tried", trial, "remediation")
+
+
+def test_transient_error_decides_nothing() -> None:
+    error = ArchiveRequestError("GetObject s3://b/k failed: 503 SlowDown: slow", hint="A retry may succeed.")
+    result = run_check(failing(error), Requester(TARGET, no_clients))
+    assert result.verdict == "transient error"
+    assert (
+        result.happened == "GetObject s3://b/k failed: 503 SlowDown: slow A retry may succeed."
+    )  # a line of the table
+    ok = run_check(check_of("AccessDenied"), Requester(TARGET, no_clients))
+    with pytest.raises(ArchiveRequestError, match="get-a-log") as caught:
+        report([ok, result], [], {})
+    assert not caught.value.permanent
+    with pytest.raises(PrivilegeError, match=r"2 of 3 checks(?s:.*)get-a-log: transient error") as failed:
+        report([ok, result, FAILED], [], {})
+    assert failed.value.permanent
+    assert report([ok, result], ["get-a-log"], {})["accepted"] == ["get-a-log"]
+
+
+def test_request_that_can_not_be_sent_raises() -> None:
+    with pytest.raises(RefusedError, match="no credentials"):
+        run_check(failing(RefusedError("no credentials", code="NoCredentialsError")), Requester(TARGET, no_clients))
 
 
 FAILED = Result(
     Check("put-without-tls", "upload over plain HTTP", lambda requester: Response(), "bucket policy, X"),
     "permitted",
-    Verdict.MISSING_HARDENING,
+    "missing hardening",
 )
 
 
@@ -95,7 +134,7 @@ def test_accepted_risk_is_shown_and_passes(caplog: pytest.LogCaptureFixture) -> 
     }
     assert caplog.messages[0].splitlines() == [
         "least privilege:",
-        "check            expected  verdict                       what happened",
-        "put-without-tls  refused   missing hardening (accepted)  permitted",
+        "check                            expected  verdict                       what happened",
+        "put-without-tls                  refused   missing hardening (accepted)  permitted",
         "not tried: get-a-log (not chosen)",
     ]

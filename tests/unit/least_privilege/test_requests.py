@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -9,11 +10,11 @@ from botocore.credentials import Credentials
 from botocore.exceptions import ClientError, EndpointConnectionError, NoCredentialsError
 
 from log_archival.exceptions import ArchiveRequestError, RefusedError
-from log_archival.least_privilege.requests import ClientFactory, Requester, Response
+from log_archival.least_privilege.requests import Caller, Requester, Response
 from tests.support.privilege_targets import TARGET
 
 
-def failing(error: Exception) -> ClientFactory:
+def failing(error: Exception) -> Callable[[str, Caller, bool], Any]:
     class Client:
         def put_object(self, **_: Any) -> None:
             raise error

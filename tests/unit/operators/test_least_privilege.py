@@ -1,27 +1,26 @@
-"""The operators of `check_least_privilege`, as far as they send nothing."""
+"""The operator of `check_least_privilege`, as far as it sends nothing."""
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import logging
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
+from airflow.sdk.exceptions import AirflowFailException
 from botocore import UNSIGNED
 from botocore.credentials import Credentials
 
+from log_archival.exceptions import ArchiveRequestError
 from log_archival.hooks.assumed_role import AssumedRole
 from log_archival.least_privilege.checks import CHECKS
-from log_archival.least_privilege.judgement import Result, Verdict
-from log_archival.least_privilege.requests import Caller
-from log_archival.operators.least_privilege import (
-    ChooseChecksOperator,
-    LeastPrivilegeCheckOperator,
-    LeastPrivilegeReportOperator,
-    make_client,
-)
+from log_archival.least_privilege.judgement import Check
+from log_archival.least_privilege.requests import Caller, Requester, Response
+from log_archival.operators import LeastPrivilegeCheckOperator
+from log_archival.operators.least_privilege import make_client
 
 EXTRA = {
     "role_arn": "arn:aws:iam::222222222222:role/LogWriterRole",
@@ -35,130 +34,130 @@ def connect(monkeypatch: pytest.MonkeyPatch, conn_id: str = "LOG_ARCHIVE", **ext
     monkeypatch.setenv(f"AIRFLOW_CONN_{conn_id}", json.dumps(connection))
 
 
-class TaskInstance(SimpleNamespace):
-    """A task instance with XComs.
-
-    :param pulled: by task and key, what `xcom_pull` returns
-    """
-
-    def __init__(self, pulled: dict[tuple[str, str], Any] | None = None) -> None:
-        super().__init__(dag_id="d", run_id="r", task_id="t", map_index=-1, try_number=1)
-        self.pulled = pulled or {}
-        self.pushed: dict[str, Any] = {}
-
-    def xcom_push(self, key: str, value: Any) -> None:
-        self.pushed[key] = value
-
-    def xcom_pull(self, *, task_ids: str, key: str = "return_value", map_indexes: list[int] | None = None) -> Any:
-        value: Any = self.pulled.get((task_ids, key))
-        return value if map_indexes is None else [value[index] for index in map_indexes]
+def context(**changes: Any) -> Any:
+    fields = {"dag_id": "d", "run_id": "r", "task_id": "t", "map_index": -1, "try_number": 1, **changes}
+    return {"ti": SimpleNamespace(**fields)}
 
 
-def run(operator: Any, ti: TaskInstance | None = None) -> Any:
-    return operator.execute({"ti": ti or TaskInstance()})
+@pytest.fixture
+def responses(monkeypatch: pytest.MonkeyPatch) -> dict[str, str | Exception]:
+    """By check, the error code that its request gets, or what is raised; the others are as they should be."""
+    found: dict[str, str | Exception] = {}
+    for check in CHECKS.values():
+        trial = partial(respond, check, found)
+        monkeypatch.setitem(CHECKS, check.name, dataclasses.replace(check, trial=trial, shortcoming=lambda *_: None))
+    return found
+
+
+def respond(check: Check, responses: dict[str, str | Exception], _: Requester) -> Response:
+    usual = "" if check.expected == "allowed" else min(check.refusal_codes)
+    response = responses.get(check.name, usual)
+    if isinstance(response, Exception):
+        raise response
+    return Response(response)
+
+
+def run(**arguments: Any) -> Any:
+    return LeastPrivilegeCheckOperator(task_id="t", bucket="archive", **arguments).execute(context())
 
 
 # Choosing
 
 
-def test_choose_returns_what_can_be_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_checks_are_tried_that_can_be(
+    monkeypatch: pytest.MonkeyPatch, responses: dict[str, str | Exception]
+) -> None:
     connect(monkeypatch)
-    ti = TaskInstance()
-    chosen = run(ChooseChecksOperator(task_id="t", bucket="archive"), ti)
-    assert ti.pushed["not_tried"].keys() == {
+    found = run()
+    assert found["not_tried"].keys() == {
         "put-with-an-acl", "put-into-another-bucket", "source-assumes-another-role", "use-the-key-directly",
     }  # fmt: skip
-    assert chosen == [name for name in CHECKS if name not in ti.pushed["not_tried"]]
+    assert found["checks"] == {name: "ok" for name in CHECKS if name not in found["not_tried"]}
+    json.dumps(found)  # plain, for XCom
 
 
-def test_choose_returns_the_named_checks(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_named_checks_are_tried(monkeypatch: pytest.MonkeyPatch, responses: dict[str, str | Exception]) -> None:
     connect(monkeypatch)
     connect(monkeypatch, "READER", role_arn="arn:aws:iam::222222222222:role/LogReaderRole")
-    names = "put-into-another-bucket,source-assumes-another-role,get-a-log"
-    operator = ChooseChecksOperator(
-        task_id="t", bucket="archive", other_bucket="other", read_conn_id="reader", checks=names
-    )
-    ti = TaskInstance()
-    assert run(operator, ti) == ["source-assumes-another-role", "put-into-another-bucket", "get-a-log"]
-    assert ti.pushed["not_tried"]["put-a-log"] == "not chosen"
+    names = "put-into-another-bucket,source-assumes-another-role, get-a-log"
+    found = run(other_bucket="other", read_conn_id="reader", checks=names)
+    assert list(found["checks"]) == ["source-assumes-another-role", "put-into-another-bucket", "get-a-log"]
+    assert found["not_tried"]["put-a-log"] == "not chosen"
 
 
-@pytest.mark.parametrize(
-    "operator",
-    [
-        ChooseChecksOperator(task_id="t", bucket="archive", checks="nonsense"),
-        LeastPrivilegeCheckOperator(task_id="t", bucket="archive", check="nonsense"),
-        LeastPrivilegeCheckOperator(task_id="t", bucket="archive", accepted_risks=["nonsense"]),
-        LeastPrivilegeReportOperator(task_id="t", accepted_risks=["nonsense"]),
-    ],
-    ids=["choose", "check", "accepted risk", "accepted risk of the report"],
-)
-def test_unknown_check_fails_at_once(monkeypatch: pytest.MonkeyPatch, operator: Any) -> None:
+def test_unknown_check_fails_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     connect(monkeypatch)
     with pytest.raises(AirflowFailException, match="'nonsense'"):
-        run(operator)
+        run(checks="nonsense")
 
 
-def test_inapplicable_check_is_skipped(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unknown_accepted_risk_fails_at_once() -> None:
+    with pytest.raises(AirflowFailException, match="accepted_risks: no check is called 'nonsense'"):
+        run(accepted_risks=["nonsense"])
+
+
+def test_inapplicable_check_fails_with_its_reason(monkeypatch: pytest.MonkeyPatch) -> None:
     connect(monkeypatch)
-    with pytest.raises(AirflowSkipException, match="put-into-another-bucket can't be tried here: no other_bucket"):
-        run(LeastPrivilegeCheckOperator(task_id="t", bucket="archive", check="put-into-another-bucket"))
+    with pytest.raises(AirflowFailException, match="put-into-another-bucket: no other_bucket is given"):
+        run(checks="put-into-another-bucket")
 
 
 def test_wrong_connection_fails_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     connect(monkeypatch, role_arn="LogWriterRole")
     with pytest.raises(AirflowFailException, match="not of the form"):
-        run(ChooseChecksOperator(task_id="t", bucket="archive"))
+        run()
+
+
+def test_canary_is_of_the_task_instance(monkeypatch: pytest.MonkeyPatch) -> None:
+    connect(monkeypatch)
+    operator = LeastPrivilegeCheckOperator(task_id="t", bucket="archive")
+    changes: list[dict[str, Any]] = [{"dag_id": "e"}, {"run_id": "s"}, {"task_id": "u"}, {"map_index": 1}]
+    first, retry, *others = (operator.requester(context(**one)).target for one in [{}, {"try_number": 2}, *changes])
+    assert retry.canary == first.canary
+    assert retry.session_name != first.session_name
+    assert len({first.canary, *(other.canary for other in others)}) == 5
 
 
 # Reporting
 
 
-def result(name: str, verdict: Verdict) -> dict[str, str]:
-    return Result(CHECKS[name], "happened", verdict).as_dict()
-
-
-def report(results: list[dict[str, str] | None], chosen: list[str] | None, *accepted_risks: str) -> Any:
-    not_tried = {"use-the-key-directly": "archive.yaml has no kms_key_arn"}
-    pulled: dict[tuple[str, str], Any] = {
-        ("choose", "return_value"): chosen,
-        ("choose", "not_tried"): not_tried,
-        ("check", "result"): results,
-    }
-    return run(LeastPrivilegeReportOperator(task_id="report", accepted_risks=accepted_risks), TaskInstance(pulled))
-
-
-def test_report_returns_verdicts(caplog: pytest.LogCaptureFixture) -> None:
+def test_verdicts_are_returned(
+    monkeypatch: pytest.MonkeyPatch, responses: dict[str, str | Exception], caplog: pytest.LogCaptureFixture
+) -> None:
+    connect(monkeypatch)
     caplog.set_level(logging.INFO)
-    results: list[dict[str, str] | None] = [
-        result("put-a-log", Verdict.OK),
-        result("put-without-tls", Verdict.MISSING_HARDENING),
-    ]
-    assert report(results, ["put-a-log", "put-without-tls"], "put-without-tls") == {
-        "checks": {"put-a-log": "ok", "put-without-tls": "missing hardening"},
-        "accepted": ["put-without-tls"],
-        "not_tried": {"use-the-key-directly": "archive.yaml has no kms_key_arn"},
-    }
+    responses["put-without-tls"] = ""
+    found = run(checks="put-a-log,put-without-tls,use-the-key-directly", accepted_risks=["put-without-tls"])
+    assert found["checks"] == {"put-a-log": "ok", "put-without-tls": "missing hardening"}
+    assert found["accepted"] == ["put-without-tls"]
+    assert found["not_tried"]["use-the-key-directly"] == "archive.yaml has no kms_key_arn"
+    assert "put-a-log: ok: permitted" in caplog.messages
     assert "missing hardening (accepted)" in caplog.text
     assert "not tried: use-the-key-directly (archive.yaml has no kms_key_arn)" in caplog.text
 
 
-def test_report_fails_with_the_remediation() -> None:
+def test_failed_check_fails_at_once_with_the_remediation(
+    monkeypatch: pytest.MonkeyPatch, responses: dict[str, str | Exception]
+) -> None:
+    connect(monkeypatch)
+    responses |= {"get-a-log": "", "put-a-log": ArchiveRequestError("no response")}
     with pytest.raises(AirflowFailException) as caught:
-        report([result("get-a-log", Verdict.OVER_PRIVILEGE)], ["get-a-log"])
+        run()
     assert "get-a-log: over-privilege" in str(caught.value)
     assert "remediation: archive_account.yaml: bucket policy, TheWriterMayDoNothingElse" in str(caught.value)
+    assert "put-a-log: transient error" in str(caught.value)
 
 
-def test_check_without_a_result_is_undecided() -> None:
-    with pytest.raises(AirflowFailException, match="put-a-log: undecided"):
-        report([None], ["put-a-log"])
-
-
-@pytest.mark.parametrize("chosen", [None, []], ids=["choose failed", "nothing chosen"])
-def test_report_of_no_check_fails(chosen: list[str] | None) -> None:
-    with pytest.raises(AirflowFailException, match="The log of the task 'choose' says why"):
-        report([], chosen)
+def test_transient_error_is_left_to_the_retries_when_all_checks_were_tried(
+    monkeypatch: pytest.MonkeyPatch, responses: dict[str, str | Exception], caplog: pytest.LogCaptureFixture
+) -> None:
+    connect(monkeypatch)
+    caplog.set_level(logging.INFO)
+    responses["put-a-log"] = ArchiveRequestError("no response")
+    with pytest.raises(ArchiveRequestError, match="put-a-log"):
+        run()
+    assert "put-a-log: transient error: no response" in caplog.messages
+    assert "put-the-bucket-acl: ok: refused: 403" in caplog.messages  # the last one
 
 
 # Clients

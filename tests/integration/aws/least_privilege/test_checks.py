@@ -10,7 +10,7 @@ import pytest
 from dev.local_aws import LocalAws
 from log_archival.exceptions import PrivilegeError
 from log_archival.least_privilege.checks import applicable_checks
-from log_archival.least_privilege.judgement import Result, Verdict, report, run_check
+from log_archival.least_privilege.judgement import Result, report, run_check
 from log_archival.least_privilege.requests import Requester
 from tests.support.privilege_mutations import MUTATIONS
 from tests.support.privilege_targets import LocalClients, local_target
@@ -25,7 +25,7 @@ def run_checks(aws: LocalAws, **changes: Any) -> dict[str, Result]:
 
 
 def failed(results: Mapping[str, Result]) -> dict[str, Result]:
-    return {name: result for name, result in results.items() if result.verdict != Verdict.OK}
+    return {name: result for name, result in results.items() if result.verdict != "ok"}
 
 
 @pytest.mark.parametrize(
@@ -73,7 +73,7 @@ def test_weakened_template_fails(
     results = run_checks(
         deployed, other_bucket=other_bucket, other_roles=other_roles, kms_key_arn=parameters.get("KmsKeyArn")
     )
-    undecided = {check for check, result in results.items() if result.verdict == Verdict.UNDECIDED}
+    undecided = {check for check, result in results.items() if result.verdict == "undecided"}
     failing = failed(results).keys() - undecided
 
     show(f"{name}: " + (", ".join(sorted(failing)) or f"{mutation.undetected} ({mutation.tested_by})"))

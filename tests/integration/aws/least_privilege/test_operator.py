@@ -17,11 +17,10 @@ from tests.support.privilege_mutations import two_mistakes
 
 
 class Task:
-    """Runs the operator with the connection of a deployment, and keeps what it pushed to XCom."""
+    """Runs the operator with the connection of a deployment."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self._monkeypatch = monkeypatch
-        self.pushed: dict[str, Any] = {}
 
     def run(self, account: LocalAws, *, reader: LocalAws | None = None, **arguments: Any) -> dict[str, Any]:
         self._monkeypatch.setenv("AIRFLOW_CONN_LOG_ARCHIVE", account.connection_json())
@@ -29,7 +28,6 @@ class Task:
             self._monkeypatch.setenv("AIRFLOW_CONN_READER", json.dumps(reader.reader_connection()))
             arguments["read_conn_id"] = "reader"
         ti = SimpleNamespace(dag_id="d", run_id="r", task_id="t", map_index=-1, try_number=1)
-        ti.xcom_push = lambda key, value: self.pushed.update({key: value})
         operator = LeastPrivilegeCheckOperator(task_id="t", bucket=account.bucket, **arguments)
         return operator.execute({"ti": ti})  # type: ignore[typeddict-item]
 
@@ -73,11 +71,18 @@ def test_weakened_template_fails_the_task(weakened: LocalAws, task: Task, caplog
     assert "missing hardening (accepted)" in caplog.text
 
 
-def test_operator_tries_one_check(weakened: LocalAws, task: Task) -> None:
-    assert task.run(weakened, check="put-a-log")["verdict"] == "ok"
-    assert task.pushed["result"]["verdict"] == "ok"
+def test_operator_tries_the_named_checks(weakened: LocalAws, task: Task) -> None:
+    assert task.run(weakened, checks="put-a-log")["checks"] == {"put-a-log": "ok"}
     with pytest.raises(AirflowFailException, match="get-a-log: over-privilege"):
-        task.run(weakened, check="get-a-log")
-    assert task.pushed["result"]["verdict"] == "over-privilege"
-    accepted = task.run(weakened, check="put-without-acl", accepted_risks=["put-without-acl"])
-    assert accepted["verdict"] == "missing hardening"
+        task.run(weakened, checks="put-a-log, get-a-log")
+    accepted = task.run(weakened, checks="put-without-acl", accepted_risks=["put-without-acl"])
+    assert accepted["checks"] == {"put-without-acl": "missing hardening"}
+    assert accepted["accepted"] == ["put-without-acl"]
+
+
+def test_retry_finds_the_canary(aws: LocalAws, task: Task) -> None:
+    deployed = aws.deploy()
+    for _ in range(2):
+        assert task.run(deployed, checks="get-a-log,head-a-log")["checks"] == {"get-a-log": "ok", "head-a-log": "ok"}
+    listed = aws.archive_client("s3").list_object_versions(Bucket=deployed.bucket)
+    assert len(listed["Versions"]) == 1
