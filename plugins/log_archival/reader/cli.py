@@ -18,17 +18,10 @@ EXIT_FAILED = 2  # 0 and 1 are those of reader/commands.py
 MAX_WORKERS = 256
 _EPILOG = (
     "exit status: 0 no problems; 1 problems were found, and each was printed; 2 the command failed; 130 interrupted."
-    " Credentials are found as boto3 finds them. They need s3:ListBucket and s3:GetObject below the prefix, which the"
-    " reader role of include/cloudformation/archive_account.yaml has (parameter CreateReaderRole)."
+    " Permissions: s3:ListBucket and s3:GetObject, as the reader role of archive_account.yaml has (CreateReaderRole)."
 )
-_VERIFY = (
-    "Reports objects that are missing or have other content, objects that no manifest lists, manifests that can't be"
-    " used, and days without a manifest between the first and the last day found (or --from and --to)."
-)
-_RESTORE = (
-    "Restores log files to DIR/SOURCE/PATH, with each file's SHA-256 checked. Files that exist with the right content"
-    " are skipped, so that a restore that was interrupted continues when it is repeated. See docs/reading.md."
-)
+_VERIFY = "Reports objects that are missing, differ or are in no manifest, unusable manifests, and days without any."
+_RESTORE = "Restores log files to DIR/SOURCE/PATH. Repeat it to continue one that was interrupted. See docs/reading.md."
 _PREFIX = "a day (s3://BUCKET/logs/2026/11/22/), a month (s3://BUCKET/logs/2026/11/), or all (s3://BUCKET/logs/)"
 _DEPTH = "checksums (default): the size and SHA-256 that S3 has; bytes: download, decompress and hash everything"
 _PATH = "only this file, folder or pattern; '*' matches within a folder, '**' across (may be given several times)"
@@ -64,15 +57,18 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    description = "Verify or restore archived logs, read-only."
-    parser = argparse.ArgumentParser("log-archival", description=description, epilog=_EPILOG)
+    parser = argparse.ArgumentParser("log-archival", description="Verify or restore logs, read-only.", epilog=_EPILOG)
     parser.add_argument("--version", action="version", version=f"log-archival {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="{verify,restore}")
 
     verify = commands.add_parser("verify", help="compare manifests with objects", description=_VERIFY, epilog=_EPILOG)
     verify.add_argument("--depth", choices=("checksums", "bytes"), default="checksums", help=_DEPTH)
-    verify.add_argument("--from", dest="first", type=_day, metavar="DAY", help="the first day, such as 2026-11-01")
-    verify.add_argument("--to", dest="last", type=_day, metavar="DAY", help="the last day")
+    verify.add_argument(
+        "--from", dest="first", type=_day, default=date.min, metavar="DAY", help="first day: 2026-11-01"
+    )
+    verify.add_argument(
+        "--to", dest="last", type=_day, default=date.max, metavar="DAY", help="and the last: 2026-11-22"
+    )
 
     restore = commands.add_parser("restore", help="get log files back", description=_RESTORE, epilog=_EPILOG)
     restore.add_argument("--to", required=True, metavar="DIR", help="the folder to restore into, created if need be")

@@ -57,17 +57,6 @@ class OutputDirectory:
         with self._opened, suppress(OSError):
             os.rmdir(_TEMPORARY, dir_fd=self._root)
 
-    def size_bytes(self, path: Sequence[bytes]) -> int:
-        """Return the size of what exists at a path; 0 for nothing.
-
-        :param path: the names of its components
-        """
-        try:
-            with self._parent(path) as folder:
-                return os.stat(path[-1], dir_fd=folder, follow_symlinks=False).st_size
-        except (OSError, LogArchivalError):
-            return 0
-
     def state(self, path: Sequence[bytes], size: int, sha256: str) -> State:
         """Compare what exists at a path with a file.
 
@@ -108,15 +97,14 @@ class OutputDirectory:
 
     @contextmanager
     def _parent(self, path: Sequence[bytes], *, create: bool = False) -> Iterator[int]:
-        with ExitStack() as stack:
-            try:
-                require_plain_name(path[-1])
-                folder = stack.enter_context(open_folder(self._root, path[:-1], create=create))
-            except ValueError as error:
-                raise LogArchivalError(str(error)) from None
-            except OSError as error:
-                if error.errno not in NOT_A_FOLDER:
-                    raise
-                name = printable(os.fsdecode(error.filename))
-                raise LogArchivalError(f"{name} is in the way: a link or a file, not a folder") from None
-            yield folder
+        try:
+            require_plain_name(path[-1])
+            with open_folder(self._root, path[:-1], create=create) as folder:
+                yield folder
+        except ValueError as error:
+            raise LogArchivalError(str(error)) from None
+        except OSError as error:
+            if error.errno not in NOT_A_FOLDER:
+                raise
+            name = printable(os.fsdecode(error.filename))
+            raise LogArchivalError(f"{name} is in the way: a link or a file, not a folder") from None
