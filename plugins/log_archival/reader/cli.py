@@ -63,12 +63,8 @@ def _parser() -> argparse.ArgumentParser:
 
     verify = commands.add_parser("verify", help="compare manifests with objects", description=_VERIFY, epilog=_EPILOG)
     verify.add_argument("--depth", choices=("checksums", "bytes"), default="checksums", help=_DEPTH)
-    verify.add_argument(
-        "--from", dest="first", type=_day, default=date.min, metavar="DAY", help="first day: 2026-11-01"
-    )
-    verify.add_argument(
-        "--to", dest="last", type=_day, default=date.max, metavar="DAY", help="and the last: 2026-11-22"
-    )
+    verify.add_argument("--from", dest="first", type=_day, default=date.min, metavar="YYYY-MM-DD", help="first day")
+    verify.add_argument("--to", dest="last", type=_day, default=date.max, metavar="YYYY-MM-DD", help="last day")
 
     restore = commands.add_parser("restore", help="get log files back", description=_RESTORE, epilog=_EPILOG)
     restore.add_argument("--to", required=True, metavar="DIR", help="the folder to restore into, created if need be")

@@ -76,9 +76,8 @@ def _reader(options: Namespace) -> ArchiveReader:
         user_agent_extra=f"log-archival/{__version__}",
     )
     try:
-        client = botocore.session.Session(profile=options.profile).create_client(
-            "s3", region_name=options.region, endpoint_url=options.endpoint_url, config=config
-        )
+        session = botocore.session.Session(profile=options.profile)
+        client = session.create_client("s3", options.region, endpoint_url=options.endpoint_url, config=config)
     except (BotoCoreError, ValueError) as error:
         raise SettingsError(f"no S3 client can be created: {error}") from None
     reader = ArchiveReader(client, options.prefix[0], workers=options.workers)

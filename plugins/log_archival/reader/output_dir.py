@@ -18,8 +18,6 @@ from log_archival.sources.safe_open import NOT_A_FOLDER, open_file, open_folder,
 
 _TEMPORARY = b".restoring"
 _CREATE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-#: What exists at a path, compared with what should: nothing, the same file, or anything else.
-State = Literal["absent", "same", "different"]
 
 
 class OutputDirectory:
@@ -57,8 +55,8 @@ class OutputDirectory:
         with self._opened, suppress(OSError):
             os.rmdir(_TEMPORARY, dir_fd=self._root)
 
-    def state(self, path: Sequence[bytes], size: int, sha256: str) -> State:
-        """Compare what exists at a path with a file.
+    def state(self, path: Sequence[bytes], size: int, sha256: str) -> Literal["absent", "same", "different"]:
+        """Compare what exists at a path with a file: nothing, the same file, or anything else.
 
         :param path: the names of its components
         :param size: of the file, in bytes

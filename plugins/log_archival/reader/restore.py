@@ -18,9 +18,6 @@ from log_archival.reader.archive import ArchiveReader, OnProgress
 from log_archival.reader.findings import Finding, Report
 from log_archival.reader.output_dir import OutputDirectory
 
-#: Whether a file was restored, or was already there with the right content.
-Outcome = Literal["restored", "already"]
-
 
 @dataclass(frozen=True, slots=True, order=True)
 class Version:
@@ -199,7 +196,7 @@ class Restorer:
         report.findings += sorted(failures, key=str)
         return report
 
-    def _restore_one(self, version: Version) -> Outcome:
+    def _restore_one(self, version: Version) -> Literal["restored", "already"]:
         path = version.target.encode("utf-8", "surrogateescape").split(b"/")
         state = self.output.state(path, version.size, version.sha256)
         if state == "same":
