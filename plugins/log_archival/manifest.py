@@ -82,14 +82,13 @@ class Entry:
         """
         return cls(**{name: getattr(archive, "name" if name == "path" else name) for name in _RULES})
 
-    def fits(self, size: int, sha256: str | None) -> bool:
+    def fits(self, size: int, sha256: str) -> bool:
         """Return whether stored bytes are what some manifest lists.
 
         :param size: in bytes
-        :param sha256: in hex; None when only the size is known
+        :param sha256: in hex
         """
-        listed = ((self.stored_size, self.stored_sha256), *self.others)
-        return any(size == one_size and sha256 in (None, one_sha256) for one_size, one_sha256 in listed)
+        return (size, sha256) in ((self.stored_size, self.stored_sha256), *self.others)
 
 
 _HINTS = get_type_hints(Entry, include_extras=True)

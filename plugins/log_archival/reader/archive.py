@@ -149,7 +149,6 @@ class ArchiveReader:
         :raises RefusedError: when the object can't be read; its code is ``NoSuchKey`` when there is none
         :raises ArchiveRequestError: for transient errors
         """
-        where = f"s3://{self.bucket}/{key}"
         for attempt in range(1, MAX_READS + 1):
             with closing(self._send("GetObject", self._client.get_object, Key=key)["Body"]) as body:
                 try:
@@ -158,6 +157,7 @@ class ArchiveReader:
                     reason = str(error)
             if attempt < MAX_READS:
                 self.stop.wait(0.2 * 2**attempt)
+        where = f"s3://{self.bucket}/{key}"
         raise ArchiveRequestError(f"GetObject {where}: the connection broke {MAX_READS} times: {reason}")
 
     def read_manifests(self, objects: Iterable[StoredObject]) -> tuple[list[Manifest], list[Finding]]:
@@ -168,11 +168,11 @@ class ArchiveReader:
         """
         listed = (one for one in objects if is_manifest_key(one.key))
         results = (result for _, result in concurrently(self._read_manifest, listed, self.workers))
-        read = sorted(results, key=lambda result: result.key)
-        manifests = [one for one in read if isinstance(one, Manifest)]
+        in_order = sorted(results, key=lambda result: result.key)
+        manifests = [one for one in in_order if isinstance(one, Manifest)]
         # A log file may have the name of a manifest; its archive is no manifest.
         archives = {entry.key for manifest in manifests for entry in manifest.entries}
-        malformed = [one for one in read if isinstance(one, Finding) and one.key not in archives]
+        malformed = [one for one in in_order if isinstance(one, Finding) and one.key not in archives]
         return [one for one in manifests if one.key not in archives], malformed
 
     def _read_manifest(self, listed: StoredObject) -> Manifest | Finding:

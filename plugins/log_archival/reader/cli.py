@@ -18,10 +18,10 @@ EXIT_FAILED = 2  # 0 and 1 are those of reader/commands.py
 MAX_WORKERS = 256
 _EPILOG = (
     "exit status: 0 no problems; 1 problems were found, and each was printed; 2 the command failed; 130 interrupted."
-    " Permissions: s3:ListBucket and s3:GetObject, as the reader role of archive_account.yaml has (CreateReaderRole)."
+    " Needs s3:ListBucket and s3:GetObject, as the reader role has (parameter CreateReaderRole, archive_account.yaml)."
 )
-_VERIFY = "Reports objects that are missing, differ or are in no manifest, unusable manifests, and days without any."
-_RESTORE = "Restores log files to DIR/SOURCE/PATH. Repeat it to continue one that was interrupted. See docs/reading.md."
+_VERIFY = "Reports objects that are missing, differ or aren't listed, unusable manifests, and days without a manifest."
+_RESTORE = "Restores log files to DIR/SOURCE/PATH, and continues where it was interrupted. See docs/reading.md."
 _PREFIX = "a day (s3://BUCKET/logs/2026/11/22/), a month (s3://BUCKET/logs/2026/11/), or all (s3://BUCKET/logs/)"
 _DEPTH = "checksums (default): the size and SHA-256 that S3 has; bytes: download, decompress and hash everything"
 _PATH = "only this file, folder or pattern; '*' matches within a folder, '**' across (may be given several times)"

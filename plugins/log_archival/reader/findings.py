@@ -125,16 +125,14 @@ def compare_checksums(entry: Entry, head: Mapping[str, Any]) -> Finding | None:
     # The checksum of a multipart upload is one of its parts' checksums, and ends in -<number of parts>.
     # https://docs.aws.amazon.com/AmazonS3/latest/userguide/checking-object-integrity-upload.html
     sha256 = None if "-" in encoded else base64.b64decode(encoded).hex()
-    if not entry.fits(size, sha256):
-        message = (
-            "the object has other bytes than manifests list; depth bytes finds out whether its content is the same"
-        )
-        found = f"{size:,} bytes with {f'SHA-256 {sha256}' if sha256 else 'no SHA-256 of the whole'}"
-        return Finding.about(entry, "differs", message, expected=_stored(entry), found=found)
-    if sha256 is None:
+    if sha256 and entry.fits(size, sha256):
+        return None
+    if sha256 is None and size in {entry.stored_size, *(other for other, _ in entry.others)}:
         message = "S3 has no SHA-256 of the whole object, so its content is not known: verify it with depth bytes"
         return Finding.about(entry, "unknown", message, expected=f"SHA-256 {entry.stored_sha256}", found="none")
-    return None
+    message = "the object has other bytes than manifests list; depth bytes finds out whether its content is the same"
+    found = f"{size:,} bytes with {f'SHA-256 {sha256}' if sha256 else 'no SHA-256 of the whole'}"
+    return Finding.about(entry, "differs", message, expected=_stored(entry), found=found)
 
 
 def compare_content(entry: Entry, measured: Measured) -> Finding | None:
