@@ -162,7 +162,7 @@ class Restorer:
     """Restores what was planned.
 
     A file that exists with the right content stays as it is, so that a restore that was interrupted continues where
-    it was. A file that can't be restored, for one on a full disk, doesn't stop the others.
+    it was. A file that can't be restored, because the disk is full for example, doesn't stop the others.
 
     :param reader: the archive
     :param output: where to
