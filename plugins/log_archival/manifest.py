@@ -10,7 +10,7 @@ import io
 import json
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Annotated, Any, Self, get_type_hints
@@ -27,25 +27,15 @@ FORMAT = 1
 MAX_METADATA_VALUE_BYTES = 512
 
 
-def _matching(pattern: str) -> Callable[[Any], bool]:
-    compiled = re.compile(pattern)
-    return lambda value: isinstance(value, str) and compiled.fullmatch(value) is not None
-
-
-def _at_least(least: int) -> Callable[[Any], bool]:
-    # JSON's true is an int of Python's.
-    return lambda value: type(value) is int and value >= least
-
-
-# What a manifest may have in each field of an entry.
-Key = Annotated[str, _matching(rf"[A-Za-z0-9!_.()/=+@:,%~ -]{{1,{MAX_KEY_BYTES}}}")]
-Source = Annotated[str, _matching(r"[A-Za-z0-9][A-Za-z0-9._-]*")]
+# What a manifest may have in each field of an entry: strings that a pattern matches, numbers from a least one.
+Key = Annotated[str, re.compile(rf"[A-Za-z0-9!_.()/=+@:,%~ -]{{1,{MAX_KEY_BYTES}}}")]
+Source = Annotated[str, re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")]
 # No folder or file named "", "." or "..", no NUL, and of the lone surrogates only those of bytes that are not UTF-8.
-Path = Annotated[str, _matching(r"(?!(?:[^\0]*/)?\.{0,2}(?:/|\Z))[^\0\ud800-\udc7f\udd00-\udfff]+")]
-CodecName = Annotated[str, _matching("|".join(CODECS))]
-Number = Annotated[int, _at_least(1)]
-Size = Annotated[int, _at_least(0)]
-Sha256 = Annotated[str, _matching(r"[0-9a-f]{64}")]
+Path = Annotated[str, re.compile(r"(?!(?:[^\0]*/)?\.{0,2}(?:/|\Z))[^\0\ud800-\udc7f\udd00-\udfff]+")]
+CodecName = Annotated[str, re.compile("|".join(CODECS))]
+Number = Annotated[int, 1]
+Size = Annotated[int, 0]
+Sha256 = Annotated[str, re.compile(r"[0-9a-f]{64}")]
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,8 +69,8 @@ class Entry:
         """
         if not isinstance(listed, dict) or set(listed) != set(_RULES):
             raise VerificationError(f"an archive is listed without, or with more than, {', '.join(_RULES)}")
-        for name, is_valid in _RULES.items():
-            if not is_valid(listed[name]):
+        for name, rule in _RULES.items():
+            if not _is_valid(listed[name], rule):
                 raise VerificationError(f"{name} can't be {listed[name]!r:.80}")
         return cls(**listed)
 
@@ -104,6 +94,12 @@ class Entry:
 _HINTS = get_type_hints(Entry, include_extras=True)
 #: What each field of an entry may be, in the order in which a manifest has them.
 _RULES = {name: hint.__metadata__[0] for name, hint in _HINTS.items() if name != "others"}
+
+
+def _is_valid(value: Any, rule: re.Pattern[str] | int) -> bool:
+    if isinstance(rule, re.Pattern):
+        return isinstance(value, str) and rule.fullmatch(value) is not None
+    return type(value) is int and value >= rule  # by type: JSON's true is an int of Python's
 
 
 @dataclass(frozen=True, slots=True)

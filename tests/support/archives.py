@@ -173,6 +173,10 @@ def _error(operation: str, code: str, status: int) -> ClientError:
     return ClientError(response, operation)
 
 
+def no_progress(files: int, size: int) -> None:
+    """Report nothing."""
+
+
 def other_bytes(archive: Archive, raw: bytes) -> bytes:
     """Return an archive's content in other stored bytes, as another version of zstd could write them."""
     middle = len(raw) // 2

@@ -27,6 +27,8 @@ T = TypeVar("T")
 R = TypeVar("R")
 #: ``checksums``: the size and the SHA-256 that S3 returns. ``bytes``: every byte downloaded, decompressed and hashed.
 Depth = Literal["checksums", "bytes"]
+#: Is called for what was done: how many files or archives, and how many of their bytes.
+OnProgress = Callable[[int, int], None]
 #: A larger manifest is not read into memory; it would list some two million archives.
 MAX_MANIFEST_BYTES = 1 << 30
 #: How often one object is requested when the connection breaks while its body is read.
@@ -155,9 +157,8 @@ class ArchiveReader:
                     reason = str(error)
             if attempt < MAX_READS:
                 self.stop.wait(0.2 * 2**attempt)
-        raise ArchiveRequestError(
-            f"GetObject s3://{self.bucket}/{key}: the connection broke {MAX_READS} times: {reason}"
-        )
+        where = f"s3://{self.bucket}/{key}"
+        raise ArchiveRequestError(f"GetObject {where}: the connection broke {MAX_READS} times: {reason}")
 
     def read_manifests(self, objects: Iterable[StoredObject]) -> tuple[list[Manifest], list[Finding]]:
         """Read the manifests among some objects, and return them with a finding for each that can't be used.
@@ -165,25 +166,24 @@ class ArchiveReader:
         :param objects: as `list_objects` yields them
         :raises ArchiveRequestError: as `read`
         """
-        manifests: list[Manifest] = []
-        malformed: list[Finding] = []
         listed = (one for one in objects if is_manifest_key(one.key))
-        for found, manifest in sorted(self.for_each(self._read_manifest, listed), key=lambda read: read[0].key):
-            if isinstance(manifest, Manifest):
-                manifests.append(manifest)
-            elif isinstance(manifest, ArchiveRequestError) and not manifest.permanent:
-                raise manifest
-            else:
-                malformed.append(Finding("manifest", f"not a usable manifest: {manifest}", found.key))
+        results = (result for _, result in concurrently(self._read_manifest, listed, self.workers))
+        in_order = sorted(results, key=lambda result: result.key)
+        manifests = [one for one in in_order if isinstance(one, Manifest)]
         # A log file may have the name of a manifest; its archive is no manifest.
         archives = {entry.key for manifest in manifests for entry in manifest.entries}
-        manifests = [one for one in manifests if one.key not in archives]
-        return manifests, [one for one in malformed if one.key not in archives]
+        malformed = [one for one in in_order if isinstance(one, Finding) and one.key not in archives]
+        return [one for one in manifests if one.key not in archives], malformed
 
-    def _read_manifest(self, listed: StoredObject) -> Manifest:
-        if listed.size > MAX_MANIFEST_BYTES:
-            raise VerificationError(f"it has {listed.size:,} bytes; more than {MAX_MANIFEST_BYTES:,} are not read")
-        return parse_manifest(listed.key, self.read(listed.key, lambda body: body.read()), listed.modified)
+    def _read_manifest(self, listed: StoredObject) -> Manifest | Finding:
+        try:
+            if listed.size > MAX_MANIFEST_BYTES:
+                raise VerificationError(f"it has {listed.size:,} bytes; more than {MAX_MANIFEST_BYTES:,} are not read")
+            return parse_manifest(listed.key, self.read(listed.key, lambda body: body.read()), listed.modified)
+        except (RefusedError, VerificationError) as error:
+            if isinstance(error, RefusedError) and error.code not in _CONCERNS_ONE_OBJECT:
+                raise
+            return Finding("manifest", f"not a usable manifest: {error}", listed.key)
 
     def check(self, entry: Entry, depth: Depth) -> Finding | None:
         """Check one archive, and return what is wrong with it or worth knowing; None when it is as listed.
@@ -195,8 +195,8 @@ class ArchiveReader:
         """
         try:
             if depth == "bytes":
-                codec = codec_named(entry.codec)
-                return compare_content(entry, self.read(entry.key, lambda body: measure(body, codec)))
+                measured = self.read(entry.key, lambda body: measure(body, codec_named(entry.codec)))
+                return compare_content(entry, measured)
             head = self._send("HeadObject", self._client.head_object, Key=entry.key, ChecksumMode="ENABLED")
             return compare_checksums(entry, head)
         except RefusedError as error:
@@ -227,12 +227,9 @@ class ArchiveReader:
 
         unreachable = 0
         for item, result in concurrently(attempt, items, self.workers):
-            if isinstance(result, ArchiveRequestError) and not result.permanent:
-                unreachable += 1
-                if unreachable >= MAX_UNREACHABLE_IN_A_ROW:
-                    raise result
-            else:
-                unreachable = 0
+            unreachable = unreachable + 1 if isinstance(result, ArchiveRequestError) and not result.permanent else 0
+            if isinstance(result, Exception) and unreachable >= MAX_UNREACHABLE_IN_A_ROW:
+                raise result
             yield item, result
 
     def _send(self, operation: str, method: Callable[..., dict[str, Any]], **arguments: Any) -> dict[str, Any]:

@@ -9,7 +9,6 @@ import re
 import signal
 import sys
 from datetime import date
-from typing import Any
 
 from log_archival import __version__
 from log_archival.exceptions import LogArchivalError, SettingsError
@@ -17,32 +16,15 @@ from log_archival.partition import Partition
 
 EXIT_FAILED = 2  # 0 and 1 are those of reader/commands.py
 MAX_WORKERS = 256
+_EPILOG = (
+    "exit status: 0 no problems; 1 problems were found, and each was printed; 2 the command failed; 130 interrupted."
+    " Needs s3:ListBucket and s3:GetObject, as the reader role has (parameter CreateReaderRole, archive_account.yaml)."
+)
+_VERIFY = "Reports objects that are missing, differ or aren't listed, unusable manifests, and days without a manifest."
+_RESTORE = "Restores log files to DIR/SOURCE/PATH, and continues where it was interrupted. See docs/reading.md."
 _PREFIX = "a day (s3://BUCKET/logs/2026/11/22/), a month (s3://BUCKET/logs/2026/11/), or all (s3://BUCKET/logs/)"
-_EPILOG = """\
-exit status: 0 no problems; 1 problems were found, and each was printed; 2 the command failed: wrong arguments, an
-archive that can't be reached, or no permission to read it; 130 interrupted.
-
-Credentials are found as boto3 finds them: AWS_PROFILE or --profile, the environment, the machine's role. A profile
-with role_arn and external_id assumes the reader role of include/cloudformation/archive_account.yaml (parameter
-CreateReaderRole). It has the permissions that are needed: s3:ListBucket and s3:GetObject below the prefix.
-"""
-_VERIFY = """\
-Compares every manifest with the objects that it lists, and reports all problems: an object that is missing or has
-other content, an object that no manifest lists, a manifest that can't be used, a day without a manifest between the
-first and the last day found (or --from and --to).
-"""
-_RESTORE = """\
-Restores log files to DIR/SOURCE/PATH, where PATH is the file's path below its source's folder: for a day,
-`diff -r ORIGINAL_FOLDER DIR/SOURCE` finds no difference. The parts of a large file are joined, and each file's SHA-256
-is checked before the file gets its name. Files that already exist with the right content are skipped, so a restore
-that was interrupted continues where it was. Nothing is written outside of DIR, whatever a manifest lists and whatever
-links are in DIR.
-
-A file that changed after it was archived has several contents on one day: the last is restored, and the others are
-noted (--all-versions restores all of them). A path that has different contents on different days, such as a log that
-is emptied every night, is refused until you choose --by-day or --all-versions. A file in DIR that differs from the
-archive's is reported and left as it is, unless --overwrite is given.
-"""
+_DEPTH = "checksums (default): the size and SHA-256 that S3 has; bytes: download, decompress and hash everything"
+_PATH = "only this file, folder or pattern; '*' matches within a folder, '**' across (may be given several times)"
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -75,32 +57,19 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    shape: Any = {"formatter_class": argparse.RawDescriptionHelpFormatter, "epilog": _EPILOG}
-    parser = argparse.ArgumentParser("log-archival", description="Verify or restore archived logs, read-only.", **shape)
+    parser = argparse.ArgumentParser("log-archival", description="Verify or restore logs, read-only.", epilog=_EPILOG)
     parser.add_argument("--version", action="version", version=f"log-archival {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="{verify,restore}")
 
-    verify = commands.add_parser("verify", help="compare manifests with objects", description=_VERIFY, **shape)
-    verify.add_argument(
-        "--depth",
-        choices=("checksums", "bytes"),
-        default="checksums",
-        help="checksums (default): the size and SHA-256 that S3 has; bytes: download, decompress and hash everything",
-    )
-    verify.add_argument("--from", dest="first", type=_day, metavar="DAY", help="the first day, such as 2026-11-01")
-    verify.add_argument("--to", dest="last", type=_day, metavar="DAY", help="the last day")
+    verify = commands.add_parser("verify", help="compare manifests with objects", description=_VERIFY, epilog=_EPILOG)
+    verify.add_argument("--depth", choices=("checksums", "bytes"), default="checksums", help=_DEPTH)
+    verify.add_argument("--from", dest="first", type=_day, default=date.min, metavar="YYYY-MM-DD", help="first day")
+    verify.add_argument("--to", dest="last", type=_day, default=date.max, metavar="YYYY-MM-DD", help="last day")
 
-    restore = commands.add_parser("restore", help="get log files back", description=_RESTORE, **shape)
+    restore = commands.add_parser("restore", help="get log files back", description=_RESTORE, epilog=_EPILOG)
     restore.add_argument("--to", required=True, metavar="DIR", help="the folder to restore into, created if need be")
     restore.add_argument("--source", action="append", default=[], help="only this source (may be given several times)")
-    restore.add_argument(
-        "--path",
-        action="append",
-        default=[],
-        metavar="PATTERN",
-        help="only these files: a file, a folder, or a pattern such as 'web-1/*' or '**/*.log' ('*' matches within a"
-        " folder, '**' across folders); may be given several times",
-    )
+    restore.add_argument("--path", action="append", default=[], metavar="PATTERN", help=_PATH)
     restore.add_argument("--by-day", action="store_true", help="a folder for each day: DIR/2026-11-22/SOURCE/PATH")
     restore.add_argument("--all-versions", action="store_true", help="every content; older ones get .version-SHA256")
     restore.add_argument("--overwrite", action="store_true", help="replace files in DIR that differ from the archive's")

@@ -18,8 +18,8 @@ from log_archival.progress import Progress, human_size
 from log_archival.reader.archive import ArchiveReader
 from log_archival.reader.findings import Report
 from log_archival.reader.output_dir import OutputDirectory
-from log_archival.reader.restore import Selection, plan_restore, restore
-from log_archival.reader.verify import DayRange, verify
+from log_archival.reader.restore import Restorer, Selection, plan_restore
+from log_archival.reader.verify import verify
 
 EXIT_OK, EXIT_PROBLEMS = 0, 1
 
@@ -44,8 +44,8 @@ def run(options: Namespace) -> int:
 
 
 def _verify(options: Namespace, reader: ArchiveReader) -> tuple[Report, str]:
-    days, progress = DayRange(options.first, options.last), _progress("checked")
-    report = verify(reader, options.prefix[1], depth=options.depth, days=days, on_progress=progress.add)
+    progress = _progress("checked")
+    report = verify(reader, options.prefix[1], options.depth, options.first, options.last, progress.add)
     progress.done()
     return report, (
         f"{len(report.days):,} days, {report.manifests:,} manifests, {report.files:,} files in"
@@ -59,7 +59,7 @@ def _restore(options: Namespace, reader: ArchiveReader) -> tuple[Report, str]:
     plan = plan_restore(reader, options.prefix[1], selection)
     progress = _progress("restored", sum(version.size for version in plan.files.values()))
     with OutputDirectory(options.to) as output:
-        report = restore(reader, plan, output, overwrite=options.overwrite, on_progress=progress.add)
+        report = Restorer(reader, output, options.overwrite, progress.add).restore(plan)
     progress.done()
     return report, (
         f"{report.restored:,} files restored to {options.to}, {report.already:,} already existed,"
@@ -76,9 +76,8 @@ def _reader(options: Namespace) -> ArchiveReader:
         user_agent_extra=f"log-archival/{__version__}",
     )
     try:
-        client = botocore.session.Session(profile=options.profile).create_client(
-            "s3", region_name=options.region, endpoint_url=options.endpoint_url, config=config
-        )
+        session = botocore.session.Session(profile=options.profile)
+        client = session.create_client("s3", options.region, endpoint_url=options.endpoint_url, config=config)
     except (BotoCoreError, ValueError) as error:
         raise SettingsError(f"no S3 client can be created: {error}") from None
     reader = ArchiveReader(client, options.prefix[0], workers=options.workers)

@@ -131,7 +131,7 @@ def compare_checksums(entry: Entry, head: Mapping[str, Any]) -> Finding | None:
         message = "S3 has no SHA-256 of the whole object, so its content is not known: verify it with depth bytes"
         return Finding.about(entry, "unknown", message, expected=f"SHA-256 {entry.stored_sha256}", found="none")
     message = "the object has other bytes than manifests list; depth bytes finds out whether its content is the same"
-    found = _size_and_sha256(size, sha256) if sha256 else f"{size:,} bytes with no SHA-256 of the whole"
+    found = f"{size:,} bytes with {f'SHA-256 {sha256}' if sha256 else 'no SHA-256 of the whole'}"
     return Finding.about(entry, "differs", message, expected=_stored(entry), found=found)
 
 
@@ -152,11 +152,7 @@ def compare_content(entry: Entry, measured: Measured) -> Finding | None:
 
 
 def _stored(one: Entry | Measured) -> str:
-    return _size_and_sha256(one.stored_size, one.stored_sha256)
-
-
-def _size_and_sha256(size: int, sha256: str) -> str:
-    return f"{size:,} bytes with SHA-256 {sha256}"
+    return f"{one.stored_size:,} bytes with SHA-256 {one.stored_sha256}"
 
 
 def _raw(one: Entry | Measured) -> str:

@@ -18,8 +18,6 @@ from log_archival.sources.safe_open import NOT_A_FOLDER, open_file, open_folder,
 
 _TEMPORARY = b".restoring"
 _CREATE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-#: What exists at a path, compared with what should: nothing, the same file, or anything else.
-State = Literal["absent", "same", "different"]
 
 
 class OutputDirectory:
@@ -57,19 +55,8 @@ class OutputDirectory:
         with self._opened, suppress(OSError):
             os.rmdir(_TEMPORARY, dir_fd=self._root)
 
-    def size_bytes(self, path: Sequence[bytes]) -> int:
-        """Return the size of what exists at a path; 0 for nothing.
-
-        :param path: the names of its components
-        """
-        try:
-            with self._parent(path) as folder:
-                return os.stat(path[-1], dir_fd=folder, follow_symlinks=False).st_size
-        except (OSError, LogArchivalError):
-            return 0
-
-    def state(self, path: Sequence[bytes], size: int, sha256: str) -> State:
-        """Compare what exists at a path with a file.
+    def state(self, path: Sequence[bytes], size: int, sha256: str) -> Literal["absent", "same", "different"]:
+        """Compare what exists at a path with a file: nothing, the same file, or anything else.
 
         :param path: the names of its components
         :param size: of the file, in bytes
@@ -108,15 +95,14 @@ class OutputDirectory:
 
     @contextmanager
     def _parent(self, path: Sequence[bytes], *, create: bool = False) -> Iterator[int]:
-        with ExitStack() as stack:
-            try:
-                require_plain_name(path[-1])
-                folder = stack.enter_context(open_folder(self._root, path[:-1], create=create))
-            except ValueError as error:
-                raise LogArchivalError(str(error)) from None
-            except OSError as error:
-                if error.errno not in NOT_A_FOLDER:
-                    raise
-                name = printable(os.fsdecode(error.filename))
-                raise LogArchivalError(f"{name} is in the way: a link or a file, not a folder") from None
-            yield folder
+        try:
+            require_plain_name(path[-1])
+            with open_folder(self._root, path[:-1], create=create) as folder:
+                yield folder
+        except ValueError as error:
+            raise LogArchivalError(str(error)) from None
+        except OSError as error:
+            if error.errno not in NOT_A_FOLDER:
+                raise
+            name = printable(os.fsdecode(error.filename))
+            raise LogArchivalError(f"{name} is in the way: a link or a file, not a folder") from None

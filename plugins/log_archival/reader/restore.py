@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from io import BufferedRandom
@@ -15,12 +14,9 @@ from typing import IO, Literal
 from log_archival.codecs import codec_named, decompress
 from log_archival.exceptions import LogArchivalError, SettingsError, VerificationError
 from log_archival.manifest import Entry, Manifest, by_file, printable
-from log_archival.reader.archive import ArchiveReader
+from log_archival.reader.archive import ArchiveReader, OnProgress
 from log_archival.reader.findings import Finding, Report
 from log_archival.reader.output_dir import OutputDirectory
-
-#: Whether a file was restored, or was already there with the right content.
-Outcome = Literal["restored", "already"]
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -44,11 +40,6 @@ class Version:
     sha256: str
     parts: list[Entry] = field(compare=False)
 
-    @property
-    def path(self) -> tuple[bytes, ...]:
-        """The components of the target."""
-        return tuple(self.target.encode("utf-8", "surrogateescape").split(b"/"))
-
 
 @dataclass
 class Selection:
@@ -66,33 +57,24 @@ class Selection:
     by_day: bool = False
     all_versions: bool = False
 
-    def __post_init__(self) -> None:
-        self._patterns: list[re.Pattern[str]] = []
-        if self.paths:
-            from fsspec.utils import glob_translate  # slow to import; what sources/files.py reads patterns with
-
-            for name in {path.strip("/") for path in self.paths}:
-                self._patterns += re.compile(f"(?s:{re.escape(name)}(/.*)?)"), re.compile(glob_translate(name))
-
-    def includes(self, source: str, path: str) -> bool:
-        """Return whether a file is selected.
-
-        :param source: its source
-        :param path: its path below the source's root
-        """
-        chosen = not self.sources or source in self.sources
-        return chosen and (not self.paths or any(pattern.fullmatch(path) for pattern in self._patterns))
-
     def versions(self, manifest: Manifest) -> Iterator[Version]:
         """Yield the selected files of a manifest.
 
         :param manifest: the manifest
         """
         day = manifest.partition.day
+        pattern = re.compile("|".join(map(_regular_expression, self.paths)) or "(?s:.*)")
         for (source, path), parts in by_file(manifest.entries).items():
-            if self.includes(source, path):
+            if (not self.sources or source in self.sources) and pattern.fullmatch(path):
                 target = f"{day}/{source}/{path}" if self.by_day else f"{source}/{path}"
                 yield Version(target, day, manifest.modified, parts[0].file_size, parts[0].file_sha256, parts)
+
+
+def _regular_expression(path: str) -> str:
+    from fsspec.utils import glob_translate  # slow to import; what sources/files.py reads patterns with
+
+    name = path.strip("/")
+    return f"(?s:{re.escape(name)}(/.*)?)|{glob_translate(name)}"
 
 
 @dataclass
@@ -128,10 +110,9 @@ def plan_restore(reader: ArchiveReader, prefix: str, selection: Selection) -> Re
     undecided: list[str] = []
     versions = sorted(_selected(reader, prefix, selection, plan.findings))
     for target, group in groupby(versions, lambda version: version.target):
-        of_target = list(group)
-        newest = of_target[-1]
-        older = {one.sha256: one for one in of_target if one.sha256 != newest.sha256}.values()
-        last_of_day = {one.day: one.sha256 for one in of_target}
+        *earlier, newest = group
+        older = {one.sha256: one for one in earlier if one.sha256 != newest.sha256}.values()
+        last_of_day = {one.day: one.sha256 for one in (*earlier, newest)}
         plan.add(newest)
         if selection.all_versions:
             for one in older:
@@ -141,15 +122,15 @@ def plan_restore(reader: ArchiveReader, prefix: str, selection: Selection) -> Re
         else:
             plan.findings += map(_older_version, older)
     if undecided:
+        named = printable("; ".join(undecided[:5]))
+        message = f"{len(undecided):,} paths have different contents on different days: {named}"
         raise SettingsError(
-            f"{len(undecided):,} paths have different contents on different days:"
-            f" {printable('; '.join(undecided[:5]))}",
-            hint="Choose --by-day (a folder for each day), --all-versions, or the prefix of one day.",
+            message, hint="Choose --by-day (a folder for each day), --all-versions, or the prefix of one day."
         )
     if not plan.files and not plan.findings:
         selected = " that was selected" if selection.sources or selection.paths else ""
-        message = f"no manifest below s3://{reader.bucket}/{prefix} lists a file{selected}"
-        plan.findings.append(Finding("empty", message))
+        where = f"s3://{reader.bucket}/{prefix}"
+        plan.findings.append(Finding("empty", f"no manifest below {where} lists a file{selected}"))
     return plan
 
 
@@ -176,69 +157,54 @@ class RestoreReport(Report):
     size: int = 0
 
 
-def restore(
-    reader: ArchiveReader,
-    plan: RestorePlan,
-    output: OutputDirectory,
-    *,
-    overwrite: bool = False,
-    on_progress: Callable[[int, int], None] = lambda files, size: None,
-) -> RestoreReport:
-    """Restore what was planned.
+@dataclass(frozen=True)
+class Restorer:
+    """Restores what was planned.
 
     A file that exists with the right content stays as it is, so that a restore that was interrupted continues where
-    it was. A file that can't be restored doesn't stop the others.
+    it was. A file that can't be restored, because the disk is full for example, doesn't stop the others.
 
     :param reader: the archive
-    :param plan: what to restore
     :param output: where to
     :param overwrite: whether to replace files that have other content, instead of reporting them
     :param on_progress: is called in several threads for what was done: how many files, and how many raw bytes; negative
         for bytes that have to be read again
-    :raises LogArchivalError: when there is not enough free space
-    :raises RefusedError: when reading isn't allowed at all
-    :raises ArchiveRequestError: when many files in a row can't be reached
     """
-    _require_space(output, plan)
-    restorer = _Restorer(reader, output, overwrite, on_progress)
-    report = RestoreReport(findings=list(plan.findings))
-    failures = []
-    for version, outcome in reader.for_each(restorer.restore, plan.files.values()):
-        if isinstance(outcome, Exception):
-            reason = outcome.strerror if isinstance(outcome, OSError) else None
-            failures.append(Finding.about(version.parts[0], "failed", f"not restored: {reason or outcome}"))
-        else:
-            report.size += version.size
-            report.restored += outcome == "restored"
-            report.already += outcome == "already"
-    report.findings += sorted(failures, key=str)
-    return report
 
-
-def _require_space(output: OutputDirectory, plan: RestorePlan) -> None:
-    needed = sum(one.size for one in plan.files.values() if output.size_bytes(one.path) != one.size)
-    if needed > (free := shutil.disk_usage(output.root).free):
-        raise LogArchivalError(
-            f"{output.root} has {free:,} bytes free, and {needed:,} are needed",
-            hint="Restore fewer files, or to another folder.",
-        )
-
-
-@dataclass(frozen=True)
-class _Restorer:
     reader: ArchiveReader
     output: OutputDirectory
     overwrite: bool
-    on_progress: Callable[[int, int], None]
+    on_progress: OnProgress
 
-    def restore(self, version: Version) -> Outcome:
-        state = self.output.state(version.path, version.size, version.sha256)
+    def restore(self, plan: RestorePlan) -> RestoreReport:
+        """Restore every file of a plan.
+
+        :param plan: what to restore
+        :raises RefusedError: when reading isn't allowed at all
+        :raises ArchiveRequestError: when many files in a row can't be reached
+        """
+        report = RestoreReport(findings=list(plan.findings))
+        failures = []
+        for version, outcome in self.reader.for_each(self._restore_one, plan.files.values()):
+            if isinstance(outcome, Exception):
+                reason = outcome.strerror if isinstance(outcome, OSError) else None
+                failures.append(Finding.about(version.parts[0], "failed", f"not restored: {reason or outcome}"))
+            else:
+                report.size += version.size
+                report.restored += outcome == "restored"
+                report.already += outcome == "already"
+        report.findings += sorted(failures, key=str)
+        return report
+
+    def _restore_one(self, version: Version) -> Literal["restored", "already"]:
+        path = version.target.encode("utf-8", "surrogateescape").split(b"/")
+        state = self.output.state(path, version.size, version.sha256)
         if state == "same":
             self.on_progress(1, version.size)
             return "already"
         if state == "different" and not self.overwrite:
             raise LogArchivalError(f"{printable(version.target)} exists with other content; --overwrite replaces it")
-        with self.output.write(version.path) as file:
+        with self.output.write(path) as file:
             for entry in version.parts:
                 self._append(entry, file)
             if len(version.parts) > 1:  # a file's only part has the file's own SHA-256, or its manifest is not usable
@@ -270,7 +236,5 @@ class _Restorer:
             sha256.update(data)
             self.on_progress(0, len(data))
         if sha256.hexdigest() != entry.raw_sha256:
-            raise VerificationError(
-                f"has {file.tell() - start:,} raw bytes with SHA-256 {sha256.hexdigest()},"
-                f" expected {entry.raw_size:,} with {entry.raw_sha256}"
-            )
+            found = f"{file.tell() - start:,} raw bytes with SHA-256 {sha256.hexdigest()}"
+            raise VerificationError(f"has {found}, expected {entry.raw_size:,} with {entry.raw_sha256}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Set
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from typing import Any
@@ -10,45 +10,8 @@ from typing import Any
 from log_archival.exceptions import SettingsError
 from log_archival.keys import is_manifest_key, is_probe_or_canary
 from log_archival.manifest import Entry, Manifest, merged
-from log_archival.reader.archive import ArchiveReader, Depth, StoredObject, days_in
+from log_archival.reader.archive import ArchiveReader, Depth, OnProgress, StoredObject, days_in
 from log_archival.reader.findings import Finding, Report
-
-
-@dataclass(frozen=True)
-class DayRange:
-    """A range of days, both ends included.
-
-    :param first: the first day; None for the first one found
-    :param last: the last day; None for the last one found
-    :raises SettingsError: when the first day is after the last
-    """
-
-    first: date | None = None
-    last: date | None = None
-
-    def __post_init__(self) -> None:
-        if self.first and self.last and self.first > self.last:
-            raise SettingsError(f"the first day, {self.first}, is after the last one, {self.last}")
-
-    def includes(self, day: date | None) -> bool:
-        """Return whether a day is in the range; None, of a key without a day, always is.
-
-        :param day: the day
-        """
-        return day is None or (self.first or day) <= day <= (self.last or day)
-
-    def missing(self, found: Set[date]) -> Iterator[date]:
-        """Yield the days of the range that are not among those found.
-
-        :param found: days of the range
-        """
-        ends = sorted(day for day in (self.first, self.last, *found) if day)
-        for offset in range((ends[-1] - ends[0]).days + 1 if ends else 0):
-            if (day := ends[0] + timedelta(offset)) not in found:
-                yield day
-
-
-ALL_DAYS = DayRange()
 
 
 @dataclass
@@ -86,31 +49,30 @@ class VerifyReport(Report):
 
 
 def verify(
-    reader: ArchiveReader,
-    prefix: str,
-    *,
-    depth: Depth = "checksums",
-    days: DayRange = ALL_DAYS,
-    on_progress: Callable[[int, int], None] = lambda files, size: None,
+    reader: ArchiveReader, prefix: str, depth: Depth, first: date, last: date, on_progress: OnProgress
 ) -> VerifyReport:
     """Check everything below a prefix, a day at a time: memory doesn't grow with the number of days.
 
     :param reader: the archive
     :param prefix: the prefix of a day, of a month, or of any number of days
     :param depth: ``checksums`` or ``bytes``
-    :param days: which days have to have a manifest; others are left out
+    :param first: the first day that has to have a manifest, earlier ones are left out; date.min for the first found
+    :param last: the last one; date.max for the last found
     :param on_progress: is called, in this thread, for what was checked: how many archives, and how many bytes of them
         were read
+    :raises SettingsError: when the first day is after the last
     :raises RefusedError: when the archive can't be read
     :raises ArchiveRequestError: when many objects in a row can't be reached
     """
+    if first > last:
+        raise SettingsError(f"the first day, {first}, is after the last one, {last}")
     report = VerifyReport(depth)
     unlisted: list[StoredObject] = []
     # Where keys name the day in an unusual order, a date in a log file's own path is taken for it: what seems to be of
     # a day without a manifest is then listed by a manifest whose own folder names no day.
     listed_from_undated: set[str] = set()
     for day, objects in reader.list_by_day(prefix):
-        if not days.includes(day):
+        if day and not first <= day <= last:
             continue
         manifests, unusable = _usable_manifests(reader, objects)
         report.findings += unusable
@@ -118,7 +80,7 @@ def verify(
         unlisted += [one for one in objects if one.key not in listed and _has_to_be_listed(one)]
         if day is None:
             listed_from_undated |= listed
-        manifests = [one for one in manifests if days.includes(one.partition.day)]
+        manifests = [one for one in manifests if first <= one.partition.day <= last]
         entries = merged(entry for one in manifests for entry in one.entries)
         report.count(manifests, entries)
         report.findings += check_all(reader, entries, depth, on_progress)
@@ -126,16 +88,11 @@ def verify(
     if not report.manifests and not report.findings:
         where = f"s3://{reader.bucket}/{prefix}"
         report.findings.append(Finding("empty", f"there is nothing below {where}; give a day, a month or all"))
-    report.findings += map(_missing_day, days.missing(report.days))
+    report.findings += _missing_days(report.days, first, last)
     return report
 
 
-def check_all(
-    reader: ArchiveReader,
-    entries: Iterable[Entry],
-    depth: Depth,
-    on_progress: Callable[[int, int], None] = lambda files, size: None,
-) -> list[Finding]:
+def check_all(reader: ArchiveReader, entries: Iterable[Entry], depth: Depth, on_progress: OnProgress) -> list[Finding]:
     """Check many archives at once, and return every finding, by source, path and key.
 
     An archive that can't be reached is a finding of kind ``unknown``, and the others are checked all the same.
@@ -178,6 +135,9 @@ def _unlisted_finding(one: StoredObject) -> Finding:
     return Finding("unlisted", f"no manifest lists this object of {one.size:,} bytes", one.key)
 
 
-def _missing_day(day: date) -> Finding:
-    message = f"{day} has no manifest: it was never archived, or its run never ended"
-    return Finding("day", message, day=day.isoformat())
+def _missing_days(found: set[date], first: date, last: date) -> Iterator[Finding]:
+    ends = sorted({first, last, *found} - {date.min, date.max})
+    for offset in range((ends[-1] - ends[0]).days + 1 if ends else 0):
+        if (day := ends[0] + timedelta(offset)) not in found:
+            message = f"{day} has no manifest: it was never archived, or its run never ended"
+            yield Finding("day", message, day=day.isoformat())

@@ -90,7 +90,6 @@ def test_link_in_place_of_a_folder_is_refused(root: Path, tmp_path: Path) -> Non
             write(output, b"a\x1b", b"x.log")
         with pytest.raises(LogArchivalError, match="is in the way"):
             output.state((b"a\x1b", b"x.log"), 1, "0")
-        assert output.size_bytes((b"a\x1b", b"x.log")) == 0
     assert list((tmp_path / "outside").iterdir()) == []
 
 
@@ -120,13 +119,6 @@ def test_state_compares_what_exists_with_a_file(root: Path, make: Callable[[Path
     with OutputDirectory(str(root)) as output:
         assert output.state((b"a", b"b.log"), len(RAW), sha256(RAW)) == state
         assert output.state((b"no", b"such", b"folder"), len(RAW), sha256(RAW)) == "absent"
-
-
-def test_size_is_that_of_what_exists(root: Path) -> None:
-    with OutputDirectory(str(root)) as output:
-        assert output.size_bytes((b"a.log",)) == 0
-        write(output, b"a.log")
-        assert output.size_bytes((b"a.log",)) == len(RAW)
 
 
 def test_files_of_a_killed_restore_are_removed(root: Path) -> None:

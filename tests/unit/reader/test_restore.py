@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import os
 import random
 import re
-import shutil
 import subprocess
 import tempfile
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import date
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -22,9 +23,9 @@ from log_archival import codecs
 from log_archival.exceptions import ArchiveRequestError, LogArchivalError, RefusedError, SettingsError
 from log_archival.reader.archive import MAX_UNREACHABLE_IN_A_ROW, ArchiveReader
 from log_archival.reader.output_dir import OutputDirectory
-from log_archival.reader.restore import RestoreReport, Selection, plan_restore, restore
+from log_archival.reader.restore import Restorer, RestoreReport, Selection, plan_restore
 from log_archival.reader.verify import verify
-from tests.support.archives import MemoryS3, Writer, sha256
+from tests.support.archives import MemoryS3, Writer, no_progress, sha256
 
 RAW = b"2026-11-22T10:00:00Z GET / 200\n" * 200
 FILES = {"web-1/app.log": RAW, "web-1/sub/app.log": RAW * 2, "web-2/app.log": b"", "top.log": b"x"}
@@ -44,7 +45,7 @@ def run(writer: Writer, to: Path, *, overwrite: bool = False, **selection: Any) 
     reader = ArchiveReader(writer.client, writer.bucket, workers=4)
     plan = plan_restore(reader, "logs/", Selection(**selection))
     with OutputDirectory(str(to)) as output:
-        return restore(reader, plan, output, overwrite=overwrite)
+        return Restorer(reader, output, overwrite, no_progress).restore(plan)
 
 
 def files_in(folder: Path) -> dict[str, bytes]:
@@ -213,7 +214,7 @@ def test_part_is_read_again_when_the_connection_breaks(
     plan = plan_restore(reader, "logs/", Selection())
     done: list[tuple[int, int]] = []
     with OutputDirectory(str(to)) as output:
-        assert restore(reader, plan, output, on_progress=lambda *progress: done.append(progress)).ok
+        assert Restorer(reader, output, False, lambda *progress: done.append(progress)).restore(plan).ok
     assert [sum(counts) for counts in zip(*done, strict=True)] == [1, plan.files["app/big.log"].size]
     assert min(size for _, size in done) < 0  # what was read in vain is taken back
     assert sha256((to / "app/big.log").read_bytes()) == plan.files["app/big.log"].sha256
@@ -225,7 +226,7 @@ def test_restore_that_is_stopped_leaves_nothing_unfinished(writer: Writer, to: P
     plan = plan_restore(reader, "logs/", Selection())
     reader.stop.set()
     with OutputDirectory(str(to)) as output, pytest.raises(KeyboardInterrupt):
-        restore(reader, plan, output)
+        Restorer(reader, output, False, no_progress).restore(plan)
     assert list(to.iterdir()) == []
 
 
@@ -241,14 +242,26 @@ def test_existing_file_with_other_content_is_kept_unless_overwrite(writer: Write
     assert files_in(to / "app") == {"a.log": RAW, "b.log": RAW}
 
 
-def test_restore_without_enough_free_space_writes_nothing(
+class FullDisk(io.FileIO):
+    """A file on a disk that has no room left."""
+
+    def write(self, data: Any, /) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_full_disk_is_reported_for_each_file_and_leaves_no_half_of_one(
     writer: Writer, to: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    writer.files(FILES)
-    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=100))
-    with pytest.raises(LogArchivalError, match="100 bytes free, and 18,601 are needed"):
-        run(writer, to)
-    assert files_in(to) == {}
+    # One file fills the buffer while it is written, the other only when it is closed.
+    writer.files({"large.log": RAW * 100, "small.log": b"x", "empty.log": b""})
+    monkeypatch.setattr(os, "fdopen", lambda descriptor, mode: io.BufferedRandom(FullDisk(descriptor, "r+b")))
+    result = run(writer, to)
+    assert [(one.kind, one.path, one.message) for one in result.findings] == [
+        ("failed", name, "not restored: No space left on device") for name in ("large.log", "small.log")
+    ]
+    assert str(result.findings[0]).startswith("app: large.log (logs/2026/11/22/app/large-")
+    assert files_in(to) == {"app/empty.log": b""}
+    assert os.listdir(to) == ["app"]
 
 
 @pytest.mark.parametrize("code", ["AccessDenied", "NoSuchBucket"])
@@ -393,7 +406,8 @@ def test_restore_keeps_any_file_name(tmp_path: Path, contents: dict[bytes, bytes
         folder = Path(name)
         writer.files({os.fsdecode(name): raw for name, raw in contents.items()})
         assert all(key.isascii() and "/../" not in key for key in writer.written)
-        assert verify(ArchiveReader(writer.client, "archive"), "logs/", depth="bytes").ok
+        reader = ArchiveReader(writer.client, "archive")
+        assert verify(reader, "logs/", "bytes", date.min, date.max, no_progress).ok
         result = run(writer, folder / "to")
         assert (result.findings, result.restored) == ([], len(contents))
         assert files_in(folder) == {f"to/app/{os.fsdecode(name)}": raw for name, raw in contents.items()}

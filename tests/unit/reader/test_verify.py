@@ -11,10 +11,11 @@ from log_archival import codecs
 from log_archival.exceptions import ArchiveRequestError, RefusedError
 from log_archival.keys import KeyTemplate
 from log_archival.manifest import Entry, manifest_body, merged
-from log_archival.reader.archive import MAX_UNREACHABLE_IN_A_ROW, ArchiveReader, Depth
+from log_archival.reader.archive import MAX_UNREACHABLE_IN_A_ROW, ArchiveReader, Depth, OnProgress
 from log_archival.reader.findings import Finding
-from log_archival.reader.verify import DayRange, check_all, verify
-from tests.support.archives import KEYS, MemoryS3, Writer, day, other_bytes, relisted, sha256
+from log_archival.reader.verify import VerifyReport, check_all
+from log_archival.reader.verify import verify as verify_range
+from tests.support.archives import KEYS, MemoryS3, Writer, day, no_progress, other_bytes, relisted, sha256
 
 RAW = b"2026-11-22T10:00:00Z GET / 200\n" * 200
 
@@ -27,6 +28,17 @@ def writer() -> Writer:
 @pytest.fixture
 def reader(writer: Writer) -> ArchiveReader:
     return ArchiveReader(writer.client, "archive")
+
+
+def verify(
+    reader: ArchiveReader,
+    prefix: str,
+    depth: Depth = "checksums",
+    first: date = date.min,
+    last: date = date.max,
+    on_progress: OnProgress = no_progress,
+) -> VerifyReport:
+    return verify_range(reader, prefix, depth, first, last, on_progress)
 
 
 def kinds(findings: list[Finding]) -> list[str]:
@@ -123,8 +135,8 @@ def test_verify_reports_days_without_a_manifest(
 ) -> None:
     for on in ("2026-11-20", "2026-11-22", "2026-11-23"):
         writer.files({"a.log": RAW}, on=on)
-    days = DayRange(date.fromisoformat(first) if first else None, date.fromisoformat(last) if last else None)
-    report = verify(reader, "logs/", days=days)
+    days = (date.fromisoformat(first) if first else date.min, date.fromisoformat(last) if last else date.max)
+    report = verify(reader, "logs/", "checksums", *days)
     assert [one.day for one in report.problems if one.kind == "day"] == missing
     assert report.manifests == manifests
 
@@ -178,14 +190,14 @@ def test_verify_accepts_stored_bytes_that_any_manifest_lists(
 def test_key_listed_with_two_contents_is_right_for_one_only(reader: ArchiveReader, writer: Writer) -> None:
     entry = Entry.from_archive(writer.file("web-1/app.log", RAW)[0])
     liar = replace(entry, raw_sha256="0" * 64, file_sha256="0" * 64)
-    assert kinds(check_all(reader, merged([entry, liar]), "bytes")) == ["differs"]
+    assert kinds(check_all(reader, merged([entry, liar]), "bytes", no_progress)) == ["differs"]
 
 
 def test_check_all_goes_on_after_objects_that_can_not_be_read(reader: ArchiveReader, writer: Writer) -> None:
     archives = writer.files({f"{number}.log": RAW for number in range(5)})
     writer.client.errors[archives[1].key] = "SlowDown"
     writer.client.errors[archives[3].key] = "InvalidObjectState"
-    findings = check_all(reader, map(Entry.from_archive, archives), "bytes")
+    findings = check_all(reader, map(Entry.from_archive, archives), "bytes", no_progress)
     assert [(one.kind, one.path) for one in findings] == [("unknown", "1.log"), ("unknown", "3.log")]
     assert "SlowDown" in findings[0].message
     assert "restore-object" in findings[1].message
@@ -195,7 +207,7 @@ def test_check_all_gives_up_when_nothing_can_be_reached(reader: ArchiveReader, w
     archives = writer.files({f"{number}.log": RAW for number in range(MAX_UNREACHABLE_IN_A_ROW)})
     writer.client.errors.update({archive.key: "SlowDown" for archive in archives})
     with pytest.raises(ArchiveRequestError, match="SlowDown"):
-        check_all(reader, map(Entry.from_archive, archives), "checksums")
+        check_all(reader, map(Entry.from_archive, archives), "checksums", no_progress)
 
 
 def test_verify_ends_when_reading_is_not_allowed(reader: ArchiveReader, writer: Writer) -> None:
