@@ -120,26 +120,39 @@ _HINTS = (
     ({"NoSuchBucket", "404"}, "Is the bucket's name right, and the archive account's stack deployed in this region?"),
     (
         {"PermanentRedirect", "AuthorizationHeaderMalformed", "IllegalLocationConstraintException"},
-        'The bucket is in another region: set "region_name" in the connection\'s extra.',
+        'The bucket is in another region: set "region_name" in the connection\'s extra, or give --region.',
     ),
     ({"RegionDisabledException"}, 'STS is not active in this region; set another "region_name".'),
     (
         {"ExpiredToken", "ExpiredTokenException"},
-        "The credentials that the connection starts from have expired; renew them.",
+        "The credentials that the connection or profile starts from have expired; renew them.",
     ),
     (
         {"InvalidClientTokenId", "UnrecognizedClientException", "InvalidAccessKeyId", "SignatureDoesNotMatch"},
-        "The connection's own access key (login and password) is wrong or inactive.",
+        "The access key or its secret (a connection's own login and password) is wrong, inactive, or of another service"
+        " than the endpoint; or this machine's clock is wrong.",
     ),
     (
         {"KMS.DisabledException", "KMS.NotFoundException", "KMS.KMSInvalidStateException"},
         f"The archive's KMS key is disabled, gone, or can't be used: parameter KmsKeyArn of {_ARCHIVE}.",
+    ),
+    (
+        {"InvalidObjectState"},
+        "The object is in an archival storage class: restore it first (`aws s3api restore-object`).",
     ),
 )
 _DURATION = (
     'Leave "DurationSeconds" out of "assume_role_kwargs" in the connection\'s extra: a session lasts as long as'
     f" MaxSessionDuration of {_ARCHIVE} says, an hour at most when roles are chained; it is renewed by itself."
 )
+
+
+def hint_of_code(code: str) -> str | None:
+    """Return the likely cause of a permanent error, whoever sent the request; None when the code alone doesn't tell.
+
+    :param code: the error code
+    """
+    return next((hint for codes, hint in _HINTS if code in codes), None)
 
 
 def writer_hint(request: Request, code: str, message: str) -> str:
@@ -152,8 +165,7 @@ def writer_hint(request: Request, code: str, message: str) -> str:
     if code == "ValidationError" and "DurationSeconds" in message:
         return _DURATION
     if code not in ACCESS_DENIED:
-        fallback = "Check the connection's credentials, its region and the bucket."
-        return next((hint for codes, hint in _HINTS if code in codes), fallback)
+        return hint_of_code(code) or "Check the connection's credentials, its region and the bucket."
     if policy := _OTHER_POLICY.search(message):
         return (
             f"Refused by a {policy[0]}, which is in neither of the templates: ask who administers the organization, the"

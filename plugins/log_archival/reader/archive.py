@@ -15,7 +15,7 @@ from datetime import date, datetime
 from itertools import groupby
 from typing import IO, Any, Literal, TypeVar, cast
 
-from log_archival.aws.errors import ACCESS_DENIED, Request, translated_errors
+from log_archival.aws.errors import ACCESS_DENIED, Request, hint_of_code, translated_errors
 from log_archival.codecs import codec_named, measure
 from log_archival.concurrency import concurrently
 from log_archival.exceptions import ArchiveRequestError, LogArchivalError, RefusedError, VerificationError
@@ -40,14 +40,6 @@ _DAY = re.compile(r"(?<!\d)(?=(\d{4})[^/\d]*/?[^/\d]*(\d{2})[^/\d]*/?[^/\d]*(\d{
 _NOT_FOUND = frozenset({"404", "NoSuchKey"})
 # Permanent errors of one object that mean nothing for the next one.
 _CONCERNS_ONE_OBJECT = _NOT_FOUND | {"InvalidObjectState", "InvalidRange", "MethodNotAllowed", "405"}
-_HINTS = {
-    "NoSuchBucket": "Is the bucket's name right?",
-    "ExpiredToken": "The credentials have expired; renew them.",
-    "InvalidAccessKeyId": "The access key is wrong, or of another service than the endpoint.",
-    "SignatureDoesNotMatch": "The secret key is wrong, or the machine's clock is.",
-    "InvalidObjectState": "The object is in an archival storage class: restore it first (`aws s3api restore-object`).",
-    "PermanentRedirect": "The bucket is in another region: give --region.",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,7 +238,7 @@ def reader_hint(request: Request, code: str, message: str) -> str | None:
     :param message: the message of the server
     """
     if code not in ACCESS_DENIED:
-        return _HINTS.get(code)
+        return hint_of_code(code)
     needed = "s3:ListBucket on the bucket" if request.operation == "ListObjectsV2" else "s3:GetObject on the objects"
     return (
         f"This needs {needed}, for this prefix (and kms:Decrypt where a KMS key encrypts it). The reader role of"

@@ -98,7 +98,7 @@ def test_wrong_secret_key_is_named(aws: LocalAws, monkeypatch: pytest.MonkeyPatc
     connect(monkeypatch, aws.connection() | {"password": SECRET_KEY})
     error = refusal(hook)
     assert error.code in ("SignatureDoesNotMatch", "InvalidClientTokenId")
-    assert "access key (login and password) is wrong or inactive" in str(error)
+    assert "access key or its secret (a connection's own login and password) is wrong" in str(error)
     assert SECRET_KEY not in str(error)
 
 
@@ -128,7 +128,7 @@ def test_expired_credentials_of_the_connection_are_named(aws: LocalAws, monkeypa
             break
         assert time.monotonic() < deadline, caught.value
         threading.Event().wait(0.1)
-    assert "The credentials that the connection starts from have expired; renew them." in str(caught.value)
+    assert "The credentials that the connection or profile starts from have expired; renew them." in str(caught.value)
     assert session["SessionToken"] not in str(caught.value)
 
 

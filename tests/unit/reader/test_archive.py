@@ -221,8 +221,8 @@ HINTS = {
     "AccessDenied": "s3:GetObject.*archive_account.yaml.*CreateReaderRole",
     "NoSuchBucket": "Is the bucket's name right",
     "ExpiredToken": "have expired",
-    "InvalidAccessKeyId": "access key is wrong",
-    "SignatureDoesNotMatch": "secret key is wrong",
+    "InvalidAccessKeyId": "access key or its secret .* is wrong",
+    "SignatureDoesNotMatch": "clock is wrong",
     "PermanentRedirect": "give --region",
 }
 
