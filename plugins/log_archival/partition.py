@@ -78,18 +78,14 @@ def zone(name: str) -> ZoneInfo:
 
 
 def choose_partition(
-    *,
-    date_param: str | None,
-    partition_key: str | None,
-    logical_date: datetime | None,
-    timezone: str,
+    partition_key: str | None, date_param: str | None, logical_date: datetime | None, timezone: str
 ) -> Partition:
     """Return the day that a run archives: its partition key, else the ``date`` param, else its logical date's day.
 
     Never the wall clock: a backfill of March writes into March, whenever it runs.
 
-    :param date_param: the run's param ``date``
     :param partition_key: the run's partition key
+    :param date_param: the run's param ``date``
     :param logical_date: the run's logical date
     :param timezone: the archive's time zone
     :raises SettingsError: when the run names no day, or a partition key and a ``date`` that differ

@@ -92,9 +92,7 @@ def test_unknown_time_zone_is_refused(zone: Any) -> None:
     with pytest.raises(SettingsError, match="is not a time zone such as Europe/Paris"):
         Partition.parse("2026-11-22", zone)
     with pytest.raises(SettingsError, match="is not a time zone"):
-        choose_partition(
-            date_param=None, partition_key=None, logical_date=datetime(2026, 11, 22, tzinfo=UTC), timezone=zone
-        )
+        choose_partition(None, None, datetime(2026, 11, 22, tzinfo=UTC), zone)
 
 
 LATE = datetime(2026, 11, 22, 23, 30, tzinfo=UTC)
@@ -117,9 +115,7 @@ LATE = datetime(2026, 11, 22, 23, 30, tzinfo=UTC)
 def test_run_names_its_day(
     date_param: str | None, partition_key: str | None, logical_date: datetime | None, day: str
 ) -> None:
-    chosen = choose_partition(
-        date_param=date_param, partition_key=partition_key, logical_date=logical_date, timezone="Europe/Paris"
-    )
+    chosen = choose_partition(partition_key, date_param, logical_date, "Europe/Paris")
     assert chosen == Partition.parse(day, "Europe/Paris")
 
 
@@ -136,7 +132,7 @@ def test_run_names_its_day(
 )
 def test_run_without_one_day_is_refused(date_param: str | None, partition_key: str | None, message: str) -> None:
     with pytest.raises(SettingsError, match=f"(?s){message}"):
-        choose_partition(date_param=date_param, partition_key=partition_key, logical_date=None, timezone="UTC")
+        choose_partition(partition_key, date_param, None, "UTC")
 
 
 @pytest.mark.parametrize(

@@ -89,12 +89,8 @@ class PartitionOperator(BaseOperator):
         """
         if self.partition:
             return Partition.parse(self.partition, self.timezone)
-        return choose_partition(
-            date_param=(context.get("params") or {}).get("date") or None,
-            partition_key=context["dag_run"].partition_key,
-            logical_date=context.get("logical_date"),
-            timezone=self.timezone,
-        )
+        partition_key, params = context["dag_run"].partition_key, context.get("params") or {}
+        return choose_partition(partition_key, params.get("date"), context.get("logical_date"), self.timezone)
 
 
 class CompressionOperator(PartitionOperator):
