@@ -95,7 +95,7 @@ class VerifyArchiveOperator(ArchiveOperator):
                 "manifest": manifest.key if manifest else None,
                 "manifest_outcome": manifest.outcome if manifest else None,
                 **summary,
-                **cleaned_up.counts(),
+                **cleaned_up,
             }
 
     def _check_settings(self) -> None:
