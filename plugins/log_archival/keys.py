@@ -1,7 +1,7 @@
 """Object keys: where archives, manifests, probes and canaries are in the archive bucket.
 
-Keys are content-addressed by default: the same file always has the same key, so a run can be repeated without any
-permission to read. Everything that comes from outside (source names, paths) is percent-encoded, so that no file name
+Keys are content-addressed: the same file always has the same key, so a run can be repeated without any permission to
+read. Everything that comes from outside (source names, paths) is percent-encoded, so that no file name
 can leave its own prefix.
 """
 
@@ -66,11 +66,6 @@ class KeyTemplate:
         if problem := next(self._problems(), None):
             raise SettingsError(f"key template {template!r} {problem}", hint=f"The default is {DEFAULT_KEY!r}.")
 
-    @property
-    def content_addressed(self) -> bool:
-        """Whether a key names its content, so that an existing key has the same bytes."""
-        return "digest" in self._fields
-
     def _problems(self) -> Iterator[str]:
         if not self.prefix.endswith("/") or not self.template.startswith(self.prefix):
             yield f"has to begin with the archive's prefix {self.prefix!r}, which ends with a slash"
@@ -86,6 +81,8 @@ class KeyTemplate:
             yield f"has the unknown field {unknown!r}; there are {', '.join(FIELDS)}"
         if not {"path", "suffix"} <= self._fields or "/{source}/" not in self.template:
             yield "needs {path}, {suffix} and, as a folder of its own, {source}, so that no two files share a key"
+        if "digest" not in self._fields:
+            yield "needs {digest}: keys are content-addressed, so that a run can be repeated without reading"
 
     def day_prefix(self, partition: Partition) -> str:
         """Return the prefix that only this partition's objects have: ``logs/2026/11/22/``.

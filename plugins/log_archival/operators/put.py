@@ -76,8 +76,7 @@ class CrossAccountPutOperator(ArchiveOperator, CompressionOperator):
 
     def _upload(self, staged: Mapping[str, Any], context: Context) -> dict[str, Any]:
         writer = self.hook(context, self.day(context)).writer
-        run_dir, batch = RunDirectory(staged["run_directory"]), int(staged["batch"])
-        receipts = upload_batch(writer, run_dir, batch, content_addressed=self.keys.content_addressed)
+        receipts = upload_batch(writer, RunDirectory(staged["run_directory"]), int(staged["batch"]))
         return {"objects": len(receipts), "new": sum(receipt.outcome == "new" for receipt in receipts)}
 
     def _compress_and_upload(self, context: Context) -> dict[str, Any]:

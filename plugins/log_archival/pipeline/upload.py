@@ -14,7 +14,7 @@ from typing import IO
 
 from log_archival.aws.writer import ArchiveWriter
 from log_archival.concurrency import available_cores, concurrently
-from log_archival.exceptions import ConflictError, SourceError
+from log_archival.exceptions import SourceError
 from log_archival.keys import KeyTemplate
 from log_archival.manifest import manifest_body, manifest_metadata
 from log_archival.partition import Partition
@@ -35,18 +35,14 @@ MAX_RAW_IN_MEMORY_BYTES = 64 << 20
 MAX_HANDED_OVER_BYTES = 2 << 20
 
 
-def put_archive(
-    writer: ArchiveWriter, archive: Archive, body: bytes | IO[bytes], *, content_addressed: bool
-) -> Receipt:
+def put_archive(writer: ArchiveWriter, archive: Archive, body: bytes | IO[bytes]) -> Receipt:
     """Put one archive; the object's metadata has what is needed to check it by itself.
 
     :param writer: of the archive bucket
     :param archive: the record
     :param body: the archive's bytes
-    :param content_addressed: whether an existing key proves that the object has the same content
-    :raises ConflictError: when the key exists, and is not content-addressed
     """
-    receipt = writer.put(
+    return writer.put(
         archive.key,
         body,
         content_type=archive.content_type,
@@ -54,12 +50,6 @@ def put_archive(
         size=archive.stored_size,
         metadata={"raw-sha256": archive.raw_sha256, "raw-size": str(archive.raw_size)},
     )
-    if receipt.outcome == "existing" and not content_addressed:
-        raise ConflictError(
-            f"the key {archive.key} exists, and it does not say with which content",
-            hint="Add {digest} to the key template, so that a changed file gets a key of its own.",
-        )
-    return receipt
 
 
 def put_manifest(
@@ -86,7 +76,7 @@ def put_manifest(
     )
 
 
-def upload_batch(writer: ArchiveWriter, run_dir: RunDirectory, batch: int, *, content_addressed: bool) -> list[Receipt]:
+def upload_batch(writer: ArchiveWriter, run_dir: RunDirectory, batch: int) -> list[Receipt]:
     """Put a batch's staged archives, write their receipts, then delete the staged data.
 
     Archives that an earlier try of this task has put are not put again.
@@ -94,7 +84,6 @@ def upload_batch(writer: ArchiveWriter, run_dir: RunDirectory, batch: int, *, co
     :param writer: of the archive bucket
     :param run_dir: has the batch
     :param batch: the batch's number
-    :param content_addressed: whether an existing key proves that the object has the same content
     :returns: the receipts of the whole batch
     :raises LogArchivalError: at the first put that fails; those under way are waited for
     """
@@ -107,7 +96,7 @@ def upload_batch(writer: ArchiveWriter, run_dir: RunDirectory, batch: int, *, co
 
     def put(archive: Archive) -> Receipt:
         with open_staged(archive) as body:
-            receipt = put_archive(writer, archive, body, content_addressed=content_addressed)
+            receipt = put_archive(writer, archive, body)
         progress.add(archive.part == 1, archive.raw_size, archive.stored_size)
         return receipt
 
@@ -216,7 +205,6 @@ class _DirectUpload:
                 self.writer,
                 archive,
                 body.read() if archive.stored_size <= MAX_IN_MEMORY_BYTES else body,
-                content_addressed=self.compressor.keys.content_addressed,
             )
         )
         self._close(body)
