@@ -3,26 +3,27 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import logging
-import tempfile
 import threading
-from collections.abc import Generator, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, ExitStack, closing, nullcontext
 from datetime import UTC, datetime
+from itertools import chain
+from tempfile import SpooledTemporaryFile
 from typing import IO
 
 from log_archival.aws.writer import ArchiveWriter
 from log_archival.concurrency import available_cores, concurrently
-from log_archival.exceptions import SourceError
 from log_archival.keys import KeyTemplate
 from log_archival.manifest import manifest_body, manifest_metadata
 from log_archival.partition import Partition
-from log_archival.pipeline.compress import MIN_THREADED_BYTES, Compressor, Destination, failure_of, split_by_size
+from log_archival.pipeline.compress import Compressor, Destination, compress_each, split_by_size, threads_per_file
 from log_archival.pipeline.packs import open_staged
 from log_archival.pipeline.run_dir import RunDirectory, RunRecords
 from log_archival.progress import Progress
-from log_archival.records import Archive, LogFile, Receipt
+from log_archival.records import Archive, Failure, LogFile, Receipt
 
 log = logging.getLogger(__name__)
 
@@ -131,86 +132,53 @@ class _DirectUpload:
         self.writer, self.compressor = writer, compressor
         self.records = RunRecords(files=files)
         self.progress = Progress(log.info, "archived", sum(file.size for file in files))
-        self.cores = available_cores()
-        self.compressing = threading.BoundedSemaphore(self.cores)
+        self.compressing = threading.BoundedSemaphore(available_cores())
         self.handed_over, self.large = split_by_size(files, MAX_HANDED_OVER_BYTES)
-        self.threads_per_file = self.cores // min(self.cores, max(1, len(self.large)))
-        self.open_bodies: set[IO[bytes]] = set()
+        self.threads_per_file = threads_per_file(self.large)
         # To assume the role takes some tenths of a second, in which others can compress.
         pool = ThreadPoolExecutor(1)
         self.assumed = pool.submit(writer.assume_role)
         pool.shutdown(wait=False)
 
     def run(self) -> RunRecords:
-        try:
-            self._put_large_files()
-            self._put_handed_over_files()
-        finally:
-            for body in self.open_bodies:  # of archives that were not put because another failed
-                body.close()
+        # Two more than cores: these put while the others compress.
+        workers = min(available_cores() + 2, self.writer.max_concurrent_requests)
+        for _, archives in concurrently(self._compress_and_put, self.large, workers):
+            self.records.archives += archives
+        with closing(compress_each(self._compress, self.handed_over)) as compressed:
+            jobs = chain.from_iterable(compressed)
+            for _, archive in concurrently(self._put, jobs, self.writer.max_concurrent_requests):
+                self.records.archives.append(archive)
         self.assumed.result()  # without files, too: a role that can't be assumed is an error on any day
         self.progress.done()
         return self.records
 
-    def _put_large_files(self) -> None:
-        # Two more than cores: these put while the others compress.
-        workers = min(self.cores + 2, self.writer.max_concurrent_requests)
-        for _, archives in concurrently(self._compress_and_put, self.large, workers):
-            self.records.archives += archives
-
-    def _put_handed_over_files(self) -> None:
-        with closing(self._compressed(self.handed_over)) as jobs:
-            for _, archive in concurrently(self._put, jobs, self.writer.max_concurrent_requests):
-                self.records.archives.append(archive)
-
-    def _compressed(self, files: list[LogFile]) -> Generator[_Job, None, None]:
-        small, medium = split_by_size(files, MIN_THREADED_BYTES)
-        for _, jobs in concurrently(self._compress, medium, self.cores):
-            yield from jobs
-        for file in small:
-            yield from self._compress(file)
-
     def _compress_and_put(self, file: LogFile) -> list[Archive]:
-        with self.compressing:
-            jobs = self._compress(file)
-        return [self._put(job) for job in jobs]
-
-    def _compress(self, file: LogFile) -> list[_Job]:
-        bodies: list[IO[bytes]] = []
         in_memory = MAX_IN_MEMORY_BYTES if file.size <= MAX_RAW_IN_MEMORY_BYTES else 1
+        with ExitStack() as bodies:  # closes those that were not put because another failed
+            with self.compressing:
+                jobs = self._compress(file, lambda: bodies.enter_context(SpooledTemporaryFile(in_memory)))
+            return [self._put(job) for job in jobs]
 
-        @contextmanager
-        def open_destination(_: int) -> Iterator[Destination]:
-            # Closed by whoever puts it.
-            body = tempfile.SpooledTemporaryFile(in_memory)  # noqa: SIM115
-            bodies.append(body)
-            self.open_bodies.add(body)
-            yield body, "", 0
+    def _compress(self, file: LogFile, new_body: Callable[[], IO[bytes]] = io.BytesIO) -> list[_Job]:
+        bodies: list[IO[bytes]] = []
 
-        try:
-            archives = self.compressor.compress(file, open_destination, threads=self.threads_per_file)
-        except SourceError as error:
-            self.records.failures.append(failure_of(file, error))
-            for body in bodies:
-                self._close(body)
+        def open_destination() -> AbstractContextManager[Destination]:
+            bodies.append(new_body())
+            return nullcontext((bodies[-1], "", 0))
+
+        archives = self.compressor.try_compress(file, open_destination, threads=self.threads_per_file)
+        if isinstance(archives, Failure):
+            self.records.failures.append(archives)
             return []
         return list(zip(archives, bodies, strict=True))
 
     def _put(self, job: _Job) -> Archive:
         archive, body = job
         self.assumed.result()
-        body.seek(0)
-        self.records.receipts.append(
-            put_archive(
-                self.writer,
-                archive,
-                body.read() if archive.stored_size <= MAX_IN_MEMORY_BYTES else body,
-            )
-        )
-        self._close(body)
+        with body:
+            body.seek(0)
+            content = body.read() if archive.stored_size <= MAX_IN_MEMORY_BYTES else body
+            self.records.receipts.append(put_archive(self.writer, archive, content))
         self.progress.add(archive.part == 1, archive.raw_size, archive.stored_size)
         return archive
-
-    def _close(self, body: IO[bytes]) -> None:
-        body.close()
-        self.open_bodies.discard(body)

@@ -14,6 +14,7 @@ from log_archival import codecs
 from log_archival.exceptions import RefusedError
 from log_archival.keys import KeyTemplate
 from log_archival.operators.put import find_files
+from log_archival.pipeline import compress as compress_module
 from log_archival.pipeline import upload as module
 from log_archival.pipeline.compress import Compressor
 from log_archival.pipeline.run_dir import RunRecords
@@ -29,7 +30,7 @@ DEADLINE_SECONDS = 60
 
 @pytest.fixture(autouse=True)
 def _smaller_limits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "MIN_THREADED_BYTES", 1_000)
+    monkeypatch.setattr(compress_module, "MIN_THREADED_BYTES", 1_000)
     monkeypatch.setattr(module, "MAX_HANDED_OVER_BYTES", 50_000)
 
 
