@@ -92,14 +92,7 @@ class KeyTemplate:
         return partition.day.strftime(self._day_format)
 
     def archive_key(
-        self,
-        partition: Partition,
-        *,
-        source: str,
-        name: str,
-        digest: str,
-        codec_suffix: str = "",
-        part: int | None = None,
+        self, partition: Partition, *, source: str, name: str, digest: str, codec_suffix: str, part: int | None
     ) -> str:
         """Return the key of one archive.
 

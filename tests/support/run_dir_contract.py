@@ -65,9 +65,7 @@ class RunDirContract:
         run_dir, archives = RunDirectory(url), [archive("", 0, 1)]
         run_dir.write_compressed(BATCH, archives, [])
         receipts = [Receipt(f"logs/{number}", "new", 1, "a" * 64) for number in range(3)]
-        with run_dir.receipt_log(BATCH, receipts[:1]) as write_receipt:
-            for receipt in receipts[1:]:
-                write_receipt(receipt)
+        assert run_dir.write_receipts(BATCH, iter(receipts)) == receipts
         records = RunDirectory(url).read_records()
         assert (records.files, records.archives, records.receipts) == (FILES, archives, receipts)
 

@@ -40,9 +40,7 @@ class CrossAccountPutOperator(ArchiveOperator, CompressionOperator):
     :returns: a small dict: how many files, objects, raw and stored bytes, and how many objects were new
     """
 
-    template_fields: Sequence[str] = (
-        *ArchiveOperator.template_fields, "codec", "staged", "paths", "root", "source",
-    )  # fmt: skip
+    template_fields: Sequence[str] = (*ArchiveOperator.template_fields, "codec", "staged", "paths", "root", "source")
     ui_color = "#dcebf7"
 
     def __init__(

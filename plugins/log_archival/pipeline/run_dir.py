@@ -13,8 +13,8 @@ from __future__ import annotations
 import hashlib
 import re
 import shutil
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -138,21 +138,20 @@ class RunDirectory:
             receipts.extend(read_jsonl(self._file("receipts", batch), Receipt))
         return receipts
 
-    @contextmanager
-    def receipt_log(self, batch: int, earlier: Sequence[Receipt]) -> Iterator[Callable[[Receipt], None]]:
-        """Yield a function that writes a receipt at once, so that a killed task's retry has it (on a local disk).
+    def write_receipts(self, batch: int, receipts: Iterable[Receipt]) -> list[Receipt]:
+        """Write receipts as they come, each at once, so that a killed task's retry has it (on a local disk).
 
         :param batch: the batch's number
-        :param earlier: the receipts to keep
+        :param receipts: all of them, those to keep of earlier tries too
+        :returns: the same receipts
         """
+        written = []
         with self._file("receipts", batch).open("wb") as stream:
-            stream.writelines(map(to_line, earlier))
-
-            def add(receipt: Receipt) -> None:
+            for receipt in receipts:
                 stream.write(to_line(receipt))
                 stream.flush()
-
-            yield add
+                written.append(receipt)
+        return written
 
     def delete_data(self, batch: int) -> None:
         """Delete the staged data of a batch.

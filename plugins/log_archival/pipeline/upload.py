@@ -90,8 +90,8 @@ def upload_batch(writer: ArchiveWriter, run_dir: RunDirectory, batch: int) -> li
     """
     archives = run_dir.archives(batch)
     stored = {archive.key: archive.stored_sha256 for archive in archives}
-    receipts = [one for one in run_dir.earlier_receipts(batch) if stored.get(one.key) == one.stored_sha256]
-    acknowledged = {receipt.key for receipt in receipts}
+    earlier = [one for one in run_dir.earlier_receipts(batch) if stored.get(one.key) == one.stored_sha256]
+    acknowledged = {receipt.key for receipt in earlier}
     left = [archive for archive in archives if archive.key not in acknowledged]
     progress = Progress(log.info, "uploaded", sum(archive.raw_size for archive in left))
 
@@ -103,10 +103,8 @@ def upload_batch(writer: ArchiveWriter, run_dir: RunDirectory, batch: int) -> li
 
     if left:
         writer.assume_role()
-    with run_dir.receipt_log(batch, receipts) as write_receipt:
-        for _, receipt in concurrently(put, left, writer.max_concurrent_requests):
-            write_receipt(receipt)
-            receipts.append(receipt)
+    new = (receipt for _, receipt in concurrently(put, left, writer.max_concurrent_requests))
+    receipts = run_dir.write_receipts(batch, chain(earlier, new))
     progress.done()
     run_dir.delete_data(batch)
     return receipts

@@ -12,7 +12,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Literal, get_args
+from typing import Literal
 
 from log_archival.aws.writer import ArchiveWriter, ProbeResult
 from log_archival.codecs import codec_named
@@ -26,7 +26,6 @@ from log_archival.records import Archive, LogFile, Receipt
 log = logging.getLogger(__name__)
 
 Tier = Literal["receipts", "probe", "read"]
-TIERS: tuple[Tier, ...] = get_args(Tier)
 #: So many keys, from all of the run, are tried before it is concluded that the server doesn't answer probes: some of
 #: them could be missing, but hardly all.
 MAX_TRIAL_PROBES = 10

@@ -177,8 +177,7 @@ def test_second_try_leaves_nothing_of_the_first(tmp_path: Path) -> None:
     files = find(tmp_path / "logs", CONTENTS)
     run_dir = run_directory(tmp_path, files)
     run_dir.write_compressed(BATCH, *compress_batch(compressor(), run_dir, BATCH))
-    with run_dir.receipt_log(BATCH, [Receipt("logs/k", "new", 1, "a" * 64)]):
-        pass
+    run_dir.write_receipts(BATCH, [Receipt("logs/k", "new", 1, "a" * 64)])
     first = sorted(path.name for path in (tmp_path / "run").iterdir())
     (tmp_path / "run" / "data-0001-000099.bin").touch()
     archives, _ = compress_batch(compressor(), run_dir, BATCH)

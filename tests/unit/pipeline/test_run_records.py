@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -38,8 +38,7 @@ def run_dir(folder: Path) -> RunDirectory:
     run_dir.create(BATCHES, all_sources=False)
     for batch, (name, failures) in enumerate([("a.log", [Failure("app", "b.log", "vanished")]), ("c.log", [])], 1):
         run_dir.write_compressed(batch, [archive(name)], failures)
-        with run_dir.receipt_log(batch, []) as write_receipt:
-            write_receipt(receipt(name))
+        run_dir.write_receipts(batch, [receipt(name)])
     return run_dir
 
 
@@ -126,9 +125,16 @@ def test_earlier_receipts_are_those_of_whole_lines(
 
 
 def test_receipt_is_on_disk_as_soon_as_it_is_written(run_dir: RunDirectory) -> None:
-    with run_dir.receipt_log(1, [receipt("a.log")]) as write_receipt:
-        write_receipt(receipt("b.log"))
-        assert run_dir.earlier_receipts(1) == [receipt("a.log"), receipt("b.log")]
+    written: list[Receipt] = []
+
+    def receipts() -> Iterator[Receipt]:
+        for name in ("a.log", "b.log", "c.log"):
+            assert run_dir.earlier_receipts(1) == written
+            written.append(receipt(name))
+            yield written[-1]
+
+    assert run_dir.write_receipts(1, receipts()) == written
+    assert run_dir.earlier_receipts(1) == written
 
 
 def test_creating_a_run_directory_again_empties_it(run_dir: RunDirectory, folder: Path) -> None:
