@@ -36,14 +36,15 @@ MAX_RAW_IN_MEMORY_BYTES = 64 << 20
 MAX_HANDED_OVER_BYTES = 2 << 20
 
 
-def put_archive(writer: ArchiveWriter, archive: Archive, body: bytes | IO[bytes]) -> Receipt:
-    """Put one archive; the object's metadata has what is needed to check it by itself.
+def put_archive(writer: ArchiveWriter, archive: Archive, body: bytes | IO[bytes], progress: Progress) -> Receipt:
+    """Put one archive, and count it; the object's metadata has what is needed to check it by itself.
 
     :param writer: of the archive bucket
     :param archive: the record
     :param body: the archive's bytes
+    :param progress: counts it once it is put
     """
-    return writer.put(
+    receipt = writer.put(
         archive.key,
         body,
         content_type=archive.content_type,
@@ -51,6 +52,8 @@ def put_archive(writer: ArchiveWriter, archive: Archive, body: bytes | IO[bytes]
         size=archive.stored_size,
         metadata={"raw-sha256": archive.raw_sha256, "raw-size": str(archive.raw_size)},
     )
+    progress.add(archive.part == 1, archive.raw_size, archive.stored_size)
+    return receipt
 
 
 def put_manifest(
@@ -97,9 +100,7 @@ def upload_batch(writer: ArchiveWriter, run_dir: RunDirectory, batch: int) -> li
 
     def put(archive: Archive) -> Receipt:
         with open_staged(archive) as body:
-            receipt = put_archive(writer, archive, body)
-        progress.add(archive.part == 1, archive.raw_size, archive.stored_size)
-        return receipt
+            return put_archive(writer, archive, body, progress)
 
     if left:
         writer.assume_role()
@@ -177,6 +178,5 @@ class _DirectUpload:
         with body:
             body.seek(0)
             content = body.read() if archive.stored_size <= MAX_IN_MEMORY_BYTES else body
-            self.records.receipts.append(put_archive(self.writer, archive, content))
-        self.progress.add(archive.part == 1, archive.raw_size, archive.stored_size)
+            self.records.receipts.append(put_archive(self.writer, archive, content, self.progress))
         return archive
