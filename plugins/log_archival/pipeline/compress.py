@@ -87,9 +87,7 @@ class Compressor:
             for number, (part, (_, url, offset)) in enumerate(zip(result.parts, destinations, strict=True), 1)
         ]  # fmt: skip
 
-    def try_compress(
-        self, file: LogFile, open_destination: OpenDestination, *, threads: int = 1
-    ) -> list[Archive] | Failure:
+    def try_compress(self, file: LogFile, open_destination: OpenDestination, threads: int) -> list[Archive] | Failure:
         """Compress one file like `compress`, but return a failure, and log it, when the file can't be read.
 
         :param file: the log file
@@ -138,7 +136,7 @@ def compress_batch(compressor: Compressor, run_dir: RunDirectory, batch: int) ->
 
         def compress(file: LogFile) -> list[Archive] | Failure:
             open_archive = partial(writer.open_archive, large=file.size > MAX_PACKED_FILE_BYTES)
-            return compressor.try_compress(file, open_archive, threads=threads)
+            return compressor.try_compress(file, open_archive, threads)
 
         for result in compress_each(compress, files):
             if isinstance(result, Failure):

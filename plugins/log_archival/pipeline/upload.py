@@ -166,7 +166,7 @@ class _DirectUpload:
             bodies.append(new_body())
             return nullcontext((bodies[-1], "", 0))
 
-        archives = self.compressor.try_compress(file, open_destination, threads=self.threads_per_file)
+        archives = self.compressor.try_compress(file, open_destination, self.threads_per_file)
         if isinstance(archives, Failure):
             self.records.failures.append(archives)
             return []
