@@ -55,7 +55,7 @@ class KeyTemplate:
 
     :param template: the template
     :param prefix: what the archive account's policies allow, for example ``logs/``
-    :raises SettingsError: for a template that could mix days or files
+    :raises SettingsError: for a template that could mix days or files, or whose keys do not name their content
     """
 
     def __init__(self, template: str = DEFAULT_KEY, *, prefix: str = DEFAULT_PREFIX) -> None:
