@@ -8,7 +8,6 @@ LogArchivalError                 the base of all; `permanent` says whether a ret
 ├── CompressionError             a compressed block doesn't decompress to what went in
 ├── ArchiveRequestError          a request to the archive account failed with a transient error
 │   └── RefusedError             … with a permanent one: access denied, no such bucket, a bad token
-├── ConflictError                the key exists, with unknown content (only with a key template without {digest})
 ├── VerificationError            the archive is not what was collected
 └── PrivilegeError               the archive account lets the role do too much, or too little
 """
@@ -77,10 +76,6 @@ class RefusedError(ArchiveRequestError):
     def __init__(self, message: str, *, code: str, hint: str | None = None) -> None:
         super().__init__(message, hint=hint)
         self.code = code
-
-
-class ConflictError(LogArchivalError):
-    """The key exists, and nothing proves that it has the same content."""
 
 
 class VerificationError(LogArchivalError):

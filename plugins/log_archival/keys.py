@@ -1,7 +1,7 @@
 """Object keys: where archives, manifests, probes and canaries are in the archive bucket.
 
-Keys are content-addressed by default: the same file always has the same key, so a run can be repeated without any
-permission to read. Everything that comes from outside (source names, paths) is percent-encoded, so that no file name
+Keys are content-addressed: the same file always has the same key, so a run can be repeated without any permission to
+read. Everything that comes from outside (source names, paths) is percent-encoded, so that no file name
 can leave its own prefix.
 """
 
@@ -55,7 +55,7 @@ class KeyTemplate:
 
     :param template: the template
     :param prefix: what the archive account's policies allow, for example ``logs/``
-    :raises SettingsError: for a template that could mix days or files
+    :raises SettingsError: for a template that could mix days or files, or whose keys do not name their content
     """
 
     def __init__(self, template: str = DEFAULT_KEY, *, prefix: str = DEFAULT_PREFIX) -> None:
@@ -65,11 +65,6 @@ class KeyTemplate:
         self._fields = set(_FIELD.findall(template))
         if problem := next(self._problems(), None):
             raise SettingsError(f"key template {template!r} {problem}", hint=f"The default is {DEFAULT_KEY!r}.")
-
-    @property
-    def content_addressed(self) -> bool:
-        """Whether a key names its content, so that an existing key has the same bytes."""
-        return "digest" in self._fields
 
     def _problems(self) -> Iterator[str]:
         if not self.prefix.endswith("/") or not self.template.startswith(self.prefix):
@@ -86,6 +81,8 @@ class KeyTemplate:
             yield f"has the unknown field {unknown!r}; there are {', '.join(FIELDS)}"
         if not {"path", "suffix"} <= self._fields or "/{source}/" not in self.template:
             yield "needs {path}, {suffix} and, as a folder of its own, {source}, so that no two files share a key"
+        if "digest" not in self._fields:
+            yield "needs {digest}: keys are content-addressed, so that a run can be repeated without reading"
 
     def day_prefix(self, partition: Partition) -> str:
         """Return the prefix that only this partition's objects have: ``logs/2026/11/22/``.
@@ -95,14 +92,7 @@ class KeyTemplate:
         return partition.day.strftime(self._day_format)
 
     def archive_key(
-        self,
-        partition: Partition,
-        *,
-        source: str,
-        name: str,
-        digest: str,
-        codec_suffix: str = "",
-        part: int | None = None,
+        self, partition: Partition, *, source: str, name: str, digest: str, codec_suffix: str, part: int | None
     ) -> str:
         """Return the key of one archive.
 

@@ -26,7 +26,7 @@ def archive(staged: str, offset: int, size: int) -> Archive:
 
 def stage(run_dir: RunDirectory, bodies: Sequence[bytes], *, batch: int = BATCH) -> list[Archive]:
     """Stage bodies as `compress` does: large ones in files of their own."""
-    writer, archives = run_dir.pack_writer(batch, 0), []
+    writer, archives = run_dir.pack_writer(batch), []
     for body in bodies:
         with writer.open_archive(large=len(body) >= LARGE) as (stream, staged, offset):
             stream.write(body)
@@ -54,8 +54,8 @@ class RunDirContract:
         archives = stage(new_run(root), bodies)
         assert [read(one) for one in archives] == bodies
         names = [one.staged.rpartition("/")[2] for one in archives]
-        assert (names[2], names[5]) == ("data-0001-0-000001.bin", "data-0001-0-000002.bin")
-        assert {names[number] for number in (0, 1, 3, 4, 6)} == {"data-0001-0.bin"}
+        assert (names[2], names[5]) == ("data-0001-000002.bin", "data-0001-000003.bin")
+        assert {names[number] for number in (0, 1, 3, 4, 6)} == {"data-0001-000001.bin"}
 
     def test_records_are_read_back_by_another_task(self, root: str) -> None:
         url = str(new_run(root))  # what XCom passes on
@@ -65,9 +65,7 @@ class RunDirContract:
         run_dir, archives = RunDirectory(url), [archive("", 0, 1)]
         run_dir.write_compressed(BATCH, archives, [])
         receipts = [Receipt(f"logs/{number}", "new", 1, "a" * 64) for number in range(3)]
-        with run_dir.receipt_log(BATCH, receipts[:1]) as write_receipt:
-            for receipt in receipts[1:]:
-                write_receipt(receipt)
+        assert run_dir.write_receipts(BATCH, iter(receipts)) == receipts
         records = RunDirectory(url).read_records()
         assert (records.files, records.archives, records.receipts) == (FILES, archives, receipts)
 
@@ -76,7 +74,7 @@ class RunDirContract:
         [first], [second] = (stage(run_dir, [b"x"], batch=batch) for batch in (1, 2))
         run_dir.delete_data(1)
         assert read(second) == b"x"
-        with pytest.raises(StagingError, match=r"data-0001-0\.bin is missing"):
+        with pytest.raises(StagingError, match=r"data-0001-000001\.bin is missing"):
             open_staged(first)
         assert run_dir.log_files(BATCH) == FILES
 

@@ -81,6 +81,10 @@ def test_size_is_read_with_its_unit(text: str | int, size: int, tmp_path: Path) 
         (changed(archive={}), "archive.bucket: Field required"),
         (changed(archive=None), "archive: "),
         (changed(archive__key="logs/{path}"), "archive.key: key template 'logs/{path}' needs %Y, %m and %d"),
+        (
+            changed(archive__key="logs/%Y/%m/%d/{source}/{path}{suffix}"),
+            "so that a run can be repeated without reading",
+        ),
         (changed(archive__prefix="data/"), "archive.key: key template"),
         (changed(archive__max_concurrent_requests=0), "archive.max_concurrent_requests: "),
         (changed(archive__max_concurrent_requests=257), "archive.max_concurrent_requests: "),

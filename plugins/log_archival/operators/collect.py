@@ -37,12 +37,7 @@ class CollectLogsOperator(CompressionOperator):
     ui_color = "#e8e3f3"
 
     def __init__(
-        self,
-        *,
-        sources: Sequence[FileSource],
-        staging: str,
-        batch_bytes: int = DEFAULT_BATCH_BYTES,
-        **kwargs: Any,
+        self, *, sources: Sequence[FileSource], staging: str, batch_bytes: int = DEFAULT_BATCH_BYTES, **kwargs: Any
     ) -> None:
         super().__init__(**kwargs)
         self.sources = sources

@@ -40,9 +40,7 @@ class CrossAccountPutOperator(ArchiveOperator, CompressionOperator):
     :returns: a small dict: how many files, objects, raw and stored bytes, and how many objects were new
     """
 
-    template_fields: Sequence[str] = (
-        *ArchiveOperator.template_fields, "codec", "staged", "paths", "root", "source",
-    )  # fmt: skip
+    template_fields: Sequence[str] = (*ArchiveOperator.template_fields, "codec", "staged", "paths", "root", "source")
     ui_color = "#dcebf7"
 
     def __init__(
@@ -76,8 +74,7 @@ class CrossAccountPutOperator(ArchiveOperator, CompressionOperator):
 
     def _upload(self, staged: Mapping[str, Any], context: Context) -> dict[str, Any]:
         writer = self.hook(context, self.day(context)).writer
-        run_dir, batch = RunDirectory(staged["run_directory"]), int(staged["batch"])
-        receipts = upload_batch(writer, run_dir, batch, content_addressed=self.keys.content_addressed)
+        receipts = upload_batch(writer, RunDirectory(staged["run_directory"]), int(staged["batch"]))
         return {"objects": len(receipts), "new": sum(receipt.outcome == "new" for receipt in receipts)}
 
     def _compress_and_upload(self, context: Context) -> dict[str, Any]:

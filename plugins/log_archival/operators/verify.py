@@ -17,7 +17,7 @@ from log_archival.partition import Partition
 from log_archival.pipeline.run_dir import RunDirectory, RunRecords
 from log_archival.pipeline.summary import PROOF, format_table, summarize
 from log_archival.pipeline.upload import put_manifest
-from log_archival.pipeline.verify import TIERS, Verification, check_objects, check_records, probe_keys
+from log_archival.pipeline.verify import Tier, Verification, check_objects, check_records, probe_keys
 from log_archival.reader.archive import ArchiveReader, Depth
 from log_archival.records import Archive, Receipt
 from log_archival.sources.cleanup import clean_up_sources
@@ -59,7 +59,7 @@ class VerifyArchiveOperator(ArchiveOperator):
         self.tier = tier
         self.depth = depth
         self.read_conn_id = read_conn_id
-        self.after = after
+        self.after = after or {}
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Verify.
@@ -81,9 +81,8 @@ class VerifyArchiveOperator(ArchiveOperator):
                     f" what follows it: existing objects stay as they are. The records are in {run_dir}.",
                 )
             manifest = self._put_manifest(writer, records, context, partition)
-            after = self.after or {}
-            sha256 = {(one.source, one.name): one.file_sha256 for one in records.archives if one.source in after}
-            cleaned_up = clean_up_sources(records.files, sha256, after, tier=verification.tier)
+            sha256 = {(one.source, one.name): one.file_sha256 for one in records.archives if one.source in self.after}
+            cleaned_up = clean_up_sources(records.files, sha256, self.after, tier=verification.tier)
             summary = summarize(records)
             self._log_result(verification, partition, summary)
             run_dir.delete()
@@ -95,11 +94,11 @@ class VerifyArchiveOperator(ArchiveOperator):
                 "manifest": manifest.key if manifest else None,
                 "manifest_outcome": manifest.outcome if manifest else None,
                 **summary,
-                **cleaned_up.counts(),
+                **cleaned_up,
             }
 
     def _check_settings(self) -> None:
-        for name, value, known in (("tier", self.tier, TIERS), ("depth", self.depth, get_args(Depth))):
+        for name, value, known in (("tier", self.tier, get_args(Tier)), ("depth", self.depth, get_args(Depth))):
             if value not in known:
                 raise SettingsError(f"{name} {value!r} is unknown; there are {', '.join(known)}")
         if self.tier == "read" and not self.read_conn_id:

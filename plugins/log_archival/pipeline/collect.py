@@ -7,6 +7,7 @@ import logging
 from collections.abc import Sequence
 from typing import Any
 
+from log_archival.codecs import codec_for
 from log_archival.exceptions import SettingsError, SourceError
 from log_archival.partition import Partition
 from log_archival.pipeline.compress import Compressor
@@ -94,7 +95,7 @@ def log_plan(files: list[LogFile], compressor: Compressor, sources: Sequence[Fil
     after = {source.name: source.after for source in sources}
     for file in files:
         with open_log_file(file) as stream:
-            codec = compressor.codec_of(stream)
+            codec = codec_for(compressor.codec, stream.peek(8))
             digest = hashlib.file_digest(stream, "sha256").hexdigest()
         key = compressor.key(file, digest, codec)
         then = "" if after[file.source] == "keep" else f", then {after[file.source]}"

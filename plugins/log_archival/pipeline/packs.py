@@ -6,10 +6,11 @@ import io
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import IO
+from itertools import count
+from typing import IO, Any
 
 from log_archival.exceptions import StagingError
-from log_archival.pipeline.location import Location
+from log_archival.pipeline.location import path_of
 from log_archival.records import Archive
 
 #: Archives of files up to this size share a data file; what doesn't compress becomes a little larger.
@@ -19,17 +20,17 @@ _HINT = "Clear the run's `compress` and what follows it to compress the batch ag
 
 
 class PackWriter:
-    """Writes archives into the run directory: small ones into one file, each large one into a file of its own.
+    """Writes archives into the run directory, from any thread: small ones one after the other, large ones alone.
 
-    :param folder: the run directory
+    :param folder: the path of the run directory
     :param stem: the names of its files begin with this; no other writer may use it
     """
 
-    def __init__(self, folder: Location, stem: str) -> None:
+    def __init__(self, folder: Any, stem: str) -> None:
         self._folder, self._stem = folder, stem
-        self._large_files = 0
-        self._pack_location = folder / f"{stem}.bin"
-        self._pack: IO[bytes] | None = None
+        self._numbers = count(1)
+        # The files of small archives that no thread writes to now: there are as many as threads have needed at once.
+        self._free: list[tuple[IO[bytes], str]] = []
 
     @contextmanager
     def open_archive(self, *, large: bool) -> Iterator[tuple[IO[bytes], str, int]]:
@@ -38,19 +39,27 @@ class PackWriter:
         :param large: whether the archive gets a file of its own
         """
         if large:
-            self._large_files += 1
-            location = self._folder / f"{self._stem}-{self._large_files:06d}.bin"
-            with location.open("wb") as stream:
-                yield stream, str(location), 0
-        else:
-            if self._pack is None:
-                self._pack = self._pack_location.open("wb")
-            yield self._pack, str(self._pack_location), self._pack.tell()
+            stream, url = self._new_file()
+            with stream:
+                yield stream, url, 0
+            return
+        try:
+            stream, url = self._free.pop()
+        except IndexError:
+            stream, url = self._new_file()
+        try:
+            yield stream, url, stream.tell()
+        finally:
+            self._free.append((stream, url))
 
     def close(self) -> None:
-        """Close the file of small archives."""
-        if self._pack is not None:
-            self._pack.close()
+        """Close the files of small archives."""
+        for stream, _ in self._free:
+            stream.close()
+
+    def _new_file(self) -> tuple[IO[bytes], str]:
+        path = self._folder / f"{self._stem}-{next(self._numbers):06d}.bin"
+        return path.open("wb"), str(path)
 
 
 def open_staged(archive: Archive) -> IO[bytes]:
@@ -60,7 +69,7 @@ def open_staged(archive: Archive) -> IO[bytes]:
     :raises StagingError: when they are not all there
     """
     try:
-        stream = Location(archive.staged).open("rb")
+        stream: IO[bytes] = path_of(archive.staged).open("rb")
     except FileNotFoundError:
         raise StagingError(f"{archive.staged} is missing", hint=_HINT) from None
     size = stream.seek(0, os.SEEK_END)

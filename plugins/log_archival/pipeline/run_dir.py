@@ -12,12 +12,15 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+import shutil
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
 from log_archival.exceptions import StagingError
-from log_archival.pipeline.location import Location
+from log_archival.pipeline.location import path_of
 from log_archival.pipeline.packs import PackWriter
 from log_archival.records import Archive, Failure, LogFile, Receipt, Record, read_jsonl, to_line, write_jsonl
 
@@ -52,11 +55,11 @@ class _Collected(Record):
 class RunDirectory:
     """The directory of one run. Nothing else knows the names of its files.
 
-    :param url: the directory, see `Location`
+    :param url: the directory, see `path_of`
     """
 
     def __init__(self, url: str) -> None:
-        self._folder = Location(url)
+        self._folder = path_of(url)
 
     @classmethod
     def of_run(cls, staging: str, dag_id: str, run_id: str) -> RunDirectory:
@@ -66,7 +69,7 @@ class RunDirectory:
         :param dag_id: from outside; becomes a plain name
         :param run_id: likewise
         """
-        return cls(str(Location(staging) / plain_name(dag_id) / plain_name(run_id)))
+        return cls(str(path_of(staging) / plain_name(dag_id) / plain_name(run_id)))
 
     def __str__(self) -> str:
         """Return its URL."""
@@ -78,7 +81,9 @@ class RunDirectory:
         :param batches: the log files of each batch; their numbers count from 1
         :param all_sources: whether the run is of every source
         """
-        self._folder.make_empty_folder()
+        self.delete()
+        # Logs can contain what nobody else may read. Object stores have no modes, and ignore it.
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         for number, files in enumerate(batches, 1):
             write_jsonl(self._file("files", number), files)
         write_jsonl(self._folder / "collected.json", [_Collected(all_sources, len(batches))])
@@ -96,16 +101,14 @@ class RunDirectory:
 
         :param batch: its number
         """
-        for kind in ("archives", "failures", "receipts", "data"):
-            self._folder.delete_files(f"{kind}-{batch:04d}")
+        self._delete_files(batch, "archives", "failures", "receipts", "data")
 
-    def pack_writer(self, batch: int, worker: int) -> PackWriter:
-        """Return a writer for data of a batch.
+    def pack_writer(self, batch: int) -> PackWriter:
+        """Return the writer of a batch's data.
 
         :param batch: its number
-        :param worker: distinguishes the writers of a batch
         """
-        return PackWriter(self._folder, f"data-{batch:04d}-{worker}")
+        return PackWriter(self._folder, f"data-{batch:04d}")
 
     def write_compressed(self, batch: int, archives: Sequence[Archive], failures: Sequence[Failure]) -> None:
         """Write the records of a compressed batch.
@@ -131,33 +134,31 @@ class RunDirectory:
         :param batch: its number
         """
         receipts: list[Receipt] = []
-        if self._file("receipts", batch).exists():
-            with suppress(StagingError):  # the process ended within a line
-                receipts.extend(read_jsonl(self._file("receipts", batch), Receipt))
+        with suppress(StagingError):  # there are none yet, or the process ended within a line
+            receipts.extend(read_jsonl(self._file("receipts", batch), Receipt))
         return receipts
 
-    @contextmanager
-    def receipt_log(self, batch: int, earlier: Sequence[Receipt]) -> Iterator[Callable[[Receipt], None]]:
-        """Yield a function that writes a receipt at once, so that a killed task's retry has it (on a local disk).
+    def write_receipts(self, batch: int, receipts: Iterable[Receipt]) -> list[Receipt]:
+        """Write receipts as they come, each at once, so that a killed task's retry has it (on a local disk).
 
         :param batch: the batch's number
-        :param earlier: the receipts to keep
+        :param receipts: all of them, those to keep of earlier tries too
+        :returns: the same receipts
         """
+        written = []
         with self._file("receipts", batch).open("wb") as stream:
-            stream.writelines(map(to_line, earlier))
-
-            def add(receipt: Receipt) -> None:
+            for receipt in receipts:
                 stream.write(to_line(receipt))
                 stream.flush()
-
-            yield add
+                written.append(receipt)
+        return written
 
     def delete_data(self, batch: int) -> None:
         """Delete the staged data of a batch.
 
         :param batch: its number
         """
-        self._folder.delete_files(f"data-{batch:04d}")
+        self._delete_files(batch, "data")
 
     def read_records(self) -> RunRecords:
         """Return everything that the run's tasks wrote.
@@ -171,15 +172,11 @@ class RunDirectory:
                 hint="Clear the run's `collect` and what follows it to archive the day again; nothing is added twice.",
             )
         head = next(read_jsonl(collected, _Collected), None)
-        numbers = [int(name[len("files-") : -len(".jsonl")]) for name in self._folder.names("files-")]
-        if head is None or len(numbers) != head.batches:
-            raise StagingError(
-                f"{self} has {len(numbers)} batches of {head.batches if head else 'an unknown number'}",
-                hint="Clear the run's `collect` and what follows it.",
-            )
+        if head is None:
+            raise StagingError(f"{collected} is empty", hint="Clear the run's `collect` and what follows it.")
         records = RunRecords(all_sources=head.all_sources)
         shared: dict[str, str] = {}
-        for number in numbers:
+        for number in range(1, head.batches + 1):
             records.files += read_jsonl(self._file("files", number), LogFile, shared=shared)
             records.archives += read_jsonl(self._file("archives", number), Archive, shared=shared)
             records.failures += read_jsonl(self._file("failures", number), Failure, shared=shared)
@@ -188,9 +185,18 @@ class RunDirectory:
 
     def delete(self) -> None:
         """Delete the directory and everything in it."""
-        self._folder.delete_folder()
+        if isinstance(self._folder, Path):
+            shutil.rmtree(self._folder, ignore_errors=True)
+        elif self._folder.exists():
+            self._folder.rmdir(recursive=True)
 
-    def _file(self, kind: str, batch: int) -> Location:
+    def _delete_files(self, batch: int, *kinds: str) -> None:
+        starts = tuple(f"{kind}-{batch:04d}" for kind in kinds)
+        for path in list(self._folder.iterdir()):
+            if path.name.startswith(starts):
+                path.unlink()
+
+    def _file(self, kind: str, batch: int) -> Any:
         return self._folder / f"{kind}-{batch:04d}.jsonl"
 
 

@@ -3,26 +3,27 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import logging
-import tempfile
 import threading
-from collections.abc import Generator, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, ExitStack, closing, nullcontext
 from datetime import UTC, datetime
+from itertools import chain
+from tempfile import SpooledTemporaryFile
 from typing import IO
 
 from log_archival.aws.writer import ArchiveWriter
 from log_archival.concurrency import available_cores, concurrently
-from log_archival.exceptions import ConflictError, SourceError
 from log_archival.keys import KeyTemplate
 from log_archival.manifest import manifest_body, manifest_metadata
 from log_archival.partition import Partition
-from log_archival.pipeline.compress import MIN_THREADED_BYTES, Compressor, Destination, failure_of, split_by_size
+from log_archival.pipeline.compress import Compressor, Destination, compress_each, split_by_size, threads_per_file
 from log_archival.pipeline.packs import open_staged
 from log_archival.pipeline.run_dir import RunDirectory, RunRecords
 from log_archival.progress import Progress
-from log_archival.records import Archive, LogFile, Receipt
+from log_archival.records import Archive, Failure, LogFile, Receipt
 
 log = logging.getLogger(__name__)
 
@@ -35,16 +36,13 @@ MAX_RAW_IN_MEMORY_BYTES = 64 << 20
 MAX_HANDED_OVER_BYTES = 2 << 20
 
 
-def put_archive(
-    writer: ArchiveWriter, archive: Archive, body: bytes | IO[bytes], *, content_addressed: bool
-) -> Receipt:
-    """Put one archive; the object's metadata has what is needed to check it by itself.
+def put_archive(writer: ArchiveWriter, archive: Archive, body: bytes | IO[bytes], progress: Progress) -> Receipt:
+    """Put one archive, and count it; the object's metadata has what is needed to check it by itself.
 
     :param writer: of the archive bucket
     :param archive: the record
     :param body: the archive's bytes
-    :param content_addressed: whether an existing key proves that the object has the same content
-    :raises ConflictError: when the key exists, and is not content-addressed
+    :param progress: counts it once it is put
     """
     receipt = writer.put(
         archive.key,
@@ -54,11 +52,7 @@ def put_archive(
         size=archive.stored_size,
         metadata={"raw-sha256": archive.raw_sha256, "raw-size": str(archive.raw_size)},
     )
-    if receipt.outcome == "existing" and not content_addressed:
-        raise ConflictError(
-            f"the key {archive.key} exists, and it does not say with which content",
-            hint="Add {digest} to the key template, so that a changed file gets a key of its own.",
-        )
+    progress.add(archive.part == 1, archive.raw_size, archive.stored_size)
     return receipt
 
 
@@ -86,7 +80,7 @@ def put_manifest(
     )
 
 
-def upload_batch(writer: ArchiveWriter, run_dir: RunDirectory, batch: int, *, content_addressed: bool) -> list[Receipt]:
+def upload_batch(writer: ArchiveWriter, run_dir: RunDirectory, batch: int) -> list[Receipt]:
     """Put a batch's staged archives, write their receipts, then delete the staged data.
 
     Archives that an earlier try of this task has put are not put again.
@@ -94,29 +88,24 @@ def upload_batch(writer: ArchiveWriter, run_dir: RunDirectory, batch: int, *, co
     :param writer: of the archive bucket
     :param run_dir: has the batch
     :param batch: the batch's number
-    :param content_addressed: whether an existing key proves that the object has the same content
     :returns: the receipts of the whole batch
     :raises LogArchivalError: at the first put that fails; those under way are waited for
     """
     archives = run_dir.archives(batch)
     stored = {archive.key: archive.stored_sha256 for archive in archives}
-    receipts = [one for one in run_dir.earlier_receipts(batch) if stored.get(one.key) == one.stored_sha256]
-    acknowledged = {receipt.key for receipt in receipts}
+    earlier = [one for one in run_dir.earlier_receipts(batch) if stored.get(one.key) == one.stored_sha256]
+    acknowledged = {receipt.key for receipt in earlier}
     left = [archive for archive in archives if archive.key not in acknowledged]
     progress = Progress(log.info, "uploaded", sum(archive.raw_size for archive in left))
 
     def put(archive: Archive) -> Receipt:
         with open_staged(archive) as body:
-            receipt = put_archive(writer, archive, body, content_addressed=content_addressed)
-        progress.add(archive.part == 1, archive.raw_size, archive.stored_size)
-        return receipt
+            return put_archive(writer, archive, body, progress)
 
     if left:
         writer.assume_role()
-    with run_dir.receipt_log(batch, receipts) as write_receipt:
-        for _, receipt in concurrently(put, left, writer.max_concurrent_requests):
-            write_receipt(receipt)
-            receipts.append(receipt)
+    new = (receipt for _, receipt in concurrently(put, left, writer.max_concurrent_requests))
+    receipts = run_dir.write_receipts(batch, chain(earlier, new))
     progress.done()
     run_dir.delete_data(batch)
     return receipts
@@ -142,87 +131,52 @@ class _DirectUpload:
         self.writer, self.compressor = writer, compressor
         self.records = RunRecords(files=files)
         self.progress = Progress(log.info, "archived", sum(file.size for file in files))
-        self.cores = available_cores()
-        self.compressing = threading.BoundedSemaphore(self.cores)
+        self.compressing = threading.BoundedSemaphore(available_cores())
         self.handed_over, self.large = split_by_size(files, MAX_HANDED_OVER_BYTES)
-        self.threads_per_file = self.cores // min(self.cores, max(1, len(self.large)))
-        self.open_bodies: set[IO[bytes]] = set()
+        self.threads_per_file = threads_per_file(self.large)
         # To assume the role takes some tenths of a second, in which others can compress.
         pool = ThreadPoolExecutor(1)
         self.assumed = pool.submit(writer.assume_role)
         pool.shutdown(wait=False)
 
     def run(self) -> RunRecords:
-        try:
-            self._put_large_files()
-            self._put_handed_over_files()
-        finally:
-            for body in self.open_bodies:  # of archives that were not put because another failed
-                body.close()
+        # Two more than cores: these put while the others compress.
+        workers = min(available_cores() + 2, self.writer.max_concurrent_requests)
+        for _, archives in concurrently(self._compress_and_put, self.large, workers):
+            self.records.archives += archives
+        with closing(compress_each(self._compress, self.handed_over)) as compressed:
+            jobs = chain.from_iterable(compressed)
+            for _, archive in concurrently(self._put, jobs, self.writer.max_concurrent_requests):
+                self.records.archives.append(archive)
         self.assumed.result()  # without files, too: a role that can't be assumed is an error on any day
         self.progress.done()
         return self.records
 
-    def _put_large_files(self) -> None:
-        # Two more than cores: these put while the others compress.
-        workers = min(self.cores + 2, self.writer.max_concurrent_requests)
-        for _, archives in concurrently(self._compress_and_put, self.large, workers):
-            self.records.archives += archives
-
-    def _put_handed_over_files(self) -> None:
-        with closing(self._compressed(self.handed_over)) as jobs:
-            for _, archive in concurrently(self._put, jobs, self.writer.max_concurrent_requests):
-                self.records.archives.append(archive)
-
-    def _compressed(self, files: list[LogFile]) -> Generator[_Job, None, None]:
-        small, medium = split_by_size(files, MIN_THREADED_BYTES)
-        for _, jobs in concurrently(self._compress, medium, self.cores):
-            yield from jobs
-        for file in small:
-            yield from self._compress(file)
-
     def _compress_and_put(self, file: LogFile) -> list[Archive]:
-        with self.compressing:
-            jobs = self._compress(file)
-        return [self._put(job) for job in jobs]
-
-    def _compress(self, file: LogFile) -> list[_Job]:
-        bodies: list[IO[bytes]] = []
         in_memory = MAX_IN_MEMORY_BYTES if file.size <= MAX_RAW_IN_MEMORY_BYTES else 1
+        with ExitStack() as bodies:  # closes those that were not put because another failed
+            with self.compressing:
+                jobs = self._compress(file, lambda: bodies.enter_context(SpooledTemporaryFile(in_memory)))
+            return [self._put(job) for job in jobs]
 
-        @contextmanager
-        def open_destination(_: int) -> Iterator[Destination]:
-            # Closed by whoever puts it.
-            body = tempfile.SpooledTemporaryFile(in_memory)  # noqa: SIM115
-            bodies.append(body)
-            self.open_bodies.add(body)
-            yield body, "", 0
+    def _compress(self, file: LogFile, new_body: Callable[[], IO[bytes]] = io.BytesIO) -> list[_Job]:
+        bodies: list[IO[bytes]] = []
 
-        try:
-            archives = self.compressor.compress(file, open_destination, threads=self.threads_per_file)
-        except SourceError as error:
-            self.records.failures.append(failure_of(file, error))
-            for body in bodies:
-                self._close(body)
+        def open_destination() -> AbstractContextManager[Destination]:
+            bodies.append(new_body())
+            return nullcontext((bodies[-1], "", 0))
+
+        archives = self.compressor.try_compress(file, open_destination, self.threads_per_file)
+        if isinstance(archives, Failure):
+            self.records.failures.append(archives)
             return []
         return list(zip(archives, bodies, strict=True))
 
     def _put(self, job: _Job) -> Archive:
         archive, body = job
         self.assumed.result()
-        body.seek(0)
-        self.records.receipts.append(
-            put_archive(
-                self.writer,
-                archive,
-                body.read() if archive.stored_size <= MAX_IN_MEMORY_BYTES else body,
-                content_addressed=self.compressor.keys.content_addressed,
-            )
-        )
-        self._close(body)
-        self.progress.add(archive.part == 1, archive.raw_size, archive.stored_size)
+        with body:
+            body.seek(0)
+            content = body.read() if archive.stored_size <= MAX_IN_MEMORY_BYTES else body
+            self.records.receipts.append(put_archive(self.writer, archive, content, self.progress))
         return archive
-
-    def _close(self, body: IO[bytes]) -> None:
-        body.close()
-        self.open_bodies.discard(body)

@@ -8,7 +8,7 @@
 from __future__ import annotations
 
 import logging
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
@@ -26,7 +26,6 @@ from log_archival.records import Archive, LogFile, Receipt
 log = logging.getLogger(__name__)
 
 Tier = Literal["receipts", "probe", "read"]
-TIERS: tuple[Tier, ...] = ("receipts", "probe", "read")
 #: So many keys, from all of the run, are tried before it is concluded that the server doesn't answer probes: some of
 #: them could be missing, but hardly all.
 MAX_TRIAL_PROBES = 10
@@ -100,18 +99,19 @@ def _check_parts(file: LogFile, parts: list[Archive], partition: Partition, keys
 
 
 def _check_receipts(archives: list[Archive], receipts: list[Receipt]) -> Iterator[Problem]:
-    by_key = {receipt.key: receipt for receipt in receipts}
-    acknowledged = Counter(receipt.key for receipt in receipts)
-    expected = Counter(archive.key for archive in archives)
+    by_key: dict[str, list[Receipt]] = defaultdict(list)
+    for receipt in receipts:
+        by_key[receipt.key].append(receipt)
     for archive in archives:
         problem, sha256 = partial(Problem, archive.source, archive.path, archive.key), archive.stored_sha256
-        if acknowledged[archive.key] != expected[archive.key]:
-            yield problem(f"expected {expected[archive.key]} receipt, there are {acknowledged[archive.key]}")
-        elif (receipt := by_key[archive.key]).stored_sha256 != sha256:
-            yield problem(f"expected SHA-256 {sha256}, S3 acknowledged {receipt.stored_sha256}")
-        elif receipt.echoed_sha256 not in (None, sha256):
-            yield problem(f"expected SHA-256 {sha256}, S3 returned {receipt.echoed_sha256}")
-    for key in sorted(acknowledged.keys() - expected.keys()):
+        found = by_key.pop(archive.key, [])
+        if len(found) != 1:
+            yield problem(f"expected 1 receipt, there are {len(found)}")
+        elif found[0].stored_sha256 != sha256:
+            yield problem(f"expected SHA-256 {sha256}, S3 acknowledged {found[0].stored_sha256}")
+        elif found[0].echoed_sha256 not in (None, sha256):
+            yield problem(f"expected SHA-256 {sha256}, S3 returned {found[0].echoed_sha256}")
+    for key in sorted(by_key):
         yield Problem("?", "?", key, "has a receipt, but no archive")
 
 
@@ -145,22 +145,19 @@ def probe_keys(writer: ArchiveWriter, archives: list[Archive]) -> Verification:
         return Verification(
             "receipts", "this server stores a body that does not fit its checksums, so asking for keys is not safe"
         )
-    trials = archives[:: -(-len(archives) // MAX_TRIAL_PROBES)]
-    if not any(writer.probe(archive.key) is ProbeResult.EXISTS for archive in trials):
+    check = partial(_check_key, writer)
+    if all(map(check, archives[:: -(-len(archives) // MAX_TRIAL_PROBES)])):
         return Verification(
             "receipts",
             "this server compares checksums before it looks whether the key exists (or none of the keys that were"
             " tried exists), so asking for keys says nothing",
         )
-    return check_objects(
-        "probe",
-        archives,
-        lambda archive: None if writer.probe(archive.key) is ProbeResult.EXISTS else _MISSING,
-        writer.max_concurrent_requests,
-    )
+    return check_objects("probe", archives, check, writer.max_concurrent_requests)
 
 
-_MISSING = "S3 acknowledged it, and now it is missing"
+def _check_key(writer: ArchiveWriter, archive: Archive) -> str | None:
+    exists = writer.probe(archive.key) is ProbeResult.EXISTS
+    return None if exists else "S3 acknowledged it, and now it is missing"
 
 
 def check_objects(

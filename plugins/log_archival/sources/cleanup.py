@@ -6,9 +6,7 @@ import errno
 import hashlib
 import logging
 import os
-from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from log_archival.exceptions import SourceError
 from log_archival.records import LogFile
@@ -21,39 +19,21 @@ KEEP, DELETE, MOVE = "keep", "delete", "move: "
 SAFE_TIERS = ("probe", "read")
 
 
-@dataclass(frozen=True)
-class CleanUp:
-    """What became of the files of sources that are not to keep theirs.
-
-    :param deleted: how many files were deleted
-    :param moved: how many files were moved
-    :param kept: path and reason of each file that was kept for safety
-    """
-
-    deleted: int
-    moved: int
-    kept: list[str]
-
-    def counts(self) -> dict[str, int]:
-        """Return the figures for XCom."""
-        return {"deleted": self.deleted, "moved": self.moved, "kept": len(self.kept)}
-
-
 def clean_up_sources(
     files: list[LogFile], sha256: Mapping[tuple[str, str], str], actions: Mapping[str, str], *, tier: str
-) -> CleanUp:
+) -> dict[str, int]:
     """Delete or move the verified files of each source that asks for it.
 
     A file is deleted or moved only when it is still the one that was archived: same inode, size and modification
-    time, and the same SHA-256, computed again. Everything else is kept, and named.
+    time, and the same SHA-256, computed again. Everything else is kept, and named in the log.
 
     :param files: the run's files, all of them verified
     :param sha256: of each file's content as archived, in hex, by source and name
     :param actions: by source: ``keep``, ``delete``, or ``move: /folder``
     :param tier: at which the run was verified; below `probe`, all files are kept
+    :returns: how many files were ``deleted``, ``moved``, and ``kept`` for safety
     """
-    done: Counter[str] = Counter()
-    kept: list[str] = []
+    counts = {"deleted": 0, "moved": 0, "kept": 0}
     for file in files:
         action = actions.get(file.source, KEEP)
         if action == KEEP:
@@ -66,12 +46,12 @@ def clean_up_sources(
             _clean_up(file, sha256.get((file.source, file.name), ""), action)
         except (SourceError, OSError) as error:
             log.warning("kept %s: %s", file.path, error)
-            kept.append(f"{file.path}: {error}")
-            continue
-        what = "deleted" if action == DELETE else "moved"
-        log.info("%s %s, archived and verified", what, file.path)
-        done[what] += 1
-    return CleanUp(done["deleted"], done["moved"], kept)
+            counts["kept"] += 1
+        else:
+            outcome = "deleted" if action == DELETE else "moved"
+            log.info("%s %s, archived and verified", outcome, file.path)
+            counts[outcome] += 1
+    return counts
 
 
 def _clean_up(file: LogFile, sha256: str, action: str) -> None:

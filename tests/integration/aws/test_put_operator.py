@@ -68,14 +68,12 @@ def test_file_that_changed_gets_a_second_key_and_the_first_stays(aws: LocalAws, 
     assert sorted(stored(aws, day).values()) == contents
 
 
-def test_existing_key_without_a_digest_is_an_error(aws: LocalAws, tmp_path: Path, day: str) -> None:
+def test_key_without_a_digest_is_refused(aws: LocalAws, tmp_path: Path, day: str) -> None:
     path, key = tmp_path / "app.log", "logs/%Y/%m/%d/{source}/{path}{suffix}"
     path.write_bytes(b"first\n")
-    put(aws, day, paths=str(path), key=key)
-    path.write_bytes(b"second\n")
-    with pytest.raises(AirflowFailException, match=r"Add \{digest\} to the key template"):
+    with pytest.raises(AirflowFailException, match=r"needs \{digest\}: keys are content-addressed"):
         put(aws, day, paths=str(path), key=key)
-    assert list(stored(aws, day).values()) == [b"first\n"]
+    assert stored(aws, day) == {}
 
 
 def test_large_file_is_cut_into_parts(aws: LocalAws, tmp_path: Path, day: str) -> None:

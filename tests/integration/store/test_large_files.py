@@ -64,7 +64,7 @@ def compressed(tmp_path: Path, files: list[LogFile], compressor: Compressor) -> 
 
 
 def upload(writer: ArchiveWriter, run_dir: RunDirectory) -> list[Receipt]:
-    return upload_batch(writer, run_dir, BATCH, content_addressed=True)
+    return upload_batch(writer, run_dir, BATCH)
 
 
 def check_download(store: Seaweed, bucket: str, file: LogFile, archives: list[Archive]) -> None:

@@ -65,16 +65,6 @@ def test_file_that_changed_gets_a_second_key(s3: MemoryS3, tmp_path: Path) -> No
     assert sorted(archives(s3).values()) == [b"first\n", b"second\n"]
 
 
-def test_existing_key_without_a_digest_is_an_error(s3: MemoryS3, tmp_path: Path) -> None:
-    path, key = tmp_path / "app.log", "logs/%Y/%m/%d/{source}/{path}{suffix}"
-    path.write_bytes(b"first\n")
-    put(paths=str(path), codec="none", key=key)
-    path.write_bytes(b"second\n")
-    with pytest.raises(AirflowFailException, match=r"Add \{digest\} to the key template"):
-        put(paths=str(path), codec="none", key=key)
-    assert list(archives(s3).values()) == [b"first\n"]
-
-
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -82,10 +72,11 @@ def test_existing_key_without_a_digest_is_an_error(s3: MemoryS3, tmp_path: Path)
         ({"paths": "/x", "staged": {"run_directory": "/x", "batch": 1}}, "give `staged` or `paths`"),
         ({"paths": "/x", "codec": "lzma"}, "codec 'lzma' is unknown"),
         ({"paths": "/x", "key": "logs/{source}/{path}{suffix}"}, "needs %Y, %m and %d"),
+        ({"paths": "/x", "key": "logs/%Y/%m/%d/{source}/{path}{suffix}"}, "needs {digest}: keys are content-addressed"),
         ({"paths": "/x", "partition": "yesterday"}, "not a day such as 2026-11-22"),
         ({"staged": {"run_directory": "/nowhere", "batch": 1}}, r"/nowhere/archives-0001\.jsonl is missing"),
     ],
-    ids=["nothing", "both", "codec", "key", "partition", "run directory"],
+    ids=["nothing", "both", "codec", "key", "key without a digest", "partition", "run directory"],
 )
 def test_wrong_argument_fails_without_retries(
     s3: MemoryS3, tmp_path: Path, arguments: dict[str, Any], message: str

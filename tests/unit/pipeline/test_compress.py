@@ -46,13 +46,11 @@ class Memory:
 
     def __init__(self) -> None:
         self.bodies: list[io.BytesIO] = []
-        self.numbers: list[int] = []
 
     @contextmanager
-    def open(self, number: int) -> Iterator[Destination]:
+    def open(self) -> Iterator[Destination]:
         self.bodies.append(io.BytesIO())
-        self.numbers.append(number)
-        yield self.bodies[-1], f"memory://{number}", 7
+        yield self.bodies[-1], f"memory://{len(self.bodies)}", 7
 
 
 def raw(archive: Archive, stored: bytes) -> bytes:
@@ -85,7 +83,8 @@ def test_large_file_is_cut_into_parts_that_make_the_whole(tmp_path: Path, monkey
     archives = compressor(codec=codecs.NONE, part_size=40_000).compress(file, memory.open)
     bodies = [body.getvalue() for body in memory.bodies]
     assert b"".join(bodies) == content
-    assert memory.numbers == [archive.part for archive in archives] == list(range(1, len(bodies) + 1))
+    numbers = list(range(1, len(bodies) + 1))
+    assert [(archive.part, archive.staged) for archive in archives] == [(one, f"memory://{one}") for one in numbers]
     assert {archive.parts for archive in archives} == {len(bodies)}
     assert len(bodies) > 1
     assert len({archive.key for archive in archives}) == len(bodies)
@@ -178,10 +177,9 @@ def test_second_try_leaves_nothing_of_the_first(tmp_path: Path) -> None:
     files = find(tmp_path / "logs", CONTENTS)
     run_dir = run_directory(tmp_path, files)
     run_dir.write_compressed(BATCH, *compress_batch(compressor(), run_dir, BATCH))
-    with run_dir.receipt_log(BATCH, [Receipt("logs/k", "new", 1, "a" * 64)]):
-        pass
+    run_dir.write_receipts(BATCH, [Receipt("logs/k", "new", 1, "a" * 64)])
     first = sorted(path.name for path in (tmp_path / "run").iterdir())
-    (tmp_path / "run" / "data-0001-99.bin").touch()
+    (tmp_path / "run" / "data-0001-000099.bin").touch()
     archives, _ = compress_batch(compressor(), run_dir, BATCH)
     names = sorted(path.name for path in (tmp_path / "run").iterdir())
     assert {name for name in names if name.startswith("data-")} == {Path(archive.staged).name for archive in archives}

@@ -11,9 +11,10 @@ from typing import IO, Any
 import pytest
 
 from log_archival import codecs
-from log_archival.exceptions import ConflictError, RefusedError
+from log_archival.exceptions import RefusedError
 from log_archival.keys import KeyTemplate
 from log_archival.operators.put import find_files
+from log_archival.pipeline import compress as compress_module
 from log_archival.pipeline import upload as module
 from log_archival.pipeline.compress import Compressor
 from log_archival.pipeline.run_dir import RunRecords
@@ -25,12 +26,11 @@ from tests.support.log_files import DAY
 SMALL, MEDIUM, LARGE = 100, 5_000, 100_000
 #: Within this many seconds work of a second ends, on a busy machine too.
 DEADLINE_SECONDS = 60
-KEYS_WITHOUT_DIGEST = KeyTemplate("logs/%Y/%m/%d/{source}/{path}{suffix}")
 
 
 @pytest.fixture(autouse=True)
 def _smaller_limits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "MIN_THREADED_BYTES", 1_000)
+    monkeypatch.setattr(compress_module, "MIN_THREADED_BYTES", 1_000)
     monkeypatch.setattr(module, "MAX_HANDED_OVER_BYTES", 50_000)
 
 
@@ -145,11 +145,10 @@ def test_refused_role_ends_it_without_a_put(tmp_path: Path, sizes: list[int]) ->
     assert writer.bodies == {}
 
 
-def test_existing_key_without_a_digest_is_a_conflict(tmp_path: Path) -> None:
-    files = write_random(tmp_path, [SMALL])
-    writer: Any = FakeWriter()
-    for keys in (KeyTemplate(), KeyTemplate()):  # a content-addressed key may exist
-        compress_and_upload(writer, Compressor(DAY, keys), files)
-    compress_and_upload(writer, Compressor(DAY, KEYS_WITHOUT_DIGEST), files)
-    with pytest.raises(ConflictError, match=r"Add \{digest\} to the key template"):
-        compress_and_upload(writer, Compressor(DAY, KEYS_WITHOUT_DIGEST), files)
+def test_second_time_everything_exists(tmp_path: Path) -> None:
+    files = write_random(tmp_path, [SMALL, MEDIUM, LARGE])
+    writer = FakeWriter()
+    for outcome in ("new", "existing"):
+        records = run(writer, files)
+        assert isinstance(records, RunRecords)
+        assert [receipt.outcome for receipt in records.receipts] == [outcome] * 3

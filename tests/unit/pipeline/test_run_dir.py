@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 import stat
 from pathlib import Path
-from typing import Any
 
 import pytest
+from airflow.sdk import ObjectStoragePath
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from log_archival.exceptions import StagingError
-from log_archival.pipeline.location import Location
+from log_archival.pipeline.location import path_of
 from log_archival.pipeline.packs import MAX_PACKED_FILE_BYTES, PackWriter
 from log_archival.pipeline.run_dir import RunDirectory
 from tests.support.run_dir_contract import RunDirContract, archive, new_run, read
@@ -25,7 +25,7 @@ class TestLocalDisk(RunDirContract):
 
 def test_archive_that_grew_when_it_was_compressed_shares_its_file(tmp_path: Path) -> None:
     # A file just below the limit that doesn't compress: its archive is just above it, behind others.
-    writer = PackWriter(Location(str(tmp_path)), "data")
+    writer = PackWriter(tmp_path, "data")
     bodies = [b"x" * 10, b"y" * (MAX_PACKED_FILE_BYTES + 100), b"z" * 10]
     archives = []
     for body in bodies:
@@ -86,9 +86,8 @@ def test_readable_ids_stay_readable() -> None:
     [("/var/staging", "/var/staging"), ("file:///var/a%20b", "/var/a b"), ("relative", "relative"), ("s3://b/x", None)],
     ids=["path", "file URL", "relative path", "s3"],
 )
-def test_location_is_local_or_not(url: str, local: str | None) -> None:
-    location: Any = Location(url)
-    assert location.is_local is (local is not None)
-    assert str(location) == url
-    if local is not None:
-        assert location.path == Path(local)
+def test_path_is_local_or_not(url: str, local: str | None) -> None:
+    path = path_of(url)
+    assert isinstance(path, ObjectStoragePath) is (local is None)
+    assert path == (ObjectStoragePath(url) if local is None else Path(local))
+    assert path_of(str(path / "data.bin")) == path / "data.bin"

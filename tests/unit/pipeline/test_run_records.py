@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -38,8 +38,7 @@ def run_dir(folder: Path) -> RunDirectory:
     run_dir.create(BATCHES, all_sources=False)
     for batch, (name, failures) in enumerate([("a.log", [Failure("app", "b.log", "vanished")]), ("c.log", [])], 1):
         run_dir.write_compressed(batch, [archive(name)], failures)
-        with run_dir.receipt_log(batch, []) as write_receipt:
-            write_receipt(receipt(name))
+        run_dir.write_receipts(batch, [receipt(name)])
     return run_dir
 
 
@@ -61,15 +60,14 @@ def test_batch_is_read_back(run_dir: RunDirectory) -> None:
     ("damage", "message"),
     [
         (lambda folder: (folder / "collected.json").unlink(), "does not exist, or was deleted after an earlier"),
-        (lambda folder: (folder / "files-0002.jsonl").unlink(), "has 1 batches of 2"),
-        (lambda folder: (folder / "files-0003.jsonl").touch(), "has 3 batches of 2"),
+        (lambda folder: (folder / "files-0002.jsonl").unlink(), r"files-0002\.jsonl is missing"),
         (lambda folder: (folder / "archives-0001.jsonl").unlink(), r"archives-0001\.jsonl is missing"),
         (lambda folder: (folder / "failures-0002.jsonl").unlink(), r"failures-0002\.jsonl is missing"),
         (lambda folder: (folder / "receipts-0002.jsonl").unlink(), r"receipts-0002\.jsonl is missing"),
         (lambda folder: (folder / "receipts-0001.jsonl").write_text("{"), r"receipts-0001\.jsonl, line 1: "),
         (lambda folder: (folder / "archives-0001.jsonl").write_text('{"key": 1}\n'), r"line 1: not a valid Archive"),
     ],
-    ids=["nothing collected", "batch missing", "batch too many", "archives missing", "failures missing",
+    ids=["nothing collected", "batch missing", "archives missing", "failures missing",
          "receipts missing", "line cut off", "another record"],
 )  # fmt: skip
 def test_incomplete_run_is_an_error_with_a_hint(
@@ -84,7 +82,7 @@ def test_incomplete_run_is_an_error_with_a_hint(
 
 def test_beginning_a_batch_deletes_its_archives_failures_receipts_and_data(run_dir: RunDirectory, folder: Path) -> None:
     for batch in (1, 2):
-        writer = run_dir.pack_writer(batch, 0)
+        writer = run_dir.pack_writer(batch)
         for large in (False, True):
             with writer.open_archive(large=large) as (stream, _, _):
                 stream.write(b"x")
@@ -92,17 +90,17 @@ def test_beginning_a_batch_deletes_its_archives_failures_receipts_and_data(run_d
     run_dir.begin_batch(1)
     run_dir.begin_batch(1)  # where nothing is left, nothing is deleted
     assert sorted(path.name for path in folder.iterdir()) == [
-        "archives-0002.jsonl", "collected.json", "data-0002-0-000001.bin", "data-0002-0.bin", "failures-0002.jsonl",
+        "archives-0002.jsonl", "collected.json", "data-0002-000001.bin", "data-0002-000002.bin", "failures-0002.jsonl",
         "files-0001.jsonl", "files-0002.jsonl", "receipts-0002.jsonl",
     ]  # fmt: skip
 
 
 def test_deleting_data_keeps_the_records_and_other_batches(run_dir: RunDirectory, folder: Path) -> None:
     before = {path.name for path in folder.iterdir()}
-    for name in ("data-0001-0.bin", "data-0001-0-000001.bin", "data-0002-0.bin"):
+    for name in ("data-0001-000001.bin", "data-0001-000002.bin", "data-0002-000001.bin"):
         (folder / name).touch()
     run_dir.delete_data(1)
-    assert {path.name for path in folder.iterdir()} == before | {"data-0002-0.bin"}
+    assert {path.name for path in folder.iterdir()} == before | {"data-0002-000001.bin"}
 
 
 @pytest.mark.parametrize(
@@ -127,13 +125,20 @@ def test_earlier_receipts_are_those_of_whole_lines(
 
 
 def test_receipt_is_on_disk_as_soon_as_it_is_written(run_dir: RunDirectory) -> None:
-    with run_dir.receipt_log(1, [receipt("a.log")]) as write_receipt:
-        write_receipt(receipt("b.log"))
-        assert run_dir.earlier_receipts(1) == [receipt("a.log"), receipt("b.log")]
+    written: list[Receipt] = []
+
+    def receipts() -> Iterator[Receipt]:
+        for name in ("a.log", "b.log", "c.log"):
+            assert run_dir.earlier_receipts(1) == written
+            written.append(receipt(name))
+            yield written[-1]
+
+    assert run_dir.write_receipts(1, receipts()) == written
+    assert run_dir.earlier_receipts(1) == written
 
 
 def test_creating_a_run_directory_again_empties_it(run_dir: RunDirectory, folder: Path) -> None:
-    (folder / "data-0001-0.bin").touch()
+    (folder / "data-0001-000001.bin").touch()
     run_dir.create([FILES], all_sources=True)
     assert sorted(path.name for path in folder.iterdir()) == ["collected.json", "files-0001.jsonl"]
     assert json.loads((folder / "collected.json").read_text()) == {"all_sources": True, "batches": 1}

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from log_archival.exceptions import ArchiveRequestError, ConflictError, RefusedError, StagingError
+from log_archival.exceptions import ArchiveRequestError, RefusedError, StagingError
 from log_archival.pipeline.run_dir import RunDirectory
 from log_archival.pipeline.upload import upload_batch
 from log_archival.records import Receipt, read_jsonl, to_line
@@ -28,9 +28,8 @@ def run_dir(tmp_path: Path) -> RunDirectory:
     return compressed_batch(tmp_path, CONTENTS)
 
 
-def upload(s3: MemoryS3, run_dir: RunDirectory, *, at_once: int = 1, content_addressed: bool = True) -> list[Receipt]:
-    writer = s3.writer(max_concurrent_requests=at_once)
-    return upload_batch(writer, run_dir, BATCH, content_addressed=content_addressed)
+def upload(s3: MemoryS3, run_dir: RunDirectory, *, at_once: int = 1) -> list[Receipt]:
+    return upload_batch(s3.writer(max_concurrent_requests=at_once), run_dir, BATCH)
 
 
 def written(run_dir: RunDirectory) -> list[Receipt]:
@@ -164,16 +163,6 @@ def test_upload_after_compressing_again_puts_what_is_missing(run_dir: RunDirecto
     assert {receipt.key for receipt in receipts if receipt.outcome == "new"} == {missing}
     assert s3.objects == before
     assert data_files(run_dir) == []
-
-
-def test_existing_key_is_a_conflict_unless_keys_name_their_content(run_dir: RunDirectory) -> None:
-    s3 = MemoryS3()
-    upload(s3, run_dir)
-    compress_again(run_dir)
-    with pytest.raises(ConflictError, match=r"logs/2026/11/22/app/web-\d/.* exists.*\n.*Add {digest}") as caught:
-        upload(s3, run_dir, content_addressed=False)
-    assert caught.value.permanent
-    assert data_files(run_dir) != []
 
 
 @pytest.mark.parametrize("at_once", [1, 3, 8], ids=str)

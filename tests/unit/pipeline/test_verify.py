@@ -25,7 +25,7 @@ CONTENTS = {"web-1/app.log": b"1 GET /orders 200\n" * 50, "web-2/app.log": b"2\n
 def uploaded(tmp_path: Path, s3: MemoryS3, contents: dict[str, bytes], **arguments: Any) -> RunRecords:
     """Return the records of a run that was uploaded, and forget its requests."""
     run_dir: RunDirectory = compressed_batch(tmp_path, contents, **arguments)
-    upload_batch(s3.writer(), run_dir, BATCH, content_addressed=True)
+    upload_batch(s3.writer(), run_dir, BATCH)
     s3.requests.clear()
     return run_dir.read_records()
 
