@@ -42,7 +42,7 @@ def compressor(**arguments: Any) -> Compressor:
 def compressed_batch(tmp_path: Path, contents: Mapping[str, bytes], **arguments: Any) -> RunDirectory:
     """Return the run directory of one batch that was collected and compressed."""
     run_dir = RunDirectory.of_run(str(tmp_path / "staging"), "archive_logs", "run-1")
-    run_dir.create([log_files(tmp_path / "logs", contents)], all_sources=True)
+    run_dir.create([log_files(tmp_path / "logs", contents)])
     compress_again(run_dir, **arguments)
     return run_dir
 

@@ -119,7 +119,7 @@ def main(work: str, file: str, run_directory: str, bucket: str, part_size: str) 
         files = [LogFile("app", str(path.parent), path.name, status.st_size, status.st_mtime_ns, status.st_ino)]
     idle = _peak()
     if work == "compress":
-        run_dir.create([files], all_sources=True)
+        run_dir.create([files])
         archives, failures = compress_batch(compressor, run_dir, BATCH)
         run_dir.write_compressed(BATCH, archives, failures)
     elif work == "upload":

@@ -42,7 +42,7 @@ def read(one: Archive) -> bytes:
 
 def new_run(root: str, run_id: str = "scheduled__2026-11-22T00:00:00+00:00") -> RunDirectory:
     run_dir = RunDirectory.of_run(root, "archive_logs", run_id)
-    run_dir.create([FILES], all_sources=True)
+    run_dir.create([FILES])
     return run_dir
 
 

@@ -59,5 +59,4 @@ class CollectLogsOperator(CompressionOperator):
                 log_plan(files, self.compressor(partition), sources)
                 raise AirflowSkipException("dry run: the plan is in this log, nothing was archived")
             run_dir = RunDirectory.of_run(self.staging, context["ti"].dag_id, context["ti"].run_id)
-            all_sources = len(sources) == len(self.sources)
-            return write_batches(files, run_dir, batch_bytes=self.batch_bytes, all_sources=all_sources)
+            return write_batches(files, run_dir, self.batch_bytes)

@@ -19,7 +19,7 @@ from log_archival.pipeline.summary import PROOF, format_table, summarize
 from log_archival.pipeline.upload import put_manifest
 from log_archival.pipeline.verify import Tier, Verification, check_objects, check_records, probe_keys
 from log_archival.reader.archive import ArchiveReader, Depth
-from log_archival.records import Archive, Receipt
+from log_archival.records import Archive
 from log_archival.sources.cleanup import clean_up_sources
 
 
@@ -69,8 +69,8 @@ class VerifyArchiveOperator(ArchiveOperator):
         with fail_permanent_errors_at_once():
             self._check_settings()
             partition = self.day(context)
-            writer = self.hook(context, partition).writer
-            run_dir = RunDirectory.of_run(self.staging, context["ti"].dag_id, context["ti"].run_id)
+            ti, writer = context["ti"], self.hook(context, partition).writer
+            run_dir = RunDirectory.of_run(self.staging, ti.dag_id, ti.run_id)
             records = run_dir.read_records()
             verification = self._verify(writer, records, partition)
             if problems := verification.problems:
@@ -80,7 +80,7 @@ class VerifyArchiveOperator(ArchiveOperator):
                     hint="No manifest was put. To compress and upload the batches again, clear the run's `compress` and"
                     f" what follows it: existing objects stay as they are. The records are in {run_dir}.",
                 )
-            manifest = self._put_manifest(writer, records, context, partition)
+            manifest = put_manifest(writer, self.keys, partition, records.archives, dag_id=ti.dag_id, run_id=ti.run_id)
             sha256 = {(one.source, one.name): one.file_sha256 for one in records.archives if one.source in self.after}
             cleaned_up = clean_up_sources(records.files, sha256, self.after, tier=verification.tier)
             summary = summarize(records)
@@ -91,8 +91,8 @@ class VerifyArchiveOperator(ArchiveOperator):
                 "verified": len(records.archives),
                 "tier": verification.tier,
                 "tier_reason": verification.tier_reason,
-                "manifest": manifest.key if manifest else None,
-                "manifest_outcome": manifest.outcome if manifest else None,
+                "manifest": manifest.key,
+                "manifest_outcome": manifest.outcome,
                 **summary,
                 **cleaned_up,
             }
@@ -122,15 +122,6 @@ class VerifyArchiveOperator(ArchiveOperator):
             self.log.info("%s", finding)
             return None
         return str(finding) if finding else None
-
-    def _put_manifest(
-        self, writer: ArchiveWriter, records: RunRecords, context: Context, partition: Partition
-    ) -> Receipt | None:
-        if not records.all_sources and not any(receipt.outcome == "new" for receipt in records.receipts):
-            self.log.info("nothing is new, and only some sources were archived: no manifest of its own")
-            return None
-        ti = context["ti"]
-        return put_manifest(writer, self.keys, partition, records.archives, dag_id=ti.dag_id, run_id=ti.run_id)
 
     def _log_result(self, verification: Verification, partition: Partition, summary: dict[str, Any]) -> None:
         tier = verification.tier

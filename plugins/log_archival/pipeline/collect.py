@@ -61,19 +61,16 @@ def find_log_files(sources: Sequence[FileSource], partition: Partition) -> list[
     return files
 
 
-def write_batches(
-    files: list[LogFile], run_dir: RunDirectory, *, batch_bytes: int, all_sources: bool
-) -> list[dict[str, Any]]:
+def write_batches(files: list[LogFile], run_dir: RunDirectory, batch_bytes: int) -> list[dict[str, Any]]:
     """Cut files into batches, and write them into the run directory.
 
     :param files: the log files
     :param run_dir: made anew
     :param batch_bytes: about how many raw bytes a batch has
-    :param all_sources: whether the run is of every source
     :returns: one small dict a batch, for XCom: run directory, the batch's number, how many files and bytes it has
     """
     batches = cut_batches(files, batch_bytes=batch_bytes)
-    run_dir.create(batches, all_sources=all_sources)
+    run_dir.create(batches)
     return [
         {
             "run_directory": str(run_dir),

@@ -36,19 +36,16 @@ class RunRecords:
     :param archives: what was compressed
     :param receipts: what was uploaded
     :param failures: the files that could not be archived
-    :param all_sources: whether the run was of every source
     """
 
     files: list[LogFile] = field(default_factory=list)
     archives: list[Archive] = field(default_factory=list)
     receipts: list[Receipt] = field(default_factory=list)
     failures: list[Failure] = field(default_factory=list)
-    all_sources: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class _Collected(Record):
-    all_sources: bool
     batches: int
 
 
@@ -75,18 +72,17 @@ class RunDirectory:
         """Return its URL."""
         return str(self._folder)
 
-    def create(self, batches: Sequence[Sequence[LogFile]], *, all_sources: bool) -> None:
+    def create(self, batches: Sequence[Sequence[LogFile]]) -> None:
         """Make the directory, empty but for the batches: a run that starts again does everything again.
 
         :param batches: the log files of each batch; their numbers count from 1
-        :param all_sources: whether the run is of every source
         """
         self.delete()
         # Logs can contain what nobody else may read. Object stores have no modes, and ignore it.
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         for number, files in enumerate(batches, 1):
             write_jsonl(self._file("files", number), files)
-        write_jsonl(self._folder / "collected.json", [_Collected(all_sources, len(batches))])
+        write_jsonl(self._folder / "collected.json", [_Collected(len(batches))])
 
     def log_files(self, batch: int) -> list[LogFile]:
         """Return the log files of a batch.
@@ -174,7 +170,7 @@ class RunDirectory:
         head = next(read_jsonl(collected, _Collected), None)
         if head is None:
             raise StagingError(f"{collected} is empty", hint="Clear the run's `collect` and what follows it.")
-        records = RunRecords(all_sources=head.all_sources)
+        records = RunRecords()
         shared: dict[str, str] = {}
         for number in range(1, head.batches + 1):
             records.files += read_jsonl(self._file("files", number), LogFile, shared=shared)

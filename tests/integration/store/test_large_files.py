@@ -56,7 +56,7 @@ def one_gib(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LogFile]:
 
 def compressed(tmp_path: Path, files: list[LogFile], compressor: Compressor) -> RunDirectory:
     run_dir = RunDirectory.of_run(str(tmp_path / "staging"), "archive_logs", "run")
-    run_dir.create([files], all_sources=True)
+    run_dir.create([files])
     archives, failures = compress_batch(compressor, run_dir, BATCH)
     assert failures == []
     run_dir.write_compressed(BATCH, archives, failures)

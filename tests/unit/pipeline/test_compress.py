@@ -109,7 +109,7 @@ def test_file_that_is_compressed_already_stays_as_it_is(content: bytes, name: st
 
 def run_directory(tmp_path: Path, files: list[LogFile]) -> RunDirectory:
     run_dir = RunDirectory(str(tmp_path / "run"))
-    run_dir.create([files], all_sources=True)
+    run_dir.create([files])
     return run_dir
 
 

@@ -44,7 +44,7 @@ def test_run_directory_is_closed_to_other_users(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "{", "[]", '{"all_sources": true}', '{"all_sources": true, "batches": "1"}'],
+    ["", "{", "[]", '{"sources": 1}', '{"batches": "1"}'],
     ids=["empty", "cut off", "no object", "field missing", "no number"],
 )
 def test_damaged_head_of_a_run_is_an_error_with_a_hint(tmp_path: Path, text: str) -> None:

@@ -35,7 +35,7 @@ def folder(tmp_path: Path) -> Path:
 def run_dir(folder: Path) -> RunDirectory:
     """A run whose tasks are all done: a.log and c.log were archived, b.log could not be read."""
     run_dir = RunDirectory(str(folder))
-    run_dir.create(BATCHES, all_sources=False)
+    run_dir.create(BATCHES)
     for batch, (name, failures) in enumerate([("a.log", [Failure("app", "b.log", "vanished")]), ("c.log", [])], 1):
         run_dir.write_compressed(batch, [archive(name)], failures)
         run_dir.write_receipts(batch, [receipt(name)])
@@ -48,7 +48,6 @@ def test_records_of_all_batches_are_read_back(run_dir: RunDirectory) -> None:
     assert records.archives == [archive("a.log"), archive("c.log")]
     assert records.failures == [Failure("app", "b.log", "vanished")]
     assert records.receipts == [receipt("a.log"), receipt("c.log")]
-    assert records.all_sources is False
 
 
 def test_batch_is_read_back(run_dir: RunDirectory) -> None:
@@ -139,15 +138,15 @@ def test_receipt_is_on_disk_as_soon_as_it_is_written(run_dir: RunDirectory) -> N
 
 def test_creating_a_run_directory_again_empties_it(run_dir: RunDirectory, folder: Path) -> None:
     (folder / "data-0001-000001.bin").touch()
-    run_dir.create([FILES], all_sources=True)
+    run_dir.create([FILES])
     assert sorted(path.name for path in folder.iterdir()) == ["collected.json", "files-0001.jsonl"]
-    assert json.loads((folder / "collected.json").read_text()) == {"all_sources": True, "batches": 1}
+    assert json.loads((folder / "collected.json").read_text()) == {"batches": 1}
 
 
 def test_deleting_a_run_directory_leaves_other_runs(tmp_path: Path) -> None:
     one, other = (RunDirectory.of_run(str(tmp_path), "dag", run_id) for run_id in ("one", "other"))
     for run_dir in (one, other):
-        run_dir.create(BATCHES, all_sources=True)
+        run_dir.create(BATCHES)
     one.delete()
     one.delete()  # what is gone is no error
     assert [path.name for path in (tmp_path / "dag").iterdir()] == ["other"]
