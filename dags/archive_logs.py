@@ -13,8 +13,6 @@ nothing is ever replaced.
 `include/archive.yaml`.
 """
 
-from __future__ import annotations
-
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any

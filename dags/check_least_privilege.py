@@ -13,8 +13,6 @@ which template to correct. If a risk is known and accepted, add the check's name
 also checks that the role can't reach that one.
 """
 
-from __future__ import annotations
-
 from datetime import timedelta
 from pathlib import Path
 

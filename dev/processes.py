@@ -1,7 +1,5 @@
 """Server processes that end with the process that started them, and are stopped with all their children."""
 
-from __future__ import annotations
-
 import ctypes
 import os
 import signal

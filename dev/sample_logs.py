@@ -15,8 +15,6 @@ ends. All days and times are UTC, and every file's modification time is within i
 day is 105 files and about 54 MB, the largest file 24 MB.
 """
 
-from __future__ import annotations
-
 import functools
 import gzip
 import itertools

@@ -5,8 +5,6 @@ checkout (another folder with `--dir`), which it empties first. The last line is
 doesn't hold, the exit status isn't 0, and the last lines say what and where to look.
 """
 
-from __future__ import annotations
-
 import sys
 from datetime import date
 from pathlib import Path

@@ -3,8 +3,6 @@
 Nothing here asks Airflow or imports `log_archival`: the keys are computed from the files' own bytes.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import os

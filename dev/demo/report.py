@@ -1,7 +1,5 @@
 """What the demo prints: steps with the elapsed seconds, and tables of what was archived, tried and refused."""
 
-from __future__ import annotations
-
 import re
 import textwrap
 import time

@@ -3,8 +3,6 @@
 It works in `.airflow/` of the checkout (another folder with `--dir`), which it empties first, and runs until Ctrl-C.
 """
 
-from __future__ import annotations
-
 import shlex
 import sys
 import time

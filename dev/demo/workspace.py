@@ -1,7 +1,5 @@
 """What `make demo` and `make up` share: a folder, three days of logs, an archive.yaml, and Airflow over them."""
 
-from __future__ import annotations
-
 import argparse
 import fcntl
 import json

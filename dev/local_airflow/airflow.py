@@ -7,8 +7,6 @@
 It runs the commands that `airflow standalone` runs, except the triggerer, each with a log file in `home`.
 """
 
-from __future__ import annotations
-
 import subprocess
 import sys
 import time
@@ -16,6 +14,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Self
 from urllib.parse import urlsplit
 
 import httpx
@@ -50,7 +49,7 @@ class LocalAirflow(AirflowApi):
         connections: Mapping[str, str] | None = None,
         environment: Mapping[str, str] | None = None,
         timeout: float = 180,
-    ) -> LocalAirflow:
+    ) -> Self:
         """Start Airflow; return when it is healthy and every DAG of `wanted` is parsed.
 
         The processes end with the one that called this, even when that is killed (on Linux).
@@ -77,7 +76,7 @@ class LocalAirflow(AirflowApi):
             raise
         return airflow
 
-    def __enter__(self) -> LocalAirflow:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *error: object) -> None:

@@ -1,7 +1,5 @@
 """A client of Airflow's REST API: what a person does in the UI."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from datetime import UTC, date, datetime, time
 from typing import Any

@@ -1,7 +1,5 @@
 """The environment of a local Airflow: its settings, free ports, and none of the caller's variables."""
 
-from __future__ import annotations
-
 import json
 import os
 import secrets

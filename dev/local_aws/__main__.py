@@ -1,7 +1,5 @@
 """`python -m dev.local_aws`: serve both accounts, and print the Airflow connections to use, until Ctrl-C."""
 
-from __future__ import annotations
-
 import json
 import shlex
 import signal

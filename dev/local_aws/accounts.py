@@ -9,15 +9,13 @@ templates are deployed into them as they ship. Everything is kept in memory and 
 with the process that started it. The caller's AWS configuration and environment aren't read.
 """
 
-from __future__ import annotations
-
 import json
 import secrets
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from botocore.exceptions import WaiterError
 
@@ -43,7 +41,7 @@ class LocalAws:
 
     @classmethod
     @contextmanager
-    def start(cls, directory: Path | None = None) -> Iterator[LocalAws]:
+    def start(cls, directory: Path | None = None) -> Iterator[Self]:
         """Start both accounts and deploy both stacks, with the reader role; stop the server on leaving.
 
         :param directory: for the server's log and temporary files; by default a temporary directory.
@@ -61,7 +59,7 @@ class LocalAws:
         archive_parameters: Mapping[str, str] | None = None,
         archive_template: Template | None = None,
         source_template: Template | None = None,
-    ) -> LocalAws:
+    ) -> Self:
         """Deploy both stacks again, with a bucket, roles and users of their own (about 0.2 s).
 
         :param archive_parameters: those that differ from the defaults of archive_account.yaml.
@@ -69,7 +67,7 @@ class LocalAws:
         :param source_template: instead of source_account.yaml.
         """
         suffix = f"-{secrets.token_hex(4)}"
-        aws = LocalAws(self.endpoint_url, self._root_secret)
+        aws = type(self)(self.endpoint_url, self._root_secret)
         parameters = {"BucketName": f"log-archive{suffix}", **(archive_parameters or {})}
         aws._deploy(suffix, parameters, archive_template, source_template)
         return aws

@@ -1,7 +1,5 @@
 """boto3 clients of the local AWS accounts, which ignore the caller's AWS configuration."""
 
-from __future__ import annotations
-
 import functools
 import os
 from dataclasses import dataclass, field

@@ -1,7 +1,5 @@
 """Start and stop the server of the local AWS accounts."""
 
-from __future__ import annotations
-
 import os
 import socket
 import urllib.request

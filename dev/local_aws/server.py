@@ -10,8 +10,6 @@ transport: `http`, or a TLS version such as `1.1`. In the same way `x-local-vpce
 a request came. Both headers exist on this server only.
 """
 
-from __future__ import annotations
-
 import asyncio
 import contextvars
 import functools

@@ -6,8 +6,6 @@ a stream (nothing is copied into a window), gives the same bytes whatever the nu
 any block. Nothing stored depends on the machine or the clock: gzip's header carries no time.
 """
 
-from __future__ import annotations
-
 import gzip
 import hashlib
 import io

@@ -1,7 +1,5 @@
 """Many jobs at once, in threads."""
 
-from __future__ import annotations
-
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator

@@ -1,13 +1,11 @@
 """archive.yaml: what is archived, where to, and how. DAGs read it when they are parsed, so it is quick."""
 
-from __future__ import annotations
-
 import os
 import re
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 import yaml
 from pydantic import AfterValidator, BaseModel, ByteSize, ConfigDict, Field, ValidationError, model_validator
@@ -56,7 +54,7 @@ class Schedule(_Section):
     timezone: Annotated[str, AfterValidator(lambda name: zone(name).key)] = "UTC"
 
     @model_validator(mode="after")
-    def _once_a_day(self) -> Schedule:
+    def _once_a_day(self) -> Self:
         # The partition is the day of the tick before (run_offset=-1), so there has to be a tick once every day.
         match = re.fullmatch(r"[0-5]?\d ([01]?\d|2[0-3]) \* \* \*", self.cron.strip())
         if not match:

@@ -12,8 +12,6 @@ LogArchivalError                 the base of all; `permanent` says whether a ret
 └── PrivilegeError               the archive account lets the role do too much, or too little
 """
 
-from __future__ import annotations
-
 
 class LogArchivalError(Exception):
     """The base of all errors of this package.

@@ -5,8 +5,6 @@ read. Everything that comes from outside (source names, paths) is percent-encode
 can leave its own prefix.
 """
 
-from __future__ import annotations
-
 import hashlib
 import os
 import re

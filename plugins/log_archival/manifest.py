@@ -3,8 +3,6 @@
 manifest.schema.json documents it. Whoever may add objects may add a manifest, too, so that what is read is checked.
 """
 
-from __future__ import annotations
-
 import hashlib
 import io
 import json

@@ -1,9 +1,8 @@
 """The partition: the calendar day that a run archives, in the archive's time zone."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
+from typing import Self
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from log_archival.exceptions import SettingsError
@@ -25,7 +24,7 @@ class Partition:
         zone(self.timezone)
 
     @classmethod
-    def parse(cls, text: str, timezone: str = "UTC") -> Partition:
+    def parse(cls, text: str, timezone: str = "UTC") -> Self:
         """Read ``2026-11-22``.
 
         :param text: the day

@@ -1,7 +1,5 @@
 """Lines that say how far a long job is, and sizes in words."""
 
-from __future__ import annotations
-
 import threading
 import time
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """The records that tasks write for each other: log files, archives, receipts, failures. Plain data, as JSON Lines."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass

@@ -4,8 +4,6 @@ The connection is of type `aws`; its extra has `role_arn` and `external_id` (or 
 `assume_role_kwargs.ExternalId`). Everything that is wrong is in one message.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import re

@@ -3,8 +3,6 @@
 This is the only classification; the writer, the reader and the privilege checks all use it.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager

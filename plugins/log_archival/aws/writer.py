@@ -1,7 +1,5 @@
 """The narrow interface to the archive bucket: put an object once, and ask with a put whether a key exists."""
 
-from __future__ import annotations
-
 import base64
 import enum
 import hashlib

@@ -1,7 +1,5 @@
 """The hooks: from an Airflow connection with role and external id to a writer or a reader of the archive."""
 
-from __future__ import annotations
-
 from functools import cached_property, partial
 from typing import Any
 

@@ -1,7 +1,6 @@
 """An Airflow connection's role: the connection checked, and clients whose session is the role's."""
 
-from __future__ import annotations
-
+import os
 import secrets
 from collections.abc import Callable
 from functools import cached_property
@@ -10,11 +9,11 @@ from typing import Any
 import boto3
 from airflow.providers.amazon.aws.hooks.base_aws import AwsGenericHook, BaseSessionFactory
 from airflow.providers.amazon.aws.utils.connection_wrapper import AwsConnectionWrapper
+from airflow.sdk.log import mask_secret
 from botocore.config import Config
 
-from log_archival.aws.connection import DEFAULT_CONN_ID, RoleSettings, session_name
+from log_archival.aws.connection import DEFAULT_CONN_ID, RoleSettings, role_settings, session_name
 from log_archival.exceptions import ConnectionSettingsError
-from log_archival.hooks.session import checked_role
 
 
 class AssumedRole(AwsGenericHook[Any]):
@@ -84,7 +83,14 @@ class AssumedRole(AwsGenericHook[Any]):
                 f"connection {self.aws_conn_id!r} is of type {connection.conn_type!r}; it has to be `aws`"
             )
         wrapper = AwsConnectionWrapper(connection, self._region_name, self._config, self._verify)
-        role = checked_role(wrapper, bucket=self.bucket)
+        role = role_settings(
+            str(self.aws_conn_id),
+            wrapper.extra_config,
+            region=wrapper.region_name or os.environ.get("AWS_DEFAULT_REGION"),
+            bucket=self.bucket,
+            long_term_key=bool(wrapper.aws_access_key_id and not wrapper.aws_session_token),
+        )
+        mask_secret(role.external_id)
         name = self.session_name or session_name("-", "-", secrets.token_hex(8), 1)
         wrapper.assume_role_kwargs |= {"ExternalId": role.external_id, "RoleSessionName": name}
         if self.new_session_policy:

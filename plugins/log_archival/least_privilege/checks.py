@@ -3,8 +3,6 @@
 Nothing here can harm an archive, whatever the role may do; `requests` has the rules.
 """
 
-from __future__ import annotations
-
 import secrets
 from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import partial

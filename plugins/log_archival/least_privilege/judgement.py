@@ -4,8 +4,6 @@ A check is a request that must work or must be refused; it is sent for real. "No
 a response proves neither that the request was permitted nor that it was refused, the check is undecided, which fails.
 """
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass

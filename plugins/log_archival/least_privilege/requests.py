@@ -4,8 +4,6 @@ Three rules keep a request harmless even where the role may do anything: only th
 does not exist is deleted or changed, and a change of the bucket's configuration is invalid, so that S3 can't apply it.
 """
 
-from __future__ import annotations
-
 import base64
 import hashlib
 import json

@@ -1,7 +1,5 @@
 """What the operators share: the day, the keys, the archive, and how a task fails."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager

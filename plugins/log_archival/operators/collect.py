@@ -1,7 +1,5 @@
 """CollectLogsOperator."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any

@@ -1,7 +1,5 @@
 """The operator of `check_least_privilege`."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Sequence
 from functools import partial

@@ -1,7 +1,5 @@
 """CrossAccountPutOperator."""
 
-from __future__ import annotations
-
 import glob
 import os
 from collections.abc import Mapping, Sequence

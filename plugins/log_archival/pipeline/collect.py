@@ -1,7 +1,5 @@
 """Collect: list a partition's log files, and cut them into batches."""
 
-from __future__ import annotations
-
 import hashlib
 import logging
 from collections.abc import Sequence

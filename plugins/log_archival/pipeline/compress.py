@@ -1,7 +1,5 @@
 """Compress: log files become archives, in the run directory or wherever the caller wants their bytes."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager

@@ -1,7 +1,5 @@
 """Where a run directory is: on this machine, or in any object store that Airflow knows."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit

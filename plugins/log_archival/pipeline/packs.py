@@ -1,7 +1,5 @@
 """Staged data: small archives one after the other in one file, so that 100,000 of them are not 100,000 files."""
 
-from __future__ import annotations
-
 import io
 import os
 from collections.abc import Iterator

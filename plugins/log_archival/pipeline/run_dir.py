@@ -8,8 +8,6 @@ data-0001-….bin          the archives' bytes                    written by com
 receipts-0001.jsonl      what S3 returned for each put          written by upload
 """
 
-from __future__ import annotations
-
 import hashlib
 import re
 import shutil
@@ -17,7 +15,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from log_archival.exceptions import StagingError
 from log_archival.pipeline.location import path_of
@@ -59,7 +57,7 @@ class RunDirectory:
         self._folder = path_of(url)
 
     @classmethod
-    def of_run(cls, staging: str, dag_id: str, run_id: str) -> RunDirectory:
+    def of_run(cls, staging: str, dag_id: str, run_id: str) -> Self:
         """Return a run's own directory below the staging root.
 
         :param staging: the staging root

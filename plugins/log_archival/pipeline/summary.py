@@ -1,7 +1,5 @@
 """What a run did, in figures for XCom and in a table for people."""
 
-from __future__ import annotations
-
 from collections import Counter, defaultdict
 from typing import Any
 

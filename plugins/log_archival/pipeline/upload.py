@@ -1,7 +1,5 @@
 """Upload: archives are put into the archive bucket, from the run directory or straight from compression."""
 
-from __future__ import annotations
-
 import hashlib
 import io
 import logging

@@ -5,8 +5,6 @@
 - Tier `read`: and a second connection that may read has looked at every object.
 """
 
-from __future__ import annotations
-
 import logging
 from collections import defaultdict
 from collections.abc import Callable, Iterator

@@ -4,8 +4,6 @@ It needs s3:ListBucket on the bucket and s3:GetObject on the objects, which the 
 include/cloudformation/archive_account.yaml has (parameter CreateReaderRole).
 """
 
-from __future__ import annotations
-
 import re
 import threading
 from collections.abc import Callable, Iterable, Iterator

@@ -1,7 +1,5 @@
 """The command ``log-archival``, for the archive account's people: they may read."""
 
-from __future__ import annotations
-
 import argparse
 import json
 import os

@@ -1,7 +1,5 @@
 """What the commands ``log-archival verify`` and ``log-archival restore`` do; cli.py has their arguments."""
 
-from __future__ import annotations
-
 import json
 import signal
 import sys

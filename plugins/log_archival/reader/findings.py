@@ -1,7 +1,5 @@
 """What verification and restore report, in words and as JSON, and how an object is compared with what is listed."""
 
-from __future__ import annotations
-
 import base64
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields

@@ -1,7 +1,5 @@
 """The folder that files are restored into; nothing outside of it is written, whatever names and links are in it."""
 
-from __future__ import annotations
-
 import fcntl
 import hashlib
 import os

@@ -1,7 +1,5 @@
 """Restore log files from the archive: plan which, in which of their versions, and write them below one folder."""
 
-from __future__ import annotations
-
 import hashlib
 import re
 from collections.abc import Iterator, Sequence

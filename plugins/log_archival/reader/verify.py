@@ -1,7 +1,5 @@
 """Verify a day, a month or everything: manifests against objects, objects against manifests, days against a range."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import date, timedelta

@@ -1,7 +1,5 @@
 """Cutting a partition's log files into batches, one for each mapped task."""
 
-from __future__ import annotations
-
 from log_archival.records import LogFile
 
 #: A file costs some time whatever its size, so each counts for at least this much.

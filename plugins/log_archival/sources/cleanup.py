@@ -1,7 +1,5 @@
 """After verification: delete or move the log files that were archived, and only what is certainly safe to."""
 
-from __future__ import annotations
-
 import errno
 import hashlib
 import logging

@@ -4,8 +4,6 @@ A source's folder is written by services, so it isn't trusted: symbolic links be
 regular files are read, and a file that isn't the one that was listed any more is an error.
 """
 
-from __future__ import annotations
-
 import errno
 import io
 import os

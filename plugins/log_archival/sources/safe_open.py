@@ -1,7 +1,5 @@
 """Opening folders and files below a root without being led out of it, by names or by links (openat(2))."""
 
-from __future__ import annotations
-
 import errno
 import os
 from collections.abc import Iterable, Iterator

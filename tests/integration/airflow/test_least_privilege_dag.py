@@ -51,7 +51,6 @@ def airflow(aws: LocalAws, weakened: LocalAws, tmp_path_factory: pytest.TempPath
         plugins=ROOT / "plugins",
         wanted=["healthy", "weakened"],
         connections={"healthy": aws.connection_json(), "weakened": weakened.connection_json()},
-        environment={"AIRFLOW__AWS__SESSION_FACTORY": "log_archival.hooks.session.CrossAccountSessionFactory"},
     ) as started:
         yield started
 
