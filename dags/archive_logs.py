@@ -35,8 +35,11 @@ ARCHIVE: dict[str, Any] = {
     "aws_conn_id": SETTINGS.archive.connection,
     "timezone": SETTINGS.schedule.timezone,
 }
-KEYS: dict[str, Any] = {name: ARCHIVE[name] for name in ("timezone", "prefix", "key")}
-CODEC = "{{ params.codec }}"
+COMPRESSION: dict[str, Any] = {
+    **{name: ARCHIVE[name] for name in ("timezone", "prefix", "key")},
+    "codec": SETTINGS.codec,
+    "part_size": SETTINGS.part_size,
+}
 NAMES = [source.name for source in SETTINGS.sources]
 PARAMS = {
     "date": Param(
@@ -50,7 +53,6 @@ PARAMS = {
         title="Sources",
         description="Only these; all of them when empty",
     ),
-    "codec": Param(SETTINGS.codec, enum=["zstd", "gzip", "none"], title="Codec"),
     "verify": Param(
         SETTINGS.verify.tier,
         enum=["receipts", "probe", "read"],
@@ -70,7 +72,7 @@ PARAMS = {
 @task_group
 def archive(batch: dict[str, Any]) -> None:
     """Compress and upload one batch."""
-    compress = CompressLogsOperator(task_id="compress", batch=batch, codec=CODEC, part_size=SETTINGS.part_size, **KEYS)
+    compress = CompressLogsOperator(task_id="compress", batch=batch, **COMPRESSION)
     CrossAccountPutOperator(task_id="upload", staged=compress.output, **ARCHIVE)  # type: ignore[arg-type]
 
 
@@ -94,8 +96,7 @@ def archive_logs() -> None:
         sources=SETTINGS.file_sources,
         staging=SETTINGS.staging_root,
         batch_bytes=SETTINGS.batch_size,
-        codec=CODEC,
-        **KEYS,
+        **COMPRESSION,
     )
     verify = VerifyArchiveOperator(
         task_id="verify",

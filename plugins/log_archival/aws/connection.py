@@ -146,14 +146,9 @@ def _region_problems(region: str | None, arn: re.Match[str] | None) -> Iterator[
         yield 'no region is known; write "region_name", for example "eu-west-1"'
     elif not _REGION.fullmatch(region):
         yield f'the region {region!r} can\'t be; write "region_name", for example "eu-west-1"'
-    elif arn and not _same_partition(arn[1], region):
+    elif arn and any((arn[1] == name) != region.startswith(start) for name, start in _PARTITION_REGIONS.items()):
+        # Partitions that aren't known here (the isolated ones) have regions of their own.
         yield f'"role_arn" is of the AWS partition {arn[1]!r}, but the region is {region!r}'
-
-
-def _same_partition(aws_partition: str, region: str) -> bool:
-    of_region = next((name for name, start in _PARTITION_REGIONS.items() if region.startswith(start)), "aws")
-    # Partitions that aren't known here (the isolated ones) have regions of their own.
-    return aws_partition == of_region or (of_region == "aws" and aws_partition not in ("aws", *_PARTITION_REGIONS))
 
 
 def require_bucket(bucket: str) -> str:

@@ -137,9 +137,9 @@ def test_backfill_archives_each_day_and_a_second_adds_nothing(archive: Archive) 
 
 
 def test_manual_run_with_a_date_archives_that_day(archive: Archive) -> None:
-    run_id, state = archive.run({"date": "2026-11-21", "codec": "gzip", "verify": "receipts"})
+    run_id, state = archive.run({"date": "2026-11-21", "verify": "receipts"})
     assert state == "success"
-    assert sum(key.endswith(".log.gz") for key in archive.versions("logs/2026/11/21/app/")) == 4
+    assert sum(key.endswith(".log.zst") for key in archive.versions("logs/2026/11/21/app/")) == 4
     summary = archive.airflow.xcom("archive_logs", run_id, "verify")
     assert (summary["tier"], summary["tier_reason"]) == ("receipts", "")
 
@@ -198,11 +198,11 @@ def test_dry_run_logs_the_plan_and_adds_nothing(archive: Archive) -> None:
 @pytest.mark.parametrize(
     ("conf", "message"),
     [
-        ({"date": "2026-11-20", "codec": "lzma"}, "codec"),
+        ({"date": "2026-11-20", "verify": "full"}, "verify"),
         ({"date": "20 November"}, "date"),
         ({"date": "2026-11-20", "sources": ["nowhere"]}, "sources"),
     ],
-    ids=["codec", "date", "source"],
+    ids=["tier", "date", "source"],
 )
 def test_trigger_form_refuses_impossible_values(archive: Archive, conf: dict[str, Any], message: str) -> None:
     with pytest.raises(Exception, match=message):
