@@ -35,11 +35,8 @@ ARCHIVE: dict[str, Any] = {
     "aws_conn_id": SETTINGS.archive.connection,
     "timezone": SETTINGS.schedule.timezone,
 }
-COMPRESSION: dict[str, Any] = {
-    **{name: ARCHIVE[name] for name in ("timezone", "prefix", "key")},
-    "codec": SETTINGS.codec,
-    "part_size": SETTINGS.part_size,
-}
+COMPRESSION: dict[str, Any] = SETTINGS.model_dump(include={"codec", "part_size"})
+COMPRESSION |= {name: ARCHIVE[name] for name in ("timezone", "prefix", "key")}
 NAMES = [source.name for source in SETTINGS.sources]
 PARAMS = {
     "date": Param(

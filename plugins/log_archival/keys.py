@@ -18,7 +18,7 @@ from log_archival.partition import Partition
 
 DEFAULT_PREFIX = "logs/"
 DEFAULT_KEY = "logs/%Y/%m/%d/{source}/{path}-{digest}{suffix}"
-FIELDS = ("source", "path", "stem", "digest", "suffix")
+FIELDS = ("source", "path", "digest", "suffix")
 #: S3's limit for a key, in bytes of UTF-8.
 #: https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-keys.html
 MAX_KEY_BYTES = 1024
@@ -45,11 +45,10 @@ _CANARY = re.compile(r"(?:.*/)?_canary/least-privilege-[0-9a-f]{16}(?:/[0-9a-f]{
 class KeyTemplate:
     """A template such as ``logs/%Y/%m/%d/{source}/{path}-{digest}{suffix}``.
 
-    strftime directives are the partition's day. ``{source}`` is the source's name, ``{path}`` the file's
-    path below the source's root without its suffix, ``{stem}`` the last component of that, ``{suffix}`` the
-    suffix (``.log``, with ``.part0002`` before it for a part of a file that was cut; a dot and 1 to 16 letters,
-    digits or underscores, or nothing), ``{digest}`` the first 32 hex digits of the raw SHA-256. The codec's
-    suffix (``.zst``) is appended to the whole.
+    strftime directives are the partition's day. ``{source}`` is the source's name, ``{path}`` the file's path below
+    the source's root without its suffix, ``{suffix}`` the suffix (``.log``, with ``.part0002`` before it for a part of
+    a file that was cut; a dot and 1 to 16 letters, digits or underscores, or nothing), ``{digest}`` the first 32 hex
+    digits of the raw SHA-256. The codec's suffix (``.zst``) is appended to the whole.
 
     :param template: the template
     :param prefix: what the archive account's policies allow, for example ``logs/``
@@ -109,7 +108,6 @@ class KeyTemplate:
         fields = {
             "source": _encode(source),
             "path": "/".join([*map(_encode, folders), stem]),
-            "stem": stem,
             "digest": digest[:DIGEST_CHARS],
             "suffix": suffix if part is None else f".part{part:04d}{suffix}",
         }
@@ -119,8 +117,7 @@ class KeyTemplate:
         if (excess := len(key) - MAX_KEY_BYTES) > 0:
             # What is cut off is replaced by a hash of the whole path, so that long names stay different.
             mark = "~" + hashlib.sha256(os.fsencode(name)).hexdigest()[:32]
-            for field in ("path", "stem"):
-                fields[field] = fields[field][: max(0, len(fields[field]) - excess - len(mark))] + mark
+            fields["path"] = fields["path"][: max(0, len(fields["path"]) - excess - len(mark))] + mark
             key = of_day.format(**fields)
         if len(key) > MAX_KEY_BYTES:
             raise SettingsError(

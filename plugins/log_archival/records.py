@@ -4,20 +4,12 @@ import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
-from typing import IO, Any, Literal, Protocol, TypeVar, get_args, get_type_hints
+from typing import Any, Literal, TypeVar, get_args, get_type_hints
 
 from log_archival.exceptions import StagingError
 
 #: Whether this run put the object, or its key existed already.
 Outcome = Literal["new", "existing"]
-
-
-class Openable(Protocol):
-    """A path that can be opened: pathlib's, or Airflow's ObjectStoragePath."""
-
-    def open(self, mode: str) -> IO[Any]:
-        """Open the file."""
-        ...
 
 
 class Record:
@@ -148,20 +140,20 @@ def to_line(record: Record) -> bytes:
     return json.dumps(fields, separators=(",", ":")).encode() + b"\n"
 
 
-def write_jsonl(path: Openable, records: Iterable[Record]) -> None:
+def write_jsonl(path: Any, records: Iterable[Record]) -> None:
     """Write records, one a line.
 
-    :param path: the file, which is replaced
+    :param path: of the file, which is replaced: pathlib's or Airflow's ObjectStoragePath
     :param records: the records
     """
     with path.open("wb") as file:
         file.writelines(map(to_line, records))
 
 
-def read_jsonl(path: Openable, kind: type[R], *, shared: dict[str, str] | None = None) -> Iterator[R]:
+def read_jsonl(path: Any, kind: type[R], *, shared: dict[str, str] | None = None) -> Iterator[R]:
     """Read back what `write_jsonl` wrote.
 
-    :param path: the file
+    :param path: of the file: pathlib's or Airflow's ObjectStoragePath
     :param kind: the records' class
     :param shared: strings that were read before; an equal string becomes the same object, which halves the memory
         of a hundred thousand archives and their receipts

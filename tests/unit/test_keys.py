@@ -151,7 +151,7 @@ def test_day_prefix_is_different_for_each_day() -> None:
             "logs/year=2026/month=11/day=22/app/w/a-D.log",
         ),
         ("logs/%Y/%m/%d/{source}/{digest}/{path}{suffix}", "logs/2026/11/22/app/D/w/a.log"),
-        ("logs/%Y-%m-%d/{source}/{path}/{stem}-{digest}{suffix}", "logs/2026-11-22/app/w/a/a-D.log"),
+        ("logs/%Y-%m-%d/{source}/{path}/{digest}{suffix}", "logs/2026-11-22/app/w/a/D.log"),
         ("logs/%Y/%m/%d/{source}/%j/{path}-{digest}{suffix}", "logs/2026/11/22/app/326/w/a-D.log"),
     ],
     ids=["hive", "digest folder", "one folder", "day of the year"],

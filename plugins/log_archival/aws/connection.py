@@ -60,19 +60,14 @@ class RoleSettings:
 
 
 def role_settings(
-    conn_id: str,
-    extra: Mapping[str, Any],
-    *,
-    region: str | None,
-    bucket: str | None = None,
-    long_term_key: bool = False,
+    conn_id: str, extra: Mapping[str, Any], *, region: str | None, bucket: str, long_term_key: bool
 ) -> RoleSettings:
     """Read and check a connection's extra.
 
     :param conn_id: the connection's id, for the message
     :param extra: the connection's extra
     :param region: the region that will be used, if any is known
-    :param bucket: the bucket that will be written to, if it is known
+    :param bucket: the archive bucket
     :param long_term_key: whether the connection has a user's own access key, so that no roles are chained
     :raises ConnectionSettingsError: with everything that is wrong and what to write where; never with a value
         that is secret
@@ -88,7 +83,7 @@ def role_settings(
         *_external_id_problems(extra, kwargs),
         *_assume_role_problems(extra, kwargs, MAX_SESSION_SECONDS if long_term_key else MAX_CHAINED_SESSION_SECONDS),
         *_region_problems(region, arn),
-        *([] if bucket is None or _BUCKET.fullmatch(bucket) else [_BUCKET_PROBLEM.format(bucket)]),
+        *([] if _BUCKET.fullmatch(bucket) else [_BUCKET_PROBLEM.format(bucket)]),
     ]
     if problems or arn is None:
         raise ConnectionSettingsError(

@@ -107,8 +107,8 @@ def translated_errors(*requests: Request, hint: Hint, setup: str = "credentials,
         raise ArchiveRequestError(f"{requests[0]} failed: {error}", hint="Is the network up?") from error
     except BotoCoreError as error:
         # No credentials, an unknown profile, a parameter that botocore rejects: a retry can't help.
-        text = f"{requests[0]} could not be sent: {error}"
-        raise RefusedError(text, code=type(error).__name__, hint=f"Check {setup}.") from error
+        code = type(error).__name__
+        raise RefusedError(f"{requests[0]} could not be sent: {error}", code=code, hint=f"Check {setup}.") from error
 
 
 # How AWS says which policy refused, where it says it at all:

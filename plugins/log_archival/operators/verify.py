@@ -116,7 +116,7 @@ class VerifyArchiveOperator(ArchiveOperator):
         if self.depth == "bytes" or (finding and finding.kind in ("differs", "unknown")):
             # Another version of a codec may have stored the same content in other bytes: read it.
             finding = reader.check(entry, "bytes")
-        if finding and finding.note:
+        if finding and finding.kind == "note":
             self.log.info("%s", finding)
             return None
         return str(finding) if finding else None

@@ -8,10 +8,9 @@ import re
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, suppress
-from dataclasses import dataclass
 from datetime import date, datetime
 from itertools import groupby
-from typing import IO, Any, Literal, TypeVar, cast
+from typing import IO, Any, Literal, NamedTuple, TypeVar, cast
 
 from log_archival.aws.errors import ACCESS_DENIED, Request, hint_of_code, translated_errors
 from log_archival.codecs import codec_named, measure
@@ -40,8 +39,7 @@ _NOT_FOUND = frozenset({"404", "NoSuchKey"})
 _CONCERNS_ONE_OBJECT = _NOT_FOUND | {"InvalidObjectState", "InvalidRange", "MethodNotAllowed", "405"}
 
 
-@dataclass(frozen=True, slots=True)
-class StoredObject:
+class StoredObject(NamedTuple):
     """An object as the bucket's listing has it.
 
     :param key: its key

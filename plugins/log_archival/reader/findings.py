@@ -55,11 +55,6 @@ class Finding:
         """
         return cls(kind, message, entry.key, entry.source, entry.path, expected, found)
 
-    @property
-    def note(self) -> bool:
-        """Whether this is no problem."""
-        return self.kind == "note"
-
     def to_dict(self) -> dict[str, str]:
         """Return the fields that are not empty, for JSON."""
         return {name: value for name, value in asdict(self).items() if value}
@@ -83,7 +78,7 @@ class Report:
     @property
     def problems(self) -> list[Finding]:
         """The findings that are no notes."""
-        return [finding for finding in self.findings if not finding.note]
+        return [finding for finding in self.findings if finding.kind != "note"]
 
     @property
     def ok(self) -> bool:
@@ -97,7 +92,7 @@ class Report:
             "ok": self.ok,
             **counts,
             "problems": [finding.to_dict() for finding in self.problems],
-            "notes": [finding.to_dict() for finding in self.findings if finding.note],
+            "notes": [finding.to_dict() for finding in self.findings if finding.kind == "note"],
         }
 
 

@@ -19,7 +19,8 @@ GOOD: dict[str, Any] = {"role_arn": ARN, "external_id": EXTERNAL_ID}
 
 
 def read(extra: dict[str, Any], **more: Any) -> connection.RoleSettings:
-    return connection.role_settings("log_archive", extra, **{"region": "eu-west-1", **more})
+    others: dict[str, Any] = {"region": "eu-west-1", "bucket": "acme-log-archive", "long_term_key": False}
+    return connection.role_settings("log_archive", extra, **others | more)
 
 
 @pytest.mark.parametrize(
