@@ -86,11 +86,12 @@ def test_dag_tries_all_checks_by_default(airflow: LocalAirflow) -> None:
 @pytest.mark.parametrize("external_id", ["agreed", "not-the-one-agreed"])
 def test_connection_is_tested_in_the_ui(airflow: LocalAirflow, aws: LocalAws, external_id: str) -> None:
     connection = aws.connection()
-    if external_id != "agreed":
-        connection["extra"]["external_id"] = external_id
-    body = {"connection_id": "tried", **connection, "extra": json.dumps(connection["extra"])}
+    agreed = connection["extra"].pop("external_id")
+    kwargs = {"ExternalId": agreed if external_id == "agreed" else external_id, "RoleSessionName": "log-archival@test"}
+    extra = json.dumps(connection["extra"] | {"assume_role_kwargs": kwargs})
+    body = {"connection_id": "tried", **connection, "extra": extra}
     response = airflow.api("POST", "/connections/test", body)
     assert response["status"] is (external_id == "agreed"), response
-    expected = "assumed-role/LogWriterRole/log-archival@" if response["status"] else "parameter ExternalId"
+    expected = "assumed-role/LogWriterRole/log-archival@" if response["status"] else "AccessDenied"
     assert expected in response["message"]
     assert aws.external_id not in response["message"]

@@ -121,7 +121,7 @@ MISTAKES: dict[str, tuple[dict[str, str], dict[str, Any], str]] = {
     "a session that is too long": (
         {}, {"extra": {"assume_role_kwargs": {"DurationSeconds": 7200}}}, 'Leave "DurationSeconds" out',
     ),
-    "a wrong access key": ({}, {"login": "AKIAXXXXXXXXXXXXXXXX"}, "own access key"),
+    "a wrong access key": ({}, {"login": "AKIAXXXXXXXXXXXXXXXX"}, "a connection's own login and password"),
 }  # fmt: skip
 
 
