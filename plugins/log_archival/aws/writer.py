@@ -15,7 +15,8 @@ from log_archival.codecs import MAX_PUT_BYTES
 from log_archival.exceptions import ArchiveRequestError, SettingsError
 from log_archival.records import Receipt
 
-#: Enough for a thousand puts a second where a request takes 30 ms; `make bench ARGS="--only latency"` measures it.
+#: Where a request takes 30 ms, 64 put hardly more files a second than 32: Python's time for each put is then the limit.
+#: `make bench ARGS="--only latency"` measures it.
 DEFAULT_MAX_CONCURRENT_REQUESTS = 32
 #: Bodies up to this size are sent with the request. Before larger ones are sent, S3 is asked to accept them
 #: (Expect: 100-continue), which costs a round trip, and saves sending them when the key exists.
