@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import itertools
 import os
+import signal
 import tempfile
 from collections.abc import Callable, Generator
 from datetime import date, timedelta
@@ -31,6 +32,9 @@ os.environ.update(
     AWS_SHARED_CREDENTIALS_FILE=os.devnull,
     AWS_EC2_METADATA_DISABLED="true",
 )
+
+# A shell starts what runs in the background with SIGINT ignored, and so would be what the tests start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # The machine may be busy, and nothing is to be left in the checkout.
 hypothesis.settings.register_profile("log-archival", deadline=None, database=None)
