@@ -31,23 +31,23 @@ class LogFile(Record):
     """One file that a source found for a partition.
 
     :param source: the source's name
-    :param root: the source's folder, an absolute path
+    :param root: where the source's files are: an absolute path, or the URL of a prefix
     :param name: the path below the root, with slashes
-    :param size: in bytes
-    :param mtime_ns: the time of the last modification, in nanoseconds since the epoch
-    :param inode: the file's inode
+    :param size: in bytes; None where only reading it tells
+    :param mtime_ns: the time of the last modification, in nanoseconds since the epoch; 0 where there is none
+    :param identity: tells the source whether a file is still the one that was listed: an inode, an ETag
     """
 
     source: str
     root: str
     name: str
-    size: int
+    size: int | None
     mtime_ns: int
-    inode: int
+    identity: str
 
     @property
     def path(self) -> str:
-        """The file's absolute path."""
+        """The file's absolute path or URL."""
         return f"{self.root.rstrip('/')}/{self.name}"
 
 
@@ -118,16 +118,18 @@ class Receipt(Record):
 
 @dataclass(frozen=True, slots=True)
 class Failure(Record):
-    """A log file that could not be archived.
+    """A log file that is not archived, or not as it should be.
 
     :param source: the source's name
-    :param name: the path below the source's root
+    :param name: the path below the source's root; empty when the source itself failed
     :param error: why
+    :param accepted: whether the run succeeds all the same
     """
 
     source: str
     name: str
     error: str
+    accepted: bool = False
 
 
 def to_line(record: Record) -> bytes:
