@@ -63,7 +63,8 @@ class _StreamDay:
 
 
 def _boto3_client(service: str, _connection: str, region: str | None) -> Any:
-    return boto3.client(service, region_name=region, config=CLIENT_CONFIG)
+    session: Any = boto3.Session()
+    return session.client(service, region_name=region, config=CLIENT_CONFIG)
 
 
 @dataclass(frozen=True)
@@ -158,7 +159,8 @@ class CloudWatchSource(Source):
         """
         lines = _Chunks(self._lines(self._checked(file)))
         reader = SourceReader(lines.read_into, lambda error: SourceError(f"can't read {file.path}: {error}"))
-        with io.BufferedReader(reader) as stream:
+        stream: io.BufferedReader = io.BufferedReader(reader)
+        with stream:
             yield stream
 
     def permissions(self) -> list[dict[str, Any]]:
@@ -247,10 +249,9 @@ class CloudWatchSource(Source):
 
     def _hint(self, request: Request, code: str, _message: str) -> str:
         if code in ACCESS_DENIED:
-            return (
-                f"Allow logs:{request.operation} on {request.where} to the user or role of connection"
-                f" {self.connection!r}."
-            )
+            group, of_stream, _ = request.where.partition(":log-stream:")
+            resource = f"{group}{of_stream}*" if of_stream else group
+            return f"Allow logs:{request.operation} on {resource} to the user or role of connection {self.connection!r}."
         return hint_of_code(code) or f"Check connection {self.connection!r} and the region."
 
     @contextmanager
