@@ -87,7 +87,7 @@ class CloudWatchSource(Source):
     connection: str = "aws_default"
     region: str | None = None
     settle_minutes: int = 0
-    new_client: ClientFactory = field(default=_boto3_client, init=False, repr=False, compare=False)
+    new_client: ClientFactory = field(default_factory=lambda: _boto3_client, init=False, repr=False, compare=False)
 
     # GetLogEvents has a quota of 10 to 30 requests a second, by region, for the whole account: four readers come near
     # it, and more would only be throttled. DescribeLogStreams has 25 and DescribeLogGroups 10, and are sent one by one.
@@ -251,7 +251,9 @@ class CloudWatchSource(Source):
         if code in ACCESS_DENIED:
             group, of_stream, _ = request.where.partition(":log-stream:")
             resource = f"{group}{of_stream}*" if of_stream else group
-            return f"Allow logs:{request.operation} on {resource} to the user or role of connection {self.connection!r}."
+            return (
+                f"Allow logs:{request.operation} on {resource} to the user or role of connection {self.connection!r}."
+            )
         return hint_of_code(code) or f"Check connection {self.connection!r} and the region."
 
     @contextmanager
