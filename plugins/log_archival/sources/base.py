@@ -54,6 +54,8 @@ class Source(abc.ABC):
     name: str
     #: Fewer log files than this are an error.
     min_files: int
+    #: What to do with a log file once it is verified; only files on this machine can be deleted or moved.
+    after: str = "keep"
     #: How many of its files are read at once: what the service allows, where reading is waiting for one. None for
     #: files on this machine, of which as many are read as there are cores.
     concurrent_reads: ClassVar[int | None] = None
