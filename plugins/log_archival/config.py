@@ -3,6 +3,7 @@
 import os
 import re
 from collections.abc import Iterator
+from dataclasses import is_dataclass
 from datetime import datetime
 from importlib import import_module
 from pathlib import Path
@@ -107,15 +108,22 @@ def build_source(given: Any) -> Source:
     arguments = {key: value for key, value in given.items() if key != "class"}
     source_class = KINDS.get(kinds[0]) or _imported(given["class"])
     try:
-        source: Source = TypeAdapter(source_class, config=ConfigDict(extra="forbid")).validate_python(arguments)
+        # Of a dataclass, pydantic checks the types; another class has to do it itself.
+        source: Source = (
+            TypeAdapter(source_class).validate_python(arguments)
+            if is_dataclass(source_class)
+            else source_class(**arguments)
+        )
     except ValidationError as error:
         raise ValueError("; ".join(_lines(error))) from None
+    except TypeError as error:
+        raise ValueError(str(error)) from None
     source.check()
     return source
 
 
 def _imported(path: Any) -> type[Source]:
-    module, dot, name = str(path).rpartition(".")
+    module, _, name = str(path).rpartition(".")
     try:
         found = getattr(import_module(module), name)
     except Exception as error:  # whatever another team's module does when it is imported

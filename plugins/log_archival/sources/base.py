@@ -8,6 +8,8 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Self
 
+from pydantic import ConfigDict
+
 from log_archival.exceptions import SettingsError, SourceError
 from log_archival.partition import Partition
 from log_archival.records import Failure, LogFile
@@ -49,6 +51,9 @@ class Source(abc.ABC):
       `RefusedError` where it can't. Messages name the file. `open` may be called from several threads at once.
     - Memory doesn't grow with the size of a file.
     """
+
+    #: When archive.yaml is read, pydantic checks the fields of a subclass that is a dataclass.
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
 
     #: The source's name: letters, digits, dots, dashes and underscores. It is a part of every key.
     name: str
