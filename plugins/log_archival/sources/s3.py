@@ -165,11 +165,11 @@ class S3Source(Source):
             name = listed["Key"][len(prefix) :]
             path = f"{root}/{name}"
             mtime_ns = (listed["LastModified"] - _EPOCH) // timedelta(microseconds=1) * 1000
-            if not dated and not partition.contains(mtime_ns):
+            if not _is_meant(name, listed["Size"], matches) or not (dated or partition.contains(mtime_ns)):
                 continue
-            if problem := _problem(name, listed, matches):
+            if problem := _problem(name, listed):
                 listing.failures.append(Failure(self.name, name, f"{path!r} {problem}"))
-            elif _is_name(name) and matches(name):
+            else:
                 listing.files.append(LogFile(self.name, root, name, listed["Size"], mtime_ns, listed["ETag"]))
         by_time = "" if dated else f", last modified on {partition.key} ({partition.timezone})"
         what = f"match {pattern!r} in {root}{by_time}"
@@ -303,15 +303,23 @@ def _is_name(name: str) -> bool:
     return "\0" not in name and not {"", ".", ".."} & set(name.split("/"))
 
 
-def _problem(name: str, listed: Mapping[str, Any], matches: Callable[[str], bool]) -> str | None:
-    """Return why an object that may be the partition's can't be archived."""
+def _is_meant(name: str, size: int, matches: Callable[[str], bool]) -> bool:
+    """Return whether an object is the pattern's, as whoever wrote it may have meant its key.
+
+    "*" matches no empty component, and yet "a//b" is a log of "a". A folder of consoles and tools is no log.
+    """
+    if _is_name(name):
+        return matches(name)
+    is_folder = not size and name[-1:] in ("", "/")
+    meant = "/".join(filter(None, name.split("/")))
+    return not is_folder and (not meant or matches(meant))
+
+
+def _problem(name: str, listed: Mapping[str, Any]) -> str | None:
+    """Return why an object can't be archived, if so."""
     if not _is_name(name):
-        if name[-1:] in ("", "/") and not listed["Size"]:
-            return None
-        # "*" matches no empty component, and yet who wrote "a//b" meant it to be in "a".
-        meant = "/".join(filter(None, name.split("/")))
-        return "has an empty, '.' or '..' component or NUL in its key" if not meant or matches(meant) else None
-    if listed.get("StorageClass") not in _ARCHIVED or not matches(name):
+        return "has an empty, '.' or '..' component or NUL in its key"
+    if listed.get("StorageClass") not in _ARCHIVED:
         return None
     # https://docs.aws.amazon.com/AmazonS3/latest/API/API_RestoreStatus.html
     restored = listed.get("RestoreStatus", {})
