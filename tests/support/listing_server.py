@@ -1,7 +1,7 @@
 """The listing of 100,000 objects: a server that answers ListObjectsV2, and what that costs its client.
 
-No store here makes so many objects in the time that a test has. The objects themselves break off. As a command, ``python -m
-tests.support.listing_server URL`` lists the server's objects, and prints a line of JSON.
+No store here makes so many objects in the time that a test has. To get one of them breaks off.
+As a command, ``python -m tests.support.listing_server URL`` lists them all, and prints a line of JSON.
 """
 
 from __future__ import annotations

@@ -72,6 +72,6 @@ def test_s3_source_names_an_object_whose_connection_breaks() -> None:
     with listing_server() as url:
         client = client_of(url)
         source = S3Source("elb", "s3://acme-logs", new_client=lambda *_: client)
-        with pytest.raises(SourceError, match="s3://acme-logs/app.log could not be read to its end"):
+        with pytest.raises(SourceError, match=r"s3://acme-logs/app\.log could not be read to its end"):
             read(source, file)
         client.close()
