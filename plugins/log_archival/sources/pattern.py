@@ -73,6 +73,15 @@ class DatedPattern:
         return f"source {self.source}: " if self.source else ""
 
 
+class UndatedPattern(DatedPattern):
+    """A pattern in which % is a character like any other."""
+
+    @property
+    def dated(self) -> bool:
+        """Whether the pattern itself names the day: never."""
+        return False
+
+
 def matcher(pattern: str) -> Callable[[str], bool]:
     """Return a function that tells whether a name matches.
 
