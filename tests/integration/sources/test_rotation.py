@@ -20,7 +20,7 @@ from log_archival.sources.files import FileSource
 from tests.support.rotation import MISSING, RotatedLogs, Timetable
 
 pytestmark = pytest.mark.skipif(
-    bool(MISSING), reason=f"Debian's packages {' and '.join(MISSING)} are missing: apt-get install {' '.join(MISSING)}"
+    bool(MISSING), reason=f"Debian packages are missing: apt-get install {' '.join(MISSING)}"
 )
 
 #: By logrotate's directives: the settings that archive its files.
