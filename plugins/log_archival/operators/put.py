@@ -3,6 +3,7 @@
 import glob
 import os
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 from airflow.sdk import Context
@@ -14,12 +15,21 @@ from log_archival.operators.base import (
     fail_permanent_errors_at_once,
     list_problems,
 )
+from log_archival.partition import require_over
 from log_archival.pipeline.run_dir import RunDirectory
 from log_archival.pipeline.summary import format_table, summarize
 from log_archival.pipeline.upload import compress_and_upload, put_manifest, upload_batch
 from log_archival.pipeline.verify import check_records
 from log_archival.records import LogFile
 from log_archival.sources.files import FileSource
+
+#: Who sees it has most likely scheduled `@daily`, whose logical date is the tick: the first moment of a new day.
+#: https://airflow.apache.org/docs/apache-airflow/stable/authoring-and-scheduling/timetable.html
+SCHEDULE_HINT = (
+    "For runs that archive the day before, give the DAG a partitioned schedule, as in README.md:"
+    " CronPartitionTimetable(…, run_offset=-1). For a run by hand, choose a day that is over. To archive what is there"
+    " so far, give the operator `allow_open_day=True`."
+)
 
 
 class CrossAccountPutOperator(ArchiveOperator, CompressionOperator):
@@ -35,6 +45,7 @@ class CrossAccountPutOperator(ArchiveOperator, CompressionOperator):
     :param root: keys and restored files have the path below this folder (templated); by default, the folder that the
         globs spell out
     :param min_files: fewer files than this are an error
+    :param allow_open_day: whether to archive `paths` for a day that is not over, though the files may still grow
     :returns: a small dict: how many files, objects, raw and stored bytes, and how many objects were new
     """
 
@@ -49,6 +60,7 @@ class CrossAccountPutOperator(ArchiveOperator, CompressionOperator):
         source: str = "files",
         root: str | None = None,
         min_files: int = 1,
+        allow_open_day: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -57,6 +69,7 @@ class CrossAccountPutOperator(ArchiveOperator, CompressionOperator):
         self.source = source
         self.root = root
         self.min_files = min_files
+        self.allow_open_day = allow_open_day
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Put.
@@ -77,6 +90,7 @@ class CrossAccountPutOperator(ArchiveOperator, CompressionOperator):
 
     def _compress_and_upload(self, context: Context) -> dict[str, Any]:
         partition = self.day(context)
+        require_over(partition, datetime.now(UTC), allow_open=self.allow_open_day, hint=SCHEDULE_HINT)
         writer = self.hook(context, partition).writer
         files = find_files(self.paths or (), source=self.source, root=self.root, min_files=self.min_files)
         records = compress_and_upload(writer, self.compressor(partition), files)
