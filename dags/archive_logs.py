@@ -73,7 +73,7 @@ PARAMS = {
 @task_group
 def archive(batch: dict[str, Any]) -> None:
     """Compress and upload one batch."""
-    compress = CompressLogsOperator(task_id="compress", batch=batch, **COMPRESSION)
+    compress = CompressLogsOperator(task_id="compress", batch=batch, sources=SETTINGS.sources, **COMPRESSION)
     CrossAccountPutOperator(task_id="upload", staged=compress.output, **ARCHIVE)  # type: ignore[arg-type]
 
 
@@ -94,7 +94,7 @@ def archive_logs() -> None:
     """Archive a day's logs; see the module."""
     collect = CollectLogsOperator(
         task_id="collect",
-        sources=SETTINGS.file_sources,
+        sources=SETTINGS.sources,
         staging=SETTINGS.staging_root,
         batch_bytes=SETTINGS.batch_size,
         **COMPRESSION,

@@ -3,12 +3,25 @@
 import os
 import re
 from collections.abc import Iterator
+from dataclasses import is_dataclass
 from datetime import datetime
+from importlib import import_module
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ByteSize, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ByteSize,
+    ConfigDict,
+    Field,
+    PlainValidator,
+    TypeAdapter,
+    ValidationError,
+    model_validator,
+)
 
 from log_archival.aws.connection import DEFAULT_ACL, DEFAULT_CONN_ID, require_bucket
 from log_archival.aws.writer import DEFAULT_MAX_CONCURRENT_REQUESTS
@@ -16,6 +29,8 @@ from log_archival.codecs import DEFAULT_PART_BYTES, MAX_PUT_BYTES, MIN_PART_BYTE
 from log_archival.exceptions import SettingsError
 from log_archival.keys import DEFAULT_KEY, DEFAULT_PREFIX, KeyTemplate
 from log_archival.partition import zone
+from log_archival.sources.base import Source
+from log_archival.sources.cleanup import MOVE
 from log_archival.sources.files import FileSource
 
 #: The environment variable that names another file than include/archive.yaml.
@@ -25,10 +40,8 @@ SETTINGS_VARIABLE = "LOG_ARCHIVAL_SETTINGS"
 DEFAULT_BATCH_BYTES = 256 << 20
 
 
-def _after(value: str) -> str:
-    if value in ("keep", "delete") or (value.startswith("move: ") and os.path.isabs(value[6:].strip())):
-        return value
-    raise ValueError("it is one of keep, delete and 'move: /absolute/folder'")
+#: The key that says what kind of source it is, and is that class's own parameter.
+KINDS: dict[str, type[Source]] = {"path": FileSource}
 
 
 class _Section(BaseModel):
@@ -81,21 +94,56 @@ class Verify(_Section):
     read_connection: str | None = None
 
 
-class Source(_Section):
-    """A folder of log files."""
+def build_source(given: Any) -> Source:
+    """Return the source that one element of ``sources`` describes.
 
-    name: str
-    path: str
-    pattern: str = "**/*"
-    min_files: int = Field(1, ge=0)
-    after: Annotated[str, AfterValidator(_after)] = "keep"
+    :param given: of the file
+    :raises ValueError: with everything that is wrong with it
+    """
+    if not isinstance(given, dict):
+        raise ValueError("it is a mapping that begins with `name:`")
+    kinds = [kind for kind in (*KINDS, "class") if kind in given]
+    if len(kinds) != 1:
+        raise ValueError(f"it has one of `path:`, `s3:`, `cloudwatch:` and `class:`, and not {kinds or 'none'}")
+    arguments = {key: value for key, value in given.items() if key != "class"}
+    source_class = KINDS.get(kinds[0]) or _imported(given["class"])
+    try:
+        # Of a dataclass, pydantic checks the types; another class has to do it itself.
+        source: Source = (
+            TypeAdapter(source_class).validate_python(arguments)
+            if is_dataclass(source_class)
+            else source_class(**arguments)
+        )
+    except ValidationError as error:
+        raise ValueError("; ".join(_lines(error))) from None
+    except TypeError as error:
+        raise ValueError(str(error)) from None
+    source.check()
+    return source
+
+
+def _imported(path: Any) -> type[Source]:
+    module, _, name = str(path).rpartition(".")
+    try:
+        found = getattr(import_module(module), name)
+    except Exception as error:  # whatever another team's module does when it is imported
+        raise ValueError(f"class {path!r} can't be imported: {type(error).__name__}: {error}") from error
+    if not (isinstance(found, type) and issubclass(found, Source)):
+        raise ValueError(f"class {path!r} is no subclass of log_archival.sources.base.Source")
+    return found
+
+
+def _lines(error: ValidationError) -> Iterator[str]:
+    for one in error.errors():
+        where, message = ".".join(map(str, one["loc"])), one["msg"].removeprefix("Value error, ")
+        yield f"{where}: {message}" if where else message
 
 
 class Settings(_Section):
     """The whole of archive.yaml."""
 
     archive: Archive
-    sources: list[Source] = Field(min_length=1)
+    sources: list[Annotated[Any, PlainValidator(build_source)]] = Field(min_length=1)
     schedule: Schedule = Schedule()
     codec: Literal["zstd", "gzip", "none"] = "zstd"
     part_size: ByteSize = Field(ByteSize(DEFAULT_PART_BYTES), ge=MIN_PART_BYTES, le=MAX_PUT_BYTES)
@@ -104,11 +152,6 @@ class Settings(_Section):
     verify: Verify = Verify()
     #: Checks of check_least_privilege whose failure is accepted, by name.
     accepted_risks: list[str] = []
-
-    @property
-    def file_sources(self) -> list[FileSource]:
-        """The sources themselves."""
-        return [FileSource(**source.model_dump()) for source in self.sources]
 
     @property
     def staging_root(self) -> str:
@@ -131,7 +174,7 @@ def load_settings(path: str | os.PathLike[str]) -> Settings:
     :raises SettingsError: naming the file and every field that is wrong
     """
     try:
-        document = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        document = yaml.load(Path(path).read_text(encoding="utf-8"), _UniqueKeyLoader)  # noqa: S506  # it is a SafeLoader
     except OSError as error:
         raise SettingsError(
             f"can't read {path}: {error.strerror}",
@@ -144,12 +187,24 @@ def load_settings(path: str | os.PathLike[str]) -> Settings:
     try:
         settings = Settings.model_validate(document)
     except ValidationError as error:
-        wrong = [f"{'.'.join(map(str, e['loc']))}: {e['msg'].removeprefix('Value error, ')}" for e in error.errors()]
+        wrong = list(_lines(error))
     else:
         wrong = list(_contradictions(settings))
     if wrong:
         raise SettingsError(f"{path} is not right:\n" + "\n".join(f"  {line}" for line in wrong))
     return settings
+
+
+class _UniqueKeyLoader(yaml.SafeLoader):
+    """YAML's last of two equal keys would win in silence, and a whole block of sources be dropped."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen = set()
+        for key, _ in node.value:
+            if key.value in seen and isinstance(key, yaml.ScalarNode):
+                raise yaml.constructor.ConstructorError(None, None, f"{key.value!r} is given twice", key.start_mark)
+            seen.add(key.value if isinstance(key, yaml.ScalarNode) else None)
+        return super().construct_mapping(node, deep)
 
 
 def _contradictions(settings: Settings) -> Iterator[str]:
@@ -158,12 +213,33 @@ def _contradictions(settings: Settings) -> Iterator[str]:
     except SettingsError as error:
         yield f"archive.key: {error}"
     names = [source.name for source in settings.sources]
-    for number, source in enumerate(settings.file_sources):
-        try:
-            _ = source.root
-        except SettingsError as error:
-            yield f"sources.{number}: {error}"
+    for number, source in enumerate(settings.sources):
         if source.name in names[:number]:
             yield f"sources.{number}.name: {source.name!r} is used twice"
+    yield from _loops(settings)
     if settings.verify.tier == "read" and not settings.verify.read_connection:
         yield "verify.read_connection: tier read needs a connection that may read"
+
+
+def _loops(settings: Settings) -> Iterator[str]:
+    """Yield what would be written below a source: the next run would archive it again, and so on."""
+    written = {"staging": settings.staging_root}
+    for number, source in enumerate(settings.sources):
+        if source.after.startswith(MOVE):
+            written[f"sources.{number}.after"] = source.after.removeprefix(MOVE).strip()
+    for source in settings.sources:
+        roots = [source.root] if isinstance(source, FileSource) else []
+        for where, folder in written.items():
+            if any(_is_below(folder, root) for root in roots):
+                yield f"{where}: {folder} is below source {source.name}, which would archive what is written there"
+
+
+def _is_below(folder: str, root: str) -> bool:
+    """Return whether a folder or URL is below another, or the same; links are followed."""
+    parts = urlsplit(folder)
+    if parts.scheme not in ("", "file"):
+        # Without the connection that Airflow's URLs may name: s3://aws_default@bucket/staging.
+        folder = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+    elif "://" not in root:
+        folder, root = os.path.realpath(parts.path if parts.scheme else folder), os.path.realpath(root)
+    return f"{folder.rstrip('/')}/".startswith(f"{root.rstrip('/')}/")

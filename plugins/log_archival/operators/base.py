@@ -15,9 +15,12 @@ from log_archival.aws.writer import DEFAULT_MAX_CONCURRENT_REQUESTS
 from log_archival.codecs import DEFAULT_PART_BYTES, codec_named
 from log_archival.exceptions import LogArchivalError
 from log_archival.hooks import CrossAccountS3Hook
+from log_archival.hooks.source_clients import source_client
 from log_archival.keys import DEFAULT_KEY, DEFAULT_PREFIX, KeyTemplate
 from log_archival.partition import Partition, choose_partition
 from log_archival.pipeline.compress import Compressor
+from log_archival.records import Failure
+from log_archival.sources.base import Source
 
 log = logging.getLogger(__name__)
 
@@ -116,13 +119,15 @@ class CompressionOperator(PartitionOperator):
         self.part_size = part_size
         self.check_compressed = check_compressed
 
-    def compressor(self, partition: Partition) -> Compressor:
+    def compressor(self, partition: Partition, sources: Sequence[Source]) -> Compressor:
         """Return what makes the archives.
 
         :param partition: the day
+        :param sources: open the files
         :raises SettingsError: when the codec is unknown, or the key template wrong
         """
-        return Compressor(partition, self.keys, codec_named(self.codec), self.part_size, self.check_compressed)
+        by_name = {source.name: source for source in sources}
+        return Compressor(partition, self.keys, by_name, codec_named(self.codec), self.part_size, self.check_compressed)
 
 
 class ArchiveOperator(PartitionOperator):
@@ -171,6 +176,32 @@ class ArchiveOperator(PartitionOperator):
             kms_key_arn=self.kms_key_arn,
             max_concurrent_requests=self.max_concurrent_requests,
         )
+
+
+def has_tries_left(context: Context) -> bool:
+    """Return whether the task is tried again when it fails now.
+
+    :param context: the task's
+    """
+    ti = context["ti"]
+    return ti.try_number <= (ti.max_tries or 0)
+
+
+def with_connections(sources: Sequence[Source]) -> list[Source]:
+    """Return sources whose AWS clients come from Airflow's connections.
+
+    :param sources: as the settings have them
+    """
+    return [source.with_clients(source_client) for source in sources]
+
+
+def describe_failures(failures: Sequence[Failure]) -> list[str]:
+    """Return a line for each failure that fails the run.
+
+    :param failures: accepted ones, too
+    """
+    # A source that failed as a whole says its name itself.
+    return [f"{one.source}: {one.name}: {one.error}" if one.name else one.error for one in failures if not one.accepted]
 
 
 def list_problems(problems: Sequence[object], headline: str) -> str:

@@ -8,15 +8,22 @@ from airflow.sdk import Context
 from airflow.sdk.exceptions import AirflowSkipException
 
 from log_archival.config import DEFAULT_BATCH_BYTES
-from log_archival.operators.base import CompressionOperator, fail_permanent_errors_at_once
+from log_archival.operators.base import (
+    CompressionOperator,
+    fail_permanent_errors_at_once,
+    has_tries_left,
+    with_connections,
+)
 from log_archival.partition import require_over
-from log_archival.pipeline.collect import choose_sources, find_log_files, log_plan, write_batches
+from log_archival.pipeline.collect import Collected, choose_sources, find_log_files, log_plan, write_batches
 from log_archival.pipeline.run_dir import RunDirectory
-from log_archival.sources.files import FileSource
+from log_archival.sources.base import Source
 
 
 class CollectLogsOperator(CompressionOperator):
     """Lists a day's log files, and cuts them into batches.
+
+    A source that fails doesn't stop the others: the last try collects them without it, and verification names it.
 
     See `PartitionOperator` for the other parameters; those of `CompressionOperator` are for the keys that a dry run
     logs.
@@ -35,7 +42,7 @@ class CollectLogsOperator(CompressionOperator):
     ui_color = "#e8e3f3"
 
     def __init__(
-        self, *, sources: Sequence[FileSource], staging: str, batch_bytes: int = DEFAULT_BATCH_BYTES, **kwargs: Any
+        self, *, sources: Sequence[Source], staging: str, batch_bytes: int = DEFAULT_BATCH_BYTES, **kwargs: Any
     ) -> None:
         super().__init__(**kwargs)
         self.sources = sources
@@ -51,10 +58,20 @@ class CollectLogsOperator(CompressionOperator):
         with fail_permanent_errors_at_once():
             partition = self.day(context)
             require_over(partition, datetime.now(UTC), allow_open=bool(params.get("allow_open_day")))
-            sources = choose_sources(self.sources, params.get("sources"))
-            files = find_log_files(sources, partition)
+            sources = with_connections(choose_sources(self.sources, params.get("sources")))
+            found = find_log_files(sources, partition)
             if params.get("dry_run"):
-                log_plan(files, self.compressor(partition), sources)
+                log_plan(found, self.compressor(partition, sources))
                 raise AirflowSkipException("dry run: the plan is in this log, nothing was archived")
+            self._report_failed_sources(found, len(sources), context)
             run_dir = RunDirectory.of_run(self.staging, context["ti"].dag_id, context["ti"].run_id)
-            return write_batches(files, run_dir, self.batch_bytes)
+            return write_batches(found, run_dir, self.batch_bytes)
+
+    def _report_failed_sources(self, found: Collected, count: int, context: Context) -> None:
+        """Fail while a retry may help, or when there is nothing else to archive; else let the others go on."""
+        if not found.errors:
+            return
+        error = found.error()
+        if len(found.errors) == count or (has_tries_left(context) and not error.permanent):
+            raise error
+        self.log.error("%s\nThe other sources are archived; then `verify` fails the run, and names these.", error)

@@ -6,9 +6,16 @@ from typing import Any
 from airflow.sdk import Context
 
 from log_archival.exceptions import SourceError
-from log_archival.operators.base import CompressionOperator, fail_permanent_errors_at_once, list_problems
+from log_archival.operators.base import (
+    CompressionOperator,
+    fail_permanent_errors_at_once,
+    has_tries_left,
+    list_problems,
+    with_connections,
+)
 from log_archival.pipeline.compress import compress_batch
 from log_archival.pipeline.run_dir import RunDirectory
+from log_archival.sources.base import Source
 
 
 class CompressLogsOperator(CompressionOperator):
@@ -18,26 +25,28 @@ class CompressLogsOperator(CompressionOperator):
     names these.
 
     :param batch: one of the dicts that `CollectLogsOperator` returned (templated)
+    :param sources: where the log files are, as `CollectLogsOperator` has them
     :returns: a small dict for `CrossAccountPutOperator`: run directory, batch, how many objects, bytes and failures
     """
 
     template_fields: Sequence[str] = (*CompressionOperator.template_fields, "batch")
     ui_color = "#fbeedb"
 
-    def __init__(self, *, batch: Mapping[str, Any], **kwargs: Any) -> None:
+    def __init__(self, *, batch: Mapping[str, Any], sources: Sequence[Source], **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.batch = batch
+        self.sources = sources
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Compress.
 
         :param context: the task's
         """
-        ti = context["ti"]
         with fail_permanent_errors_at_once():
             run_dir, number = RunDirectory(self.batch["run_directory"]), int(self.batch["batch"])
-            archives, failures = compress_batch(self.compressor(self.day(context)), run_dir, number)
-            if failures and ti.try_number <= (ti.max_tries or 0):
+            compressor = self.compressor(self.day(context), with_connections(self.sources))
+            archives, failures = compress_batch(compressor, run_dir, number)
+            if failures and has_tries_left(context):
                 headline = f"{len(failures)} of {self.batch['files']} files could not be read"
                 raise SourceError(
                     list_problems([failure.error for failure in failures], headline),

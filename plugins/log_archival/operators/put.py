@@ -1,6 +1,5 @@
 """CrossAccountPutOperator."""
 
-import glob
 import os
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -8,20 +7,25 @@ from typing import Any
 
 from airflow.sdk import Context
 
-from log_archival.exceptions import SettingsError, SourceError
+from log_archival.exceptions import SettingsError, SourceError, VerificationError
 from log_archival.operators.base import (
     ArchiveOperator,
     CompressionOperator,
+    describe_failures,
     fail_permanent_errors_at_once,
+    has_tries_left,
     list_problems,
+    with_connections,
 )
-from log_archival.partition import require_over
+from log_archival.partition import Partition, require_over
+from log_archival.pipeline.collect import Collected, find_log_files
 from log_archival.pipeline.run_dir import RunDirectory
 from log_archival.pipeline.summary import format_table, summarize
 from log_archival.pipeline.upload import compress_and_upload, put_manifest, upload_batch
 from log_archival.pipeline.verify import check_records
-from log_archival.records import LogFile
-from log_archival.sources.files import FileSource
+from log_archival.sources.base import Source
+from log_archival.sources.files import EveryFile
+from log_archival.sources.pattern import literal_start
 
 #: Who sees it has most likely scheduled `@daily`, whose logical date is the tick: the first moment of a new day.
 #: https://airflow.apache.org/docs/apache-airflow/stable/authoring-and-scheduling/timetable.html
@@ -35,17 +39,20 @@ SCHEDULE_HINT = (
 class CrossAccountPutOperator(ArchiveOperator, CompressionOperator):
     """Puts log files into another account's bucket, with a role that can only add objects.
 
-    Either uploads a batch that `CompressLogsOperator` has compressed (`staged`), or takes plain files (`paths`), which
-    it compresses and puts in one task, and then lists in a manifest. See `ArchiveOperator` and, for `paths`,
-    `CompressionOperator` for the other parameters.
+    It uploads a batch that `CompressLogsOperator` has compressed (`staged`), or it compresses and puts in one task what
+    `sources` find for the day, or what `paths` name, and lists it in a manifest. See `ArchiveOperator` and, for
+    `sources` and `paths`, `CompressionOperator` for the other parameters.
 
     :param staged: the dict that `CompressLogsOperator` returned (templated)
-    :param paths: a path or glob, or several (templated); ``**`` matches across folders
+    :param sources: where the day's log files are
+    :param paths: a path or glob, or several (templated); ``**`` matches across folders. All files that match are
+        archived, whatever the day of their lines; links are not followed.
     :param source: the name under which the files are archived, for `paths` (templated)
-    :param root: keys and restored files have the path below this folder (templated); by default, the folder that the
-        globs spell out
-    :param min_files: fewer files than this are an error
-    :param allow_open_day: whether to archive `paths` for a day that is not over, though the files may still grow
+    :param root: for `paths`: keys and restored files have the path below this folder (templated); by default, the
+        folder that the globs spell out
+    :param min_files: for `paths`: fewer files than this are an error
+    :param allow_open_day: for `sources` and `paths`: whether to archive a day that is not over, though its log files
+        may still grow. (The day of `staged` was checked when it was collected.)
     :returns: a small dict: how many files, objects, raw and stored bytes, and how many objects were new
     """
 
@@ -56,6 +63,7 @@ class CrossAccountPutOperator(ArchiveOperator, CompressionOperator):
         self,
         *,
         staged: Mapping[str, Any] | None = None,
+        sources: Sequence[Source] | None = None,
         paths: str | Sequence[str] | None = None,
         source: str = "files",
         root: str | None = None,
@@ -65,6 +73,7 @@ class CrossAccountPutOperator(ArchiveOperator, CompressionOperator):
     ) -> None:
         super().__init__(**kwargs)
         self.staged = staged
+        self.sources = sources
         self.paths = paths
         self.source = source
         self.root = root
@@ -77,8 +86,8 @@ class CrossAccountPutOperator(ArchiveOperator, CompressionOperator):
         :param context: the task's
         """
         with fail_permanent_errors_at_once():
-            if (self.staged is None) == (self.paths is None):
-                raise SettingsError(f"task {self.task_id}: give `staged` or `paths`, one of the two")
+            if [self.staged, self.sources, self.paths].count(None) != 2:
+                raise SettingsError(f"task {self.task_id}: give one of `staged`, `sources` and `paths`")
             if self.staged is not None:
                 return self._upload(self.staged, context)
             return self._compress_and_upload(context)
@@ -92,52 +101,66 @@ class CrossAccountPutOperator(ArchiveOperator, CompressionOperator):
         partition = self.day(context)
         require_over(partition, datetime.now(UTC), allow_open=self.allow_open_day, hint=SCHEDULE_HINT)
         writer = self.hook(context, partition).writer
-        files = find_files(self.paths or (), source=self.source, root=self.root, min_files=self.min_files)
-        records = compress_and_upload(writer, self.compressor(partition), files)
+        sources, found = self._find(partition)
+        if found.errors and (len(found.errors) == len(sources) or has_tries_left(context)):
+            raise found.error()
+        records = compress_and_upload(writer, self.compressor(partition, sources), found.files)
+        records.failures += found.failures
         if problems := check_records(records, partition, self.keys):
-            raise SourceError(list_problems(problems, f"{len(problems)} of {len(files)} files were not archived"))
+            raise VerificationError(list_problems(problems, f"{partition.key}: {len(problems)} problems"))
+        failed = describe_failures(records.failures)
+        if failed and has_tries_left(context):
+            raise self._failed(failed)
         ti = context["ti"]
         put_manifest(writer, self.keys, partition, records.archives, dag_id=ti.dag_id, run_id=ti.run_id)
         summary = summarize(records)
         self.log.info("archived %s\n%s", partition.key, format_table(summary))
+        if failed:
+            raise self._failed(failed)
         return {"partition": partition.key, "tier": "receipts", **summary}
 
+    def _find(self, partition: Partition) -> tuple[list[Source], Collected]:
+        if self.sources is not None:
+            sources = with_connections(self.sources)
+            return sources, find_log_files(sources, partition)
+        root, patterns = split_paths(self.paths or (), self.root, self.source)
+        each = [EveryFile(self.source, root, pattern, min_files=0) for pattern in patterns]
+        found = find_log_files(each, partition)
+        # Two patterns may match one file.
+        found.files = sorted(set(found.files), key=lambda file: file.name)
+        if not found.errors:
+            wanted = EveryFile(self.source, root, min_files=self.min_files)
+            wanted.require_enough(
+                found.files, f"match {self.paths}", [f"{one.name}: {one.error}" for one in found.failures]
+            )
+        return list(each[:1]), found
 
-def find_files(
-    paths: str | Sequence[str], *, source: str, root: str | None = None, min_files: int = 1
-) -> list[LogFile]:
-    """Return the files that paths and globs name, as log files of one source.
+    def _failed(self, failed: list[str]) -> SourceError:
+        return SourceError(
+            list_problems(failed, f"{len(failed)} sources or log files are not archived as they should be"),
+            hint="The others are archived. The last try lists them in a manifest.",
+        )
+
+
+def split_paths(paths: str | Sequence[str], root: str | None, source: str) -> tuple[str, list[str]]:
+    """Return the root of some paths and globs, and their patterns below it.
 
     :param paths: a path or glob, or several
-    :param source: the source's name
-    :param root: names are relative to this folder; by default, the folder that the globs spell out
-    :param min_files: fewer files than this are an error
-    :raises SourceError: when there are fewer than `min_files`
+    :param root: names are relative to this folder; by default, the folder that all globs spell out: what is found
+        there would change from day to day, and the keys with it
+    :param source: the source's name, for messages
     :raises SettingsError: when one is outside of `root`
     """
-    globs = [paths] if isinstance(paths, str) else list(paths)
-    found = sorted({os.path.abspath(path) for pattern in globs for path in glob.glob(pattern, recursive=True)})
-    found = [path for path in found if os.path.isfile(path) and not os.path.islink(path)]
-    if len(found) < min_files:
-        raise SourceError(f"source {source}: {len(found)} files match {globs}; at least {min_files} are expected")
-    if not found:
-        return []
-    # By default what the patterns spell out, not what the found files share: that would change from day to day,
-    # and the keys with it.
-    base = os.path.abspath(root) if root else os.path.commonpath([_fixed_folder(pattern) for pattern in globs])
-    _ = FileSource(source, base).root  # checks the name
-    files = []
-    for path in found:
-        name = os.path.relpath(path, base)
-        if name.startswith("../"):
+    globs = [os.path.abspath(path) for path in ([paths] if isinstance(paths, str) else paths)]
+    if not globs:
+        raise SettingsError(f"source {source}: `paths` names nothing")
+    base = os.path.abspath(root) if root else os.path.commonpath([_fixed_folder(path) for path in globs])
+    patterns = [os.path.relpath(path, base) for path in globs]
+    for path, pattern in zip(globs, patterns, strict=True):
+        if pattern.startswith("../"):
             raise SettingsError(f"source {source}: {path} is not below the root {base}")
-        status = os.stat(path, follow_symlinks=False)
-        files.append(LogFile(source, base, name, status.st_size, status.st_mtime_ns, status.st_ino))
-    return files
+    return base, patterns
 
 
-def _fixed_folder(pattern: str) -> str:
-    folder = os.path.dirname(os.path.abspath(pattern))
-    while glob.has_magic(folder):
-        folder = os.path.dirname(folder)
-    return folder
+def _fixed_folder(path: str) -> str:
+    return os.path.dirname(literal_start(path) + "x")

@@ -3,25 +3,26 @@
 import hashlib
 import logging
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from log_archival.codecs import codec_for
-from log_archival.exceptions import SettingsError, SourceError
+from log_archival.exceptions import LogArchivalError, SettingsError, SourceError
 from log_archival.partition import Partition
-from log_archival.pipeline.compress import Compressor
+from log_archival.pipeline.compress import Compressor, known_bytes
 from log_archival.pipeline.run_dir import RunDirectory
 from log_archival.progress import human_size
-from log_archival.records import LogFile
+from log_archival.records import Failure, LogFile
+from log_archival.sources.base import Listing, Source
 from log_archival.sources.batches import cut_batches
-from log_archival.sources.files import FileSource, open_log_file
 
 log = logging.getLogger(__name__)
 
-#: How many skipped files of a source are named in the log.
-MAX_SKIPPED_LINES = 20
+#: How many files of a source that are not archived are named in the log of `collect`.
+MAX_FAILURE_LINES = 20
 
 
-def choose_sources(sources: Sequence[FileSource], names: Sequence[str] | None) -> list[FileSource]:
+def choose_sources(sources: Sequence[Source], names: Sequence[str] | None) -> list[Source]:
     """Return the sources of some names, or all of them.
 
     :param sources: all
@@ -34,66 +35,110 @@ def choose_sources(sources: Sequence[FileSource], names: Sequence[str] | None) -
     return [known[name] for name in names] if names else list(sources)
 
 
-def find_log_files(sources: Sequence[FileSource], partition: Partition) -> list[LogFile]:
-    """Return the partition's files of all sources; every source that fails is named, not only the first.
+@dataclass
+class Collected:
+    """What was found in all sources.
+
+    :param files: the log files
+    :param failures: what is not archived, or may be wrong; also the sources that failed as a whole
+    :param errors: why sources failed, by name
+    """
+
+    files: list[LogFile] = field(default_factory=list)
+    failures: list[Failure] = field(default_factory=list)
+    errors: dict[str, LogArchivalError] = field(default_factory=dict)
+
+    def error(self) -> LogArchivalError:
+        """Return one error for all sources that failed; a retry can help when it can help one of them."""
+        error = SourceError("\n".join(map(str, self.errors.values())))
+        error.permanent = all(one.permanent for one in self.errors.values())
+        return error
+
+
+def find_log_files(sources: Sequence[Source], partition: Partition) -> Collected:
+    """Return the partition's files of all sources; a source that fails doesn't stop the others.
 
     :param sources: where to look
     :param partition: the day
-    :raises SourceError: when a source has too few files, or can't be read
     """
-    files: list[LogFile] = []
-    problems: list[str] = []
+    found = Collected()
     for source in sources:
         try:
-            found = source.find(partition)
-        except SourceError as error:
-            problems.append(str(error))
+            listing = source.find(partition)
+        except Exception as error:
+            if not isinstance(error, LogArchivalError):  # of another team's class
+                log.exception("source %s", source.name)
+            found.errors[source.name] = _as_ours(source, error)
+            found.failures.append(Failure(source.name, "", str(found.errors[source.name])))
             continue
-        for skipped in source.skipped[:MAX_SKIPPED_LINES]:
-            log.warning("source %s: skipped %s", source.name, skipped)
-        size = human_size(sum(file.size for file in found))
-        log.info("source %s: %s files, %s", source.name, f"{len(found):,}", size)
-        files += found
-    if problems:
-        raise SourceError("\n".join(problems))
-    return files
+        _log_listing(source, listing)
+        found.files += listing.files
+        found.failures += listing.failures
+    return found
 
 
-def write_batches(files: list[LogFile], run_dir: RunDirectory, batch_bytes: int) -> list[dict[str, Any]]:
+def _as_ours(source: Source, error: Exception) -> LogArchivalError:
+    if isinstance(error, LogArchivalError):
+        return error
+    return SettingsError(
+        f"source {source.name}: {type(source).__name__}.find failed: {type(error).__name__}",
+        hint="The task's log has the traceback.",
+    )
+
+
+def _log_listing(source: Source, listing: Listing) -> None:
+    for failure in listing.failures[:MAX_FAILURE_LINES]:
+        level = logging.WARNING if failure.accepted else logging.ERROR
+        verb = "skipped" if failure.accepted else "not archived, or not as it should be:"
+        log.log(level, "source %s: %s %s: %s", source.name, verb, failure.name, failure.error)
+    if (others := len(listing.failures) - MAX_FAILURE_LINES) > 0:
+        log.warning("source %s: … and %s more like these", source.name, f"{others:,}")
+    size = human_size(known_bytes(listing.files))
+    log.info("source %s: %s files, %s", source.name, f"{len(listing.files):,}", size)
+
+
+def write_batches(found: Collected, run_dir: RunDirectory, batch_bytes: int) -> list[dict[str, Any]]:
     """Cut files into batches, and write them into the run directory.
 
-    :param files: the log files
+    :param found: the log files, and what is not archived
     :param run_dir: made anew
     :param batch_bytes: about how many raw bytes a batch has
     :returns: one small dict a batch, for XCom: run directory, the batch's number, how many files and bytes it has
     """
-    batches = cut_batches(files, batch_bytes=batch_bytes)
-    run_dir.create(batches)
+    batches = cut_batches(found.files, batch_bytes=batch_bytes)
+    run_dir.create(batches, found.failures)
     return [
         {
             "run_directory": str(run_dir),
             "batch": number,
             "files": len(batch),
-            "raw_bytes": sum(file.size for file in batch),
+            "raw_bytes": known_bytes(batch),
         }
         for number, batch in enumerate(batches, 1)
     ]
 
 
-def log_plan(files: list[LogFile], compressor: Compressor, sources: Sequence[FileSource]) -> None:
+def log_plan(found: Collected, compressor: Compressor) -> None:
     """Log what a run would archive: each file, its bytes, its key. Reads the files, since keys have their digests.
 
-    :param files: the log files
-    :param compressor: knows the keys
-    :param sources: know what would become of the files
+    :param found: the log files, and what would not be archived
+    :param compressor: knows the sources and the keys
     """
-    after = {source.name: source.after for source in sources}
-    for file in files:
-        with open_log_file(file) as stream:
-            codec = codec_for(compressor.codec, stream.peek(8))
-            digest = hashlib.file_digest(stream, "sha256").hexdigest()
+    for file in found.files:
+        source = compressor.source_of(file)
+        try:
+            with source.open(file) as stream:
+                codec = codec_for(compressor.codec, stream.peek(8))
+                digest = hashlib.file_digest(stream, "sha256").hexdigest()
+        except SourceError as error:
+            log.error("%s", error)
+            continue
         key = compressor.key(file, digest, codec)
-        then = "" if after[file.source] == "keep" else f", then {after[file.source]}"
-        log.info("%s (%s) -> %s%s", file.path, human_size(file.size), key, then)
-    size = human_size(sum(file.size for file in files))
-    log.info("dry run: %s files, %s; nothing was archived. Large files are cut into parts.", f"{len(files):,}", size)
+        then = "" if source.after == "keep" else f", then {source.after}"
+        size = "" if file.size is None else f" ({human_size(file.size)})"
+        log.info("%s%s -> %s%s", file.path, size, key, then)
+    for failure in found.failures:
+        if not failure.accepted:
+            log.error("would fail the run: source %s: %s: %s", failure.source, failure.name, failure.error)
+    count, size = f"{len(found.files):,}", human_size(known_bytes(found.files))
+    log.info("dry run: %s files, %s; nothing was archived. Large files are cut into parts.", count, size)

@@ -1,7 +1,8 @@
 """Compress: log files become archives, in the run directory or wherever the caller wants their bytes."""
 
 import logging
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -9,14 +10,14 @@ from typing import IO, TypeVar
 
 from log_archival import codecs
 from log_archival.concurrency import available_cores, concurrently
-from log_archival.exceptions import SourceError
+from log_archival.exceptions import SourceError, StagingError
 from log_archival.keys import KeyTemplate
 from log_archival.partition import Partition
 from log_archival.pipeline.packs import MAX_PACKED_FILE_BYTES
 from log_archival.pipeline.run_dir import RunDirectory
 from log_archival.progress import Progress
 from log_archival.records import Archive, Failure, LogFile
-from log_archival.sources.files import open_log_file
+from log_archival.sources.base import Source
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -24,6 +25,9 @@ T = TypeVar("T")
 #: Smaller files are compressed in the caller's thread. Threads pass the interpreter's lock to each other at every
 #: system call: two of them took 0.21 ms for a file of 8 KiB that one compresses in 0.10 ms.
 MIN_THREADED_BYTES = 32 << 10
+
+#: So many large files of a service are compressed at once: each takes some blocks of memory.
+MAX_LARGE_READS = 6
 
 #: A file to write to, its URL, and the offset at which the archive begins.
 Destination = tuple[IO[bytes], str, int]
@@ -37,6 +41,7 @@ class Compressor:
 
     :param partition: the day, for the keys
     :param keys: the key template
+    :param sources: by name; they open the files
     :param codec: of files that are not compressed already
     :param part_size: a stored object has at most this many bytes; larger files are cut at line ends
     :param check: whether each block is decompressed and compared before it is written
@@ -44,6 +49,7 @@ class Compressor:
 
     partition: Partition
     keys: KeyTemplate
+    sources: Mapping[str, Source]
     codec: codecs.Codec = codecs.ZSTD
     part_size: int = codecs.DEFAULT_PART_BYTES
     check: bool = True
@@ -65,11 +71,12 @@ class Compressor:
                 destinations.append(destination)
                 yield destination[0]
 
-        with open_log_file(file) as stream:
+        with self.source_of(file).open(file) as stream:
             codec = codecs.codec_for(self.codec, stream.peek(8))
             result = codecs.compress(
                 stream, codec, open_part,
-                size_hint=file.size, part_size=self.part_size, threads=threads, check=self.check,
+                size_hint=-1 if file.size is None else file.size,
+                part_size=self.part_size, threads=threads, check=self.check,
             )  # fmt: skip
         return [
             Archive(
@@ -84,6 +91,19 @@ class Compressor:
             )
             for number, (part, (_, url, offset)) in enumerate(zip(result.parts, destinations, strict=True), 1)
         ]  # fmt: skip
+
+    def source_of(self, file: LogFile) -> Source:
+        """Return the source that opens a file.
+
+        :param file: the log file
+        :raises StagingError: when there is no such source
+        """
+        if file.source not in self.sources:
+            raise StagingError(
+                f"{file.path} was collected from source {file.source}, and there is no source of that name now",
+                hint="Were the settings changed? Clear the run's `collect` and what follows it.",
+            )
+        return self.sources[file.source]
 
     def try_compress(self, file: LogFile, open_destination: OpenDestination, threads: int) -> list[Archive] | Failure:
         """Compress one file like `compress`, but return a failure, and log it, when the file can't be read.
@@ -129,14 +149,14 @@ def compress_batch(compressor: Compressor, run_dir: RunDirectory, batch: int) ->
     archives: list[Archive] = []
     failures: list[Failure] = []
     threads = threads_per_file(files)
-    progress = Progress(log.info, "compressed", sum(file.size for file in files))
+    progress = Progress(log.info, "compressed", known_bytes(files))
     with closing(run_dir.pack_writer(batch)) as writer:
 
         def compress(file: LogFile) -> list[Archive] | Failure:
-            open_archive = partial(writer.open_archive, large=file.size > MAX_PACKED_FILE_BYTES)
+            open_archive = partial(writer.open_archive, large=is_larger(file, MAX_PACKED_FILE_BYTES))
             return compressor.try_compress(file, open_archive, threads)
 
-        for result in compress_each(compress, files):
+        for result in compress_each(compress, files, compressor.sources):
             if isinstance(result, Failure):
                 failures.append(result)
             else:
@@ -146,16 +166,32 @@ def compress_batch(compressor: Compressor, run_dir: RunDirectory, batch: int) ->
     return sorted(archives, key=lambda archive: (archive.staged, archive.offset)), failures
 
 
-def compress_each(compress: Callable[[LogFile], T], files: Sequence[LogFile]) -> Generator[T, None, None]:
-    """Compress files, several at a time, and yield the results; small files are compressed in the caller's thread.
+def compress_each(
+    compress: Callable[[LogFile], T], files: Sequence[LogFile], sources: Mapping[str, Source]
+) -> Generator[T, None, None]:
+    """Compress files, several at a time, and yield the results.
+
+    Where reading is waiting for a service, as many small files are read at once as their source allows. Small files of
+    this machine are compressed in the caller's thread.
 
     :param compress: compresses one file; is called from several threads
     :param files: the log files
+    :param sources: by name
     """
-    small, large = split_by_size(files, MIN_THREADED_BYTES)
-    for _, result in concurrently(compress, large, available_cores()):
-        yield result
-    yield from map(compress, small)
+    by_source: dict[str, list[LogFile]] = defaultdict(list)
+    for file in files:
+        by_source[file.source].append(file)
+    for name, its_files in by_source.items():
+        small, large = split_by_size(its_files, MIN_THREADED_BYTES)
+        reads = sources[name].concurrent_reads if name in sources else None
+        workers = available_cores() if reads is None else min(reads, MAX_LARGE_READS)
+        for _, result in concurrently(compress, large, workers):
+            yield result
+        if reads is None:
+            yield from map(compress, small)
+        else:
+            for _, result in concurrently(compress, small, reads):
+                yield result
 
 
 def threads_per_file(files: Sequence[LogFile]) -> int:
@@ -172,6 +208,23 @@ def split_by_size(files: Sequence[LogFile], max_bytes: int) -> tuple[list[LogFil
     :param files: the log files
     :param max_bytes: small files have at most this many bytes
     """
-    small = [file for file in files if file.size <= max_bytes]
-    large = [file for file in files if file.size > max_bytes]
-    return small, sorted(large, key=lambda file: -file.size)
+    small = [file for file in files if not is_larger(file, max_bytes)]
+    large = [file for file in files if is_larger(file, max_bytes)]
+    return small, sorted(large, key=lambda file: -(file.size or 0))
+
+
+def is_larger(file: LogFile, max_bytes: int) -> bool:
+    """Return whether a file is larger than a size; one whose size isn't known is.
+
+    :param file: the log file
+    :param max_bytes: the size
+    """
+    return file.size is None or file.size > max_bytes
+
+
+def known_bytes(files: Sequence[LogFile]) -> int:
+    """Return how many bytes files have, as far as that is known before they are read.
+
+    :param files: the log files
+    """
+    return sum(file.size or 0 for file in files)

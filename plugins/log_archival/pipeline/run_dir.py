@@ -4,6 +4,7 @@ collected.json           how many batches there are             written by colle
 files-0001.jsonl         the log files of a batch               written by collect
 archives-0001.jsonl      its archives                           written by compress
 failures-0001.jsonl      its files that could not be read       written by compress
+failures-0000.jsonl      what was not archived at all           written by collect
 data-0001-….bin          the archives' bytes                    written by compress, deleted by upload
 receipts-0001.jsonl      what S3 returned for each put          written by upload
 """
@@ -24,6 +25,8 @@ from log_archival.records import Archive, Failure, LogFile, Receipt, Record, rea
 
 #: A component of a path has at most 255 bytes in every usual file system; Airflow's ids have up to 250 characters.
 MAX_NAME_CHARS = 200
+#: In place of a batch's number: what `collect` found that is in no batch.
+_COLLECT = 0
 
 
 @dataclass
@@ -70,16 +73,18 @@ class RunDirectory:
         """Return its URL."""
         return str(self._folder)
 
-    def create(self, batches: Sequence[Sequence[LogFile]]) -> None:
+    def create(self, batches: Sequence[Sequence[LogFile]], failures: Sequence[Failure] = ()) -> None:
         """Make the directory, empty but for the batches: a run that starts again does everything again.
 
         :param batches: the log files of each batch; their numbers count from 1
+        :param failures: what is in none of them
         """
         self.delete()
         # Logs can contain what nobody else may read. Object stores have no modes, and ignore it.
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         for number, files in enumerate(batches, 1):
             write_jsonl(self._file("files", number), files)
+        write_jsonl(self._file("failures", _COLLECT), failures)
         write_jsonl(self._folder / "collected.json", [_Collected(len(batches))])
 
     def log_files(self, batch: int) -> list[LogFile]:
@@ -168,7 +173,7 @@ class RunDirectory:
         head = next(read_jsonl(collected, _Collected), None)
         if head is None:
             raise StagingError(f"{collected} is empty", hint="Clear the run's `collect` and what follows it.")
-        records = RunRecords()
+        records = RunRecords(failures=list(read_jsonl(self._file("failures", _COLLECT), Failure)))
         shared: dict[str, str] = {}
         for number in range(1, head.batches + 1):
             records.files += read_jsonl(self._file("files", number), LogFile, shared=shared)

@@ -6,7 +6,8 @@ from typing import Any
 from log_archival.pipeline.run_dir import RunRecords
 from log_archival.progress import human_size
 
-FIGURES = ("files", "objects", "raw_bytes", "stored_bytes", "new", "existing")
+#: `failed`: not archived, or not as it should be; `skipped`: left out, and that was accepted.
+FIGURES = ("files", "objects", "raw_bytes", "stored_bytes", "new", "existing", "failed", "skipped")
 #: What each tier proves, in words that promise no more.
 PROOF = {
     "receipts": "S3 acknowledged every archive with its checksum; nobody has looked whether it still exists",
@@ -25,6 +26,8 @@ def summarize(records: RunRecords) -> dict[str, Any]:
     by_source: dict[str, Counter[str]] = defaultdict(Counter)
     for file in records.files:
         by_source[file.source]["files"] += 1
+    for failure in records.failures:
+        by_source[failure.source]["skipped" if failure.accepted else "failed"] += 1
     for archive in records.archives:
         counts = by_source[archive.source]
         counts["objects"] += 1
@@ -49,10 +52,8 @@ def format_table(summary: dict[str, Any]) -> str:
 
     :param summary: what `summarize` returned
     """
-    head = f"{'source':<20} {'files':>8} {'raw':>10} {'stored':>10} {'ratio':>6} {'new':>8} {'existing':>8}"
-    rows = [
-        f"{name:<20} {c['files']:>8,} {human_size(c['raw_bytes']):>10} {human_size(c['stored_bytes']):>10} "
-        f"{c['ratio'] or '-':>6} {c['new']:>8,} {c['existing']:>8,}"
-        for name, c in summary["sources"].items()
-    ]
-    return "\n".join([head, *rows])
+    rows = [["source", "files", "raw", "stored", "ratio", "new", "existing", "failed", "skipped"]]
+    for name, c in summary["sources"].items():
+        sizes = [human_size(c["raw_bytes"]), human_size(c["stored_bytes"]), str(c["ratio"] or "-")]
+        rows.append([name, f"{c['files']:,}", *sizes, *(f"{c[figure]:,}" for figure in rows[0][5:])])
+    return "\n".join(f"{row[0]:<20} " + " ".join(f"{cell:>10}" for cell in row[1:]) for row in rows)

@@ -17,7 +17,14 @@ from log_archival.concurrency import available_cores, concurrently
 from log_archival.keys import KeyTemplate
 from log_archival.manifest import manifest_body, manifest_metadata
 from log_archival.partition import Partition
-from log_archival.pipeline.compress import Compressor, Destination, compress_each, split_by_size, threads_per_file
+from log_archival.pipeline.compress import (
+    Compressor,
+    Destination,
+    compress_each,
+    known_bytes,
+    split_by_size,
+    threads_per_file,
+)
 from log_archival.pipeline.packs import open_staged
 from log_archival.pipeline.run_dir import RunDirectory, RunRecords
 from log_archival.progress import Progress
@@ -128,7 +135,7 @@ class _DirectUpload:
     def __init__(self, writer: ArchiveWriter, compressor: Compressor, files: list[LogFile]) -> None:
         self.writer, self.compressor = writer, compressor
         self.records = RunRecords(files=files)
-        self.progress = Progress(log.info, "archived", sum(file.size for file in files))
+        self.progress = Progress(log.info, "archived", known_bytes(files))
         self.compressing = threading.BoundedSemaphore(available_cores())
         self.handed_over, self.large = split_by_size(files, MAX_HANDED_OVER_BYTES)
         self.threads_per_file = threads_per_file(self.large)
@@ -142,7 +149,7 @@ class _DirectUpload:
         workers = min(available_cores() + 2, self.writer.max_concurrent_requests)
         for _, archives in concurrently(self._compress_and_put, self.large, workers):
             self.records.archives += archives
-        with closing(compress_each(self._compress, self.handed_over)) as compressed:
+        with closing(compress_each(self._compress, self.handed_over, self.compressor.sources)) as compressed:
             jobs = chain.from_iterable(compressed)
             for _, archive in concurrently(self._put, jobs, self.writer.max_concurrent_requests):
                 self.records.archives.append(archive)
@@ -151,7 +158,7 @@ class _DirectUpload:
         return self.records
 
     def _compress_and_put(self, file: LogFile) -> list[Archive]:
-        in_memory = MAX_IN_MEMORY_BYTES if file.size <= MAX_RAW_IN_MEMORY_BYTES else 1
+        in_memory = MAX_IN_MEMORY_BYTES if (file.size or 0) <= MAX_RAW_IN_MEMORY_BYTES else 1
         with ExitStack() as bodies:  # closes those that were not put because another failed
             with self.compressing:
                 jobs = self._compress(file, lambda: bodies.enter_context(SpooledTemporaryFile(in_memory)))

@@ -50,7 +50,7 @@ class Problem:
 
 
 def check_records(records: RunRecords, partition: Partition, keys: KeyTemplate) -> list[Problem]:
-    """Check that every collected file has its archives, and every archive its receipt.
+    """Check that every collected file has its archives or a failure, and every archive its receipt.
 
     :param records: what the run's tasks wrote
     :param partition: the day
@@ -58,7 +58,6 @@ def check_records(records: RunRecords, partition: Partition, keys: KeyTemplate) 
     :returns: every difference
     """
     return [
-        *(Problem(failure.source, failure.name, "", failure.error) for failure in records.failures),
         *_check_files(records, partition, keys),
         *_check_receipts(records.archives, records.receipts),
     ]
@@ -83,7 +82,7 @@ def _check_parts(file: LogFile, parts: list[Archive], partition: Partition, keys
     if not parts or numbers != [(number, len(parts)) for number in range(1, len(parts) + 1)]:
         yield problem("", f"collected, but compressed into these parts (number, of how many): {numbers}")
         return
-    if (raw := sum(archive.raw_size for archive in parts)) != file.size:
+    if file.size is not None and (raw := sum(archive.raw_size for archive in parts)) != file.size:
         yield problem("", f"expected {file.size:,} bytes as collected, compressed were {raw:,}")
     if len(parts) == 1 and parts[0].raw_sha256 != parts[0].file_sha256:
         yield problem("", f"expected SHA-256 {parts[0].file_sha256}, its only part has {parts[0].raw_sha256}")

@@ -8,6 +8,8 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Self
 
+from pydantic import ConfigDict
+
 from log_archival.exceptions import SettingsError, SourceError
 from log_archival.partition import Partition
 from log_archival.records import Failure, LogFile
@@ -50,10 +52,15 @@ class Source(abc.ABC):
     - Memory doesn't grow with the size of a file.
     """
 
+    #: When archive.yaml is read, pydantic checks the fields of a subclass that is a dataclass.
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
+
     #: The source's name: letters, digits, dots, dashes and underscores. It is a part of every key.
     name: str
     #: Fewer log files than this are an error.
     min_files: int
+    #: What to do with a log file once it is verified; only files on this machine can be deleted or moved.
+    after: str = "keep"
     #: How many of its files are read at once: what the service allows, where reading is waiting for one. None for
     #: files on this machine, of which as many are read as there are cores.
     concurrent_reads: ClassVar[int | None] = None

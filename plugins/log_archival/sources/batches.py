@@ -4,6 +4,8 @@ from log_archival.records import LogFile
 
 #: A file costs some time whatever its size, so each counts for at least this much.
 MIN_WEIGHT_BYTES = 16 << 10
+#: What a file counts for whose size isn't known before it is read.
+UNKNOWN_WEIGHT_BYTES = 1 << 20
 
 
 def cut_batches(
@@ -18,7 +20,7 @@ def cut_batches(
         ``[core] max_map_length`` (1024 by default) tasks.
         https://airflow.apache.org/docs/apache-airflow/stable/configurations-ref.html#max-map-length
     """
-    weights = [max(file.size, MIN_WEIGHT_BYTES) for file in files]
+    weights = [UNKNOWN_WEIGHT_BYTES if file.size is None else max(file.size, MIN_WEIGHT_BYTES) for file in files]
     limit = max(batch_bytes, -(-sum(weights) // max_batches))
     file_limit = max(max_files, -(-len(files) // max_batches))
     batches: list[list[LogFile]] = []

@@ -2,6 +2,9 @@
 
 A source's folder is written by services, so it isn't trusted: symbolic links below the root are never followed, only
 regular files are read, and a file that isn't the one that was listed any more is an error.
+
+Which day a file is of is told by the date in its name, or by when it was last modified. Both can be a little late: the
+lines of a day end up in a file that is renamed, or copied, after midnight. See docs/sources.md.
 """
 
 import errno
@@ -10,25 +13,32 @@ import os
 import re
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from datetime import timedelta
-from glob import has_magic
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from functools import partial
 from itertools import takewhile
+from typing import Any, Literal
 from urllib.parse import unquote, urlsplit
 
-from fsspec.utils import glob_translate
-
 from log_archival.exceptions import SettingsError, SourceError
-from log_archival.partition import Partition
-from log_archival.records import LogFile
+from log_archival.partition import Partition, zone
+from log_archival.records import Failure, LogFile
+from log_archival.sources.base import Listing, Source, SourceReader, by_name, check_name
+from log_archival.sources.pattern import DatedPattern, UndatedPattern, has_wildcard, matcher
+from log_archival.sources.rotation import RotatedNames, first_date, pattern_that_matches
 from log_archival.sources.safe_open import NOT_A_FOLDER, open_file, open_folder
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_TIME_OF_DAY = re.compile(r"([01]\d|2[0-3]):([0-5]\d)")
+_SECOND_NS = 10**9
+#: Rotation at midnight takes a moment, in which a service may write to the file of the day before.
+ROTATION_SECONDS = 60
+#: How much of a file is searched for the date of its first line.
+FIRST_LINE_BYTES = 4096
 
 
 @dataclass(frozen=True)
-class FileSource:
+class FileSource(Source):
     """A folder of log files.
 
     :param name: letters, digits, dots, dashes and underscores; part of every key
@@ -38,7 +48,12 @@ class FileSource:
         last modified within the partition's day are found.
     :param min_files: fewer files than this fail the run
     :param after: what to do with the files once they are verified: ``keep``, ``delete`` or ``move: /folder``
-    :param skipped: filled by `find`: what was skipped, and why
+    :param rotated: whether the date in a name is that of the lines (``same-day``), or that of the rotation, a day later
+        (``next-day``: logrotate's ``dateext`` without ``dateyesterday``)
+    :param rotated_until: the time, ``HH:MM`` in the archive's zone, at which the night's rotation is over. A rotated
+        file that was last written before it belongs to the day before.
+    :param rotation_problems: whether a file that holds lines of the day, or may, and can't be archived with it fails
+        the run (``fail``), or is only named and counted (``accept``)
     """
 
     name: str
@@ -46,94 +61,239 @@ class FileSource:
     pattern: str = "**/*"
     min_files: int = 1
     after: str = "keep"
-    skipped: list[str] = field(default_factory=list, compare=False)
+    rotated: Literal["same-day", "next-day"] = "same-day"
+    rotated_until: str = "01:00"
+    rotation_problems: Literal["fail", "accept"] = "fail"
 
     @property
     def root(self) -> str:
         """The root as a plain absolute path.
 
-        :raises SettingsError: for another scheme, a relative path, or an impossible name or pattern
+        :raises SettingsError: for another scheme, or a relative path
         """
-        if not _NAME.fullmatch(self.name):
-            raise SettingsError(f"source name {self.name!r} may have letters, digits, '.', '_' and '-' only")
-        if self.pattern.startswith("/") or ".." in self.pattern.split("/"):
-            raise SettingsError(f"source {self.name}: pattern {self.pattern!r} must stay below the source's path")
         url = urlsplit(self.path)
         path = unquote(url.path) if url.scheme == "file" else self.path
         if url.scheme not in ("", "file") or (url.scheme and url.netloc not in ("", "localhost")):
             raise SettingsError(f"source {self.name}: {self.path!r} is not a local path or file:// URL")
-        if not os.path.isabs(path):
+        if not os.path.isabs(path) or "\0" in path:
             raise SettingsError(f"source {self.name}: path {self.path!r} is not absolute")
-        if any("**" in component and component != "**" for component in self.pattern.split("/")):
-            raise SettingsError(f"source {self.name}: in pattern {self.pattern!r}, ** has to be a folder of its own")
         return os.path.normpath(path)
 
-    @property
-    def dated(self) -> bool:
-        """Whether the pattern itself names the day."""
-        return "%" in self.pattern
+    def check(self) -> None:
+        """Check the settings.
 
-    def find(self, partition: Partition) -> list[LogFile]:
+        :raises SettingsError: for an impossible name, path, pattern or time, or settings that contradict each other
+        """
+        check_name(self.name)
+        _ = self.root
+        self._dated_pattern.check()
+        folder = self.after.removeprefix("move: ").strip()
+        if self.after not in ("keep", "delete") and (folder == self.after or not os.path.isabs(folder)):
+            raise SettingsError(f"source {self.name}: after is one of keep, delete and 'move: /absolute/folder'")
+        if self.min_files < 0:
+            raise SettingsError(f"source {self.name}: min_files {self.min_files} is less than 0")
+        if not _TIME_OF_DAY.fullmatch(self.rotated_until):
+            raise SettingsError(f"source {self.name}: rotated_until {self.rotated_until!r} is not a time such as 01:00")
+        if self.rotated == "next-day" and not self._dated_pattern.dated:
+            raise SettingsError(
+                f"source {self.name}: `rotated: next-day` is about the date in names, and {self.pattern!r} has none",
+                hint="Without a date, files go by when they were last modified, and `rotated_until` is when rotation"
+                " is over.",
+            )
+
+    def find(self, partition: Partition) -> Listing:
         """Return the partition's files, by name.
 
         :param partition: the day
         :raises SourceError: when there are fewer than `min_files`, or a folder can't be read
         :raises SettingsError: when the pattern's date doesn't name a day
         """
-        root = self.root
-        pattern = self._pattern_on(partition)
-        self.skipped.clear()
-        matches = re.compile(glob_translate(pattern)).fullmatch
-        files: list[LogFile] = []
-        for name, entry in self._walk(pattern):
-            if not matches(name):
-                continue
+        self.check()
+        search = _Search(self, partition)
+        search.run()
+        clues = search.missed_names() if len(search.found) < self.min_files else []
+        clues += [f"{failure.name}: {failure.error}" for failure in search.failures]
+        by_time = "" if self._dated_pattern.dated else f", last modified on {partition.key} ({partition.timezone})"
+        self.require_enough(search.found, f"match {search.pattern!r} in {self.root}{by_time}", clues)
+        return Listing(by_name(search.found), search.failures)
+
+    @contextmanager
+    def open(self, file: LogFile) -> Iterator[io.BufferedReader]:
+        """Open a file that this source found, and check before and after reading that it is still that file.
+
+        :param file: what `find` returned
+        :raises SourceError: when it can't be read, has become another file, or has grown, shrunk or been written to
+        """
+        if file.root != self.root:
+            raise SourceError(f"source {self.name}: {file.path} is not below {self.root}")
+        with open_log_file(file) as stream:
+            yield stream
+
+    @property
+    def _dated_pattern(self) -> DatedPattern:
+        return DatedPattern(self.pattern, self.name)
+
+    def is_dated(self) -> bool:
+        """Return whether the pattern itself names the day."""
+        return self._dated_pattern.dated
+
+    def pattern_on(self, partition: Partition) -> str:
+        """Return the pattern of one day's files.
+
+        :param partition: the day
+        :raises SettingsError: when the date in the pattern doesn't distinguish days
+        """
+        if self.rotated == "next-day":
+            partition = Partition(partition.day + timedelta(days=1), partition.timezone)
+        return self._dated_pattern.on(partition)
+
+    @property
+    def rotation_ns(self) -> int:
+        """How long after midnight rotation is over, in nanoseconds."""
+        hours, minutes = self.rotated_until.split(":")
+        return (int(hours) * 60 + int(minutes)) * 60 * _SECOND_NS
+
+
+class EveryFile(FileSource):
+    """A folder of which every file is archived that matches, whatever its day; % is no directive in its pattern."""
+
+    @property
+    def _dated_pattern(self) -> DatedPattern:
+        return UndatedPattern(self.pattern, self.name)
+
+
+class _Search:
+    """One search for a partition's files."""
+
+    def __init__(self, source: FileSource, partition: Partition) -> None:
+        self.source, self.partition = source, partition
+        self.root, self.pattern = source.root, source.pattern_on(partition)
+        self.found: list[LogFile] = []
+        self.failures: list[Failure] = []
+        # Of all regular files that were seen, matching or not.
+        self._matching: dict[str, LogFile] = {}
+        self._others: dict[str, int] = {}
+        self._names = RotatedNames(())
+        self._start_ns, self._end_ns = (int(at.timestamp()) * _SECOND_NS for at in (partition.start, partition.end))
+
+    def run(self) -> None:
+        matches = matcher(self.pattern)
+        for name, entry in self._walk():
+            matched = matches(name)
             try:
                 status = entry.stat(follow_symlinks=False)
             except FileNotFoundError:
-                self.skipped.append(f"{name}: vanished while its folder was listed")
+                if matched:
+                    self._accept(name, "vanished while its folder was listed")
                 continue
             if not stat.S_ISREG(status.st_mode):
-                self.skipped.append(f"{name}: not a regular file (links are not followed)")
-            elif self.dated or partition.contains(status.st_mtime_ns):
-                files.append(LogFile(self.name, root, name, status.st_size, status.st_mtime_ns, status.st_ino))
-        if len(files) < self.min_files:
-            raise self._too_few(len(files), pattern, partition)
-        return sorted(files, key=lambda file: file.name)
+                if matched:
+                    self._accept(name, "not a regular file (links are not followed)")
+            elif matched:
+                self._matching[name] = LogFile(
+                    self.source.name, self.root, name, status.st_size, status.st_mtime_ns, str(status.st_ino)
+                )
+            else:
+                self._others[name] = status.st_mtime_ns
+        self._names = RotatedNames([*self._matching, *self._others])
+        if isinstance(self.source, EveryFile):
+            self.found = list(self._matching.values())
+        elif self.source.is_dated():
+            self.found = list(self._matching.values())
+            self._check_dates()
+        else:
+            self.found = [file for file in self._matching.values() if self._is_of_day(file.name, file.mtime_ns)]
+            self._check_live_files()
 
-    def _pattern_on(self, partition: Partition) -> str:
-        if not self.dated:
-            return self.pattern
-        pattern = partition.day.strftime(self.pattern)
-        if (partition.day - timedelta(days=1)).strftime(self.pattern) == pattern:
-            raise SettingsError(
-                f"source {self.name}: the date in pattern {self.pattern!r} does not distinguish {partition.key} from"
-                " the day before",
-                hint="Name the day as well (%d), or leave the date out to go by the time of the last modification.",
+    def missed_names(self) -> list[str]:
+        """Return which files were last modified on the day, and don't match."""
+        return [
+            f"{name} (does not match)"
+            for name, mtime_ns in sorted(self._others.items())
+            if self._is_of_day(name, mtime_ns)
+        ]
+
+    def _is_of_day(self, name: str, mtime_ns: int) -> bool:
+        # A rotated file's last line was written before the rotation, and a copy was made during it.
+        late_ns = self.source.rotation_ns if self._names.is_rotated(name) else 0
+        return self._start_ns <= mtime_ns - late_ns < self._end_ns
+
+    def _check_dates(self) -> None:
+        """Compare the dates in names with the times of the last modification."""
+        for file in self.found:
+            written = datetime.fromtimestamp(file.mtime_ns // _SECOND_NS, zone(self.partition.timezone))
+            late_ns = ROTATION_SECONDS * _SECOND_NS if self._names.is_rotated(file.name) else 0
+            if not file.size:
+                continue
+            if self.source.rotated == "same-day" and file.mtime_ns < self._start_ns + late_ns:
+                self._problem(
+                    file.name,
+                    f"its name says {self.partition.key}, but it was last written {written:%Y-%m-%d %H:%M:%S}, so its"
+                    " lines are of the day before: the name has the day of the rotation. Set `rotated: next-day` for"
+                    " this source, or logrotate's `dateyesterday`.",
+                )
+            elif self.source.rotated == "next-day" and file.mtime_ns >= self._end_ns + self.source.rotation_ns:
+                self._problem(
+                    file.name,
+                    f"by `rotated: next-day`, its lines are of {self.partition.key}, but it was last written"
+                    f" {written:%Y-%m-%d %H:%M:%S}. If names have the day of their lines, leave `rotated: next-day`"
+                    " out; if rotation takes place later in the night, set `rotated_until`.",
+                )
+
+    def _check_live_files(self) -> None:
+        """Name the live files that may hold lines of the day, and of which no rotated file was found."""
+        archived = {self._names.live_name(file.name) for file in self.found}
+        for name, file in self._matching.items():
+            is_live = self._names.live_name(name) == name
+            if is_live and file.size and file.mtime_ns >= self._end_ns and name not in archived:
+                first = self._first_date(file)
+                if first is None or first <= self.partition.day:
+                    self._problem(name, self._why_unrotated(name))
+
+    def _first_date(self, file: LogFile) -> date | None:
+        with suppress(SourceError, OSError), _open(file) as stream:
+            return first_date(stream.readline(FIRST_LINE_BYTES))
+        return None
+
+    def _why_unrotated(self, live: str) -> str:
+        written = f"it was written to after {self.partition.key}, so its lines of that day are still in it or elsewhere"
+        rotated = self._names.rotated_from(live)
+        missed = [name for name in rotated if name in self._others and self._is_of_day(name, self._others[name])]
+        if missed:
+            better = pattern_that_matches(self.pattern, missed[0])
+            return (
+                f"it was written to after {self.partition.key}, and its lines of that day are in {missed[0]}, which the"
+                f" pattern {self.pattern!r} does not match. Set the pattern {better!r}."
             )
-        return pattern
-
-    def _too_few(self, count: int, pattern: str, partition: Partition) -> SourceError:
-        by_time = "" if self.dated else f", last modified on {partition.key} ({partition.timezone})"
-        also = f"; skipped: {', '.join(self.skipped[:3])}" if self.skipped else ""
-        return SourceError(
-            f"source {self.name}: {count} files match {pattern!r} in {self.root}{by_time};"
-            f" at least {self.min_files} are expected{also}",
-            hint="Did the service stop logging, or the path change? If so few are right, lower `min_files`.",
+        if rotated:
+            return (
+                f"{written}: none of its rotated files ({', '.join(rotated[:5])}) is of that day. Did the rotation"
+                " fail, or is it later than `rotated_until`?"
+            )
+        return (
+            f"{written}: nobody rotates it. Have it rotated every night (logrotate), or have the service write a file a"
+            " day."
         )
 
-    def _walk(self, pattern: str) -> Iterator[tuple[str, os.DirEntry[str]]]:
+    def _problem(self, name: str, error: str) -> None:
+        accepted = self.source.rotation_problems == "accept"
+        self.failures.append(Failure(self.source.name, name, error, accepted))
+
+    def _accept(self, name: str, error: str) -> None:
+        self.failures.append(Failure(self.source.name, name, error, accepted=True))
+
+    def _walk(self) -> Iterator[tuple[str, os.DirEntry[str]]]:
         # Folders that the pattern spells out are opened directly, the rest is searched only as deep as it reaches.
-        *folders, _ = pattern.split("/")
-        pending = ["/".join(takewhile(lambda folder: not has_magic(folder), folders))]
+        *folders, _ = self.pattern.split("/")
+        pending = ["/".join(takewhile(lambda folder: not has_wildcard(folder), folders))]
         while pending:
             folder = pending.pop()
             for name, entry in self._list(folder):
                 if entry.is_dir(follow_symlinks=False):
-                    if "**" in pattern or name.count("/") < len(folders):
+                    if "**" in self.pattern or name.count("/") < len(folders):
                         pending.append(name)
                 elif entry.is_symlink() and entry.is_dir():
-                    self.skipped.append(f"{name}: a link to a folder (links are not followed)")
+                    self._accept(name, "a link to a folder (links are not followed)")
                 else:
                     yield name, entry
 
@@ -147,11 +307,12 @@ class FileSource:
         except OSError as error:
             if error.errno not in (errno.ENOENT, *NOT_A_FOLDER):
                 raise SourceError(
-                    f"source {self.name}: can't list {os.path.normpath(f'{self.root}/{folder}')}: {error.strerror}",
+                    f"source {self.source.name}: can't list {os.path.normpath(f'{self.root}/{folder}')}:"
+                    f" {error.strerror}",
                     hint="Airflow's worker needs read and search permission on the whole tree.",
                 ) from None
             # `min_files` decides whether that is an error.
-            self.skipped.append(f"{folder or self.root}: no such folder (links are not followed)")
+            self._accept(folder or self.root, "no such folder (links are not followed)")
 
 
 @contextmanager
@@ -161,26 +322,34 @@ def open_log_file(file: LogFile) -> Iterator[io.BufferedReader]:
     :param file: what `FileSource.find` returned
     :raises SourceError: when it can't be read, has become another file, or has grown, shrunk or been written to
     """
-    with _open(file) as stream:
-        check_unchanged(file, os.fstat(stream.fileno()))
-        yield stream
-        check_unchanged(file, os.fstat(stream.fileno()))
+    with _open(file) as raw:
+        check_unchanged(file, os.fstat(raw.fileno()))
+        reader: Any = SourceReader(raw.readinto, partial(_unreadable, file))
+        with io.BufferedReader(reader) as stream:
+            yield stream
+        check_unchanged(file, os.fstat(raw.fileno()))
 
 
-def _open(file: LogFile) -> io.BufferedReader:
+def _open(file: LogFile) -> io.FileIO:
     *folders, last = os.fsencode(file.name).split(b"/")
     try:
         with open_folder(file.root, folders) as parent:
-            return open(last, "rb", opener=lambda *_: open_file(last, parent))
+            return open(last, "rb", buffering=0, opener=lambda *_: open_file(last, parent))
     except FileNotFoundError:
         raise _changed(file, "vanished") from None
     except OSError as error:
         if error.errno in (errno.EISDIR, *NOT_A_FOLDER):
             raise _changed(file, "was replaced by a folder, or by a link or a file in its path") from None
-        raise SourceError(
-            f"source {file.source}: can't read {file.path}: {error.strerror}",
-            hint="Airflow's worker needs read permission on the file, and links are not followed.",
-        ) from None
+        raise _unreadable(file, error) from None
+
+
+def _unreadable(file: LogFile, error: Exception) -> SourceError:
+    return SourceError(
+        f"source {file.source}: can't read {file.path}: {getattr(error, 'strerror', None) or error}",
+        hint="Airflow's worker needs read permission on the file, and links are not followed."
+        if isinstance(error, PermissionError)
+        else None,
+    )
 
 
 def check_unchanged(file: LogFile, status: os.stat_result) -> None:
@@ -190,11 +359,12 @@ def check_unchanged(file: LogFile, status: os.stat_result) -> None:
     :param status: of what is in its place now
     :raises SourceError: when it is another file, or has grown, shrunk or been written to
     """
-    if not stat.S_ISREG(status.st_mode) or status.st_ino != file.inode:
+    if not stat.S_ISREG(status.st_mode) or str(status.st_ino) != file.identity:
         raise _changed(file, "was replaced")
     if status.st_size != file.size:
-        verb = "grew" if status.st_size > file.size else "shrank"
-        raise _changed(file, f"{verb}, {file.size:,} to {status.st_size:,} bytes,")
+        size = file.size or 0
+        verb = "grew" if status.st_size > size else "shrank"
+        raise _changed(file, f"{verb}, {size:,} to {status.st_size:,} bytes,")
     if status.st_mtime_ns != file.mtime_ns:
         raise _changed(file, "was written to")
 
