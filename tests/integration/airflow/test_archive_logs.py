@@ -16,7 +16,7 @@ import pytest
 import yaml
 
 from dev.local_airflow import LocalAirflow
-from tests.support.readme import readme_dag
+from tests.support.readme import readme_dag, write_log
 
 if TYPE_CHECKING:
     from dev.local_aws import LocalAws
@@ -60,7 +60,7 @@ def archive(aws: LocalAws, tmp_path_factory: pytest.TempPathFactory) -> Iterator
             )
             (folder / f"{number}-{day}.log").write_bytes(lines)
     (logs / "nginx").mkdir()
-    (logs / "nginx" / "access.log").write_bytes(b"GET / 200\n")
+    write_log(logs / "nginx" / "access.log", DAYS[2])
     document = yaml.safe_load((ROOT / "include" / "archive.yaml").read_text())
     document["archive"]["bucket"] = aws.bucket
     document["batch_size"] = f"{BATCH_MIB} MiB"
