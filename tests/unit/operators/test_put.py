@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from tests.support.memory_s3 import BUCKET, MemoryS3, request_error
 from tests.support.operating import connect, context, use_memory, write_logs
 
 DAY = "2026-11-22"
+LATER = "2999-11-22"
 FOLDER = "logs/2026/11/22/"
 
 
@@ -91,6 +93,48 @@ def test_wrong_argument_fails_without_retries(
     with pytest.raises(AirflowFailException, match=message):
         put(**arguments)
     assert s3.objects == {}
+
+
+@pytest.mark.parametrize(
+    ("partition_key", "logical_date", "arguments", "refused"),
+    [
+        (LATER, None, {}, True),
+        (DAY, None, {"partition": LATER}, True),
+        (None, datetime.fromisoformat(f"{LATER}T00:00:00+00:00"), {}, True),
+        (LATER, None, {"allow_open_day": True}, False),
+        (DAY, None, {}, False),
+    ],
+    ids=["partition key", "argument", "tick of @daily", "allowed", "over"],
+)
+def test_day_that_is_not_over_is_refused_unless_allowed(
+    s3: MemoryS3,
+    tmp_path: Path,
+    partition_key: Any,
+    logical_date: datetime | None,
+    arguments: dict[str, Any],
+    refused: bool,
+) -> None:
+    (tmp_path / "app.log").write_bytes(b"x")
+    task = CrossAccountPutOperator(task_id="archive", bucket=BUCKET, paths=f"{tmp_path}/app.log", **arguments)
+    run: Any = {**context(partition_key), "logical_date": logical_date}
+    if not refused:
+        assert task.execute(run)["partition"] == partition_key
+        return
+    with pytest.raises(AirflowFailException, match=f"{LATER} is not over in UTC") as failure:
+        task.execute(run)
+    assert "CronPartitionTimetable(…, run_offset=-1)" in str(failure.value)
+    assert "`allow_open_day=True`" in str(failure.value)
+    assert s3.objects == {}
+
+
+def test_run_that_names_no_day_archives_the_last_that_was_over(s3: MemoryS3, tmp_path: Path) -> None:
+    (tmp_path / "app.log").write_bytes(b"x")
+    run = context("")
+    run["dag_run"].run_after = datetime(2026, 11, 22, 4, 30, tzinfo=UTC)
+    task = CrossAccountPutOperator(
+        task_id="archive", bucket=BUCKET, paths=f"{tmp_path}/app.log", timezone="America/New_York"
+    )
+    assert task.execute(run)["partition"] == "2026-11-20"  # half past 23 of the 21st in New York
 
 
 def test_unknown_connection_is_named(tmp_path: Path) -> None:
