@@ -1,6 +1,6 @@
 """Errors of S3 and STS: which are transient and which permanent, the likely cause, and what to correct.
 
-This is the only classification; the writer, the reader and the privilege checks all use it.
+This is the only classification; the writer, the reader, the sources and the privilege checks all use it.
 """
 
 import re
@@ -153,6 +153,19 @@ def hint_of_code(code: str) -> str | None:
     return next((hint for codes, hint in _HINTS if code in codes), None)
 
 
+def hint_of_other_policy(message: str) -> str | None:
+    """Return whom to ask when AWS says that a policy refused which is not a role's, bucket's or key's.
+
+    :param message: the message of the server
+    """
+    if not (policy := _OTHER_POLICY.search(message)):
+        return None
+    return (
+        f"Refused by a {policy[0]}, which is in neither of the templates: ask who administers the organization, the"
+        " role or user that asked, or the VPC endpoint that the request went through."
+    )
+
+
 def writer_hint(request: Request, code: str, message: str) -> str:
     """Return the likely cause of a permanent error of AssumeRole or PutObject.
 
@@ -164,11 +177,8 @@ def writer_hint(request: Request, code: str, message: str) -> str:
         return _DURATION
     if code not in ACCESS_DENIED:
         return hint_of_code(code) or "Check the connection's credentials, its region and the bucket."
-    if policy := _OTHER_POLICY.search(message):
-        return (
-            f"Refused by a {policy[0]}, which is in neither of the templates: ask who administers the organization, the"
-            " role or user that asked, or the VPC endpoint that the request went through."
-        )
+    if other := hint_of_other_policy(message):
+        return other
     if request.operation == "AssumeRole":
         causes = _causes_of_refused_assume_role(message)
     else:
