@@ -63,11 +63,11 @@ class FakeLogs:
         return _response_of(request.url, status, body)
 
     def _response(self, operation: str, parameters: dict[str, Any]) -> tuple[int, dict[str, Any]]:
-        group, stream = str(parameters.get("logGroupName")), parameters.get("logStreamName")
+        group, stream = parameters.get("logGroupName", ""), parameters.get("logStreamName", "")
         if operation == "DescribeLogGroups":
             names = sorted(name for name in self.groups if name.startswith(parameters.get("logGroupNamePrefix", "")))
             return 200, self._listed("logGroups", [{"logGroupName": name} for name in names], parameters)
-        if group not in self.groups or (stream is not None and stream not in self.groups[group]):
+        if group not in self.groups or (stream and stream not in self.groups[group]):
             return 400, {"__type": "ResourceNotFoundException", "message": "The specified log group does not exist."}
         if operation == "DescribeLogStreams":
             prefix = parameters.get("logStreamNamePrefix", "")
