@@ -10,16 +10,15 @@ from log_archival.aws.connection import check_connection
 from log_archival.aws.errors import Request, hint_of_code, translated_errors
 from log_archival.hooks.aws_connection import find_connection
 
-_CONFIG = Config(max_pool_connections=32, retries={"mode": "standard", "total_max_attempts": 10})
 
-
-def source_client(service: str, conn_id: str, region: str | None) -> Any:
+def source_client(service: str, conn_id: str, region: str | None, config: Config) -> Any:
     """Return a boto3 client; this is a `ClientFactory` of `log_archival.sources.base`.
 
     :param service: the AWS service, for example ``s3`` or ``logs``
     :param conn_id: a connection of type `aws`, which may have a ``role_arn``, and an ``external_id`` for it. When
         `aws_default` is not defined, boto3 finds credentials by itself
     :param region: the region; None for the connection's own, or the one that boto3 finds
+    :param config: the client's settings, where the connection's own ``config_kwargs`` have no others
     :raises ConnectionSettingsError: when the connection is not right
     :raises RefusedError: when its role can't be assumed
     :raises ArchiveRequestError: when that may help to try again
@@ -38,7 +37,7 @@ def source_client(service: str, conn_id: str, region: str | None) -> Any:
     if settings.external_id:
         mask_secret(settings.external_id)
         conn.assume_role_kwargs |= {"ExternalId": settings.external_id}
-    conn.botocore_config = _CONFIG.merge(conn.botocore_config or Config())
+    conn.botocore_config = config.merge(conn.botocore_config or Config())
     who = f"the credentials of connection {conn_id!r}"
     request = Request("AssumeRole", conn.role_arn, who) if conn.role_arn else Request("A client of", service, who)
     with translated_errors(request, hint=_hint, setup=who):

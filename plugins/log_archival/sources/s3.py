@@ -15,7 +15,6 @@ from datetime import UTC, datetime, timedelta
 from functools import cached_property, partial
 from typing import Annotated, Any, ClassVar, Self
 
-import boto3
 from botocore.config import Config
 from botocore.exceptions import ClientError
 from pydantic import Field
@@ -25,7 +24,7 @@ from log_archival.aws.errors import ACCESS_DENIED, Request, hint_of_code, hint_o
 from log_archival.exceptions import ArchiveRequestError, RefusedError, SettingsError, SourceError
 from log_archival.partition import Partition
 from log_archival.records import Failure, LogFile
-from log_archival.sources.base import ClientFactory, Listing, Source, SourceReader, by_name, check_name
+from log_archival.sources.base import ClientFactory, Listing, Source, SourceReader, boto3_client, by_name, check_name
 from log_archival.sources.pattern import DatedPattern, has_wildcard, literal_start, matcher
 
 _CONCURRENT_READS = 16
@@ -61,12 +60,6 @@ _HINTS = {
 _NEW_CLIENT = threading.Lock()
 
 
-def _boto3_client(service: str, _connection: str, region: str | None) -> Any:
-    """Return a client with the credentials that boto3 finds by itself, as the AWS CLI does."""
-    session: Any = boto3.session.Session()
-    return session.client(service, region_name=region, config=CLIENT_CONFIG)
-
-
 @dataclass(frozen=True)
 class S3Source(Source):
     """A prefix in a bucket of the source account.
@@ -91,7 +84,7 @@ class S3Source(Source):
     min_files: Annotated[int, Field(ge=0)] = 1
     connection: str = "aws_default"
     region: str | None = None
-    new_client: ClientFactory = field(default=_boto3_client, repr=False, compare=False)
+    new_client: ClientFactory = field(default=boto3_client, repr=False, compare=False)
 
     def check(self) -> None:
         """Check the settings.
@@ -141,7 +134,7 @@ class S3Source(Source):
 
     @cached_property
     def _client(self) -> Any:
-        return self.new_client("s3", self.connection, self.region)
+        return self.new_client("s3", self.connection, self.region, CLIENT_CONFIG)
 
     def permissions(self) -> list[dict[str, Any]]:
         """Return the statements of an IAM policy that allows to list the prefix and to get its objects."""

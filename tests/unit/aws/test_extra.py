@@ -335,7 +335,7 @@ SERVICES = st.dictionaries(
     st.sampled_from(["s3", "sts"]), JSON | st.fixed_dictionaries({}, optional={"endpoint_url": JSON | st.just(LOCAL)})
 )
 ARGUMENTS = st.fixed_dictionaries(
-    {}, optional={name: JSON for name in ("Tags", "DurationSeconds", "SourceIdentity", "RoleSessionName", "TokenCode")}
+    {}, optional=dict.fromkeys(("Tags", "DurationSeconds", "SourceIdentity", "RoleSessionName", "TokenCode"), JSON)
     | {"ExternalId": SECRETS},
 )  # fmt: skip
 EXTRAS = st.fixed_dictionaries(
