@@ -41,7 +41,9 @@ class FakeLogs:
             "events": [{"timestamp": time, "ingestionTime": time + 1000, "message": text} for time, text in events],
         }
 
-    def client(self, service: str = "logs", _connection: str = "", region: str | None = None) -> Any:
+    def client(
+        self, service: str = "logs", _connection: str = "", region: str | None = None, _config: object = None
+    ) -> Any:
         """Return a client that this answers; it retries twice, without waiting."""
         session = boto3.Session(aws_access_key_id="test", aws_secret_access_key="test")
         config = Config(retries={"mode": "standard", "total_max_attempts": 3})
