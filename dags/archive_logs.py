@@ -5,9 +5,9 @@
 (`compress`) and put into the archive bucket with a role that can add objects and do nothing else (`upload`). `verify`
 checks that everything was archived, and puts the manifest.
 
-**Which day:** the run's partition; the scheduled run archives yesterday. **To archive missed days**, use *Backfill*
-with their dates; **for one day**, trigger with `date`. Running a day twice is harmless: nothing is added twice, and
-nothing is ever replaced.
+**Which day:** the run's partition; the scheduled run archives yesterday, and so does the trigger form as it opens. **To
+archive missed days**, use *Backfill* with their dates; **for one day**, trigger with `date`. Running a day twice is
+harmless: nothing is added twice, and nothing is ever replaced.
 
 **When it fails**, the task's log says what, where, why and what to do. What is archived, and where to, is in
 `include/archive.yaml`.
@@ -40,7 +40,11 @@ COMPRESSION |= {name: ARCHIVE[name] for name in ("timezone", "prefix", "key")}
 NAMES = [source.name for source in SETTINGS.sources]
 PARAMS = {
     "date": Param(
-        None, type=["null", "string"], format="date", title="Day", description="The day to archive, if not the run's"
+        None,
+        type=["null", "string"],
+        format="date",
+        title="Day",
+        description="The day to archive; when empty the run's own, which is yesterday when nothing is filled in",
     ),
     "sources": Param(
         None,

@@ -7,6 +7,9 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from log_archival.exceptions import SettingsError
 
+#: For a DAG with the param.
+OPEN_DAY_HINT = "Wait for the day to end, or set the param `allow_open_day` to archive what is there so far."
+
 
 @dataclass(frozen=True)
 class Partition:
@@ -77,15 +80,25 @@ def zone(name: str) -> ZoneInfo:
 
 
 def choose_partition(
-    partition_key: str | None, date_param: str | None, logical_date: datetime | None, timezone: str
+    partition_key: str | None,
+    date_param: str | None,
+    logical_date: datetime | None,
+    run_after: datetime | None,
+    timezone: str,
 ) -> Partition:
-    """Return the day that a run archives: its partition key, else the ``date`` param, else its logical date's day.
+    """Return the day that a run archives.
 
-    Never the wall clock: a backfill of March writes into March, whenever it runs.
+    It is the run's partition key, else its ``date`` param, else its logical date's day. A run that names none of them,
+    such as one of the trigger form as it opens, archives the last day that was over when it was triggered.
+
+    Never the wall clock: a backfill of March writes into March, and a retry into the first try's day, whenever they
+    run.
 
     :param partition_key: the run's partition key
     :param date_param: the run's param ``date``
     :param logical_date: the run's logical date
+    :param run_after: the earliest time at which the run may start, which of a run by hand is when it was triggered:
+        https://airflow.apache.org/docs/apache-airflow/stable/core-concepts/dag-run.html
     :param timezone: the archive's time zone
     :raises SettingsError: when the run names no day, or a partition key and a ``date`` that differ
     """
@@ -98,18 +111,21 @@ def choose_partition(
         return Partition.parse(partition_key or date_param or "", timezone)
     if logical_date is not None:
         return Partition(logical_date.astimezone(zone(timezone)).date(), timezone)
+    if run_after is not None:
+        return Partition(run_after.astimezone(zone(timezone)).date() - timedelta(days=1), timezone)
     raise SettingsError(
-        "the run names no day to archive: it has no partition key, no `date` param and no logical date",
+        "the run names no day to archive: it has no partition key, no `date` param, no logical date and no `run_after`",
         hint="Trigger it with a partition key or with `date` set to a day such as 2026-11-22.",
     )
 
 
-def require_over(partition: Partition, now: datetime, *, allow_open: bool = False) -> None:
+def require_over(partition: Partition, now: datetime, *, allow_open: bool = False, hint: str = OPEN_DAY_HINT) -> None:
     """Refuse a day that is not over: its files still grow.
 
     :param partition: the day
     :param now: an aware datetime
     :param allow_open: whether to accept the day all the same, as it is now
+    :param hint: what to do otherwise
     :raises SettingsError: when the day is not over
     """
     if not allow_open and now < partition.end:
@@ -117,5 +133,5 @@ def require_over(partition: Partition, now: datetime, *, allow_open: bool = Fals
         raise SettingsError(
             f"{partition.key} is not over in {partition.timezone} (it is {here:%Y-%m-%d %H:%M} there), so its log files"
             " may still grow",
-            hint="Wait for the day to end, or set the param `allow_open_day` to archive what is there so far.",
+            hint=hint,
         )

@@ -41,7 +41,9 @@ class FakeLogs:
             "events": [{"timestamp": time, "ingestionTime": time + 1000, "message": text} for time, text in events],
         }
 
-    def client(self, service: str = "logs", _connection: str = "", region: str | None = None) -> Any:
+    def client(
+        self, service: str = "logs", _connection: str = "", region: str | None = None, _config: Config | None = None
+    ) -> Any:
         """Return a client that this answers; it retries twice, without waiting."""
         session = boto3.Session(aws_access_key_id="test", aws_secret_access_key="test")
         config = Config(retries={"mode": "standard", "total_max_attempts": 3})
@@ -63,11 +65,11 @@ class FakeLogs:
         return _response_of(request.url, status, body)
 
     def _response(self, operation: str, parameters: dict[str, Any]) -> tuple[int, dict[str, Any]]:
-        group, stream = str(parameters.get("logGroupName")), parameters.get("logStreamName")
+        group, stream = parameters.get("logGroupName", ""), parameters.get("logStreamName", "")
         if operation == "DescribeLogGroups":
             names = sorted(name for name in self.groups if name.startswith(parameters.get("logGroupNamePrefix", "")))
             return 200, self._listed("logGroups", [{"logGroupName": name} for name in names], parameters)
-        if group not in self.groups or (stream is not None and stream not in self.groups[group]):
+        if group not in self.groups or (stream and stream not in self.groups[group]):
             return 400, {"__type": "ResourceNotFoundException", "message": "The specified log group does not exist."}
         if operation == "DescribeLogStreams":
             prefix = parameters.get("logStreamNamePrefix", "")

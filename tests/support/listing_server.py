@@ -23,8 +23,7 @@ from urllib.parse import parse_qs, urlsplit
 import boto3
 
 from log_archival.partition import Partition
-from log_archival.sources.clients import CLIENT_CONFIG
-from log_archival.sources.s3 import S3Source
+from log_archival.sources.s3 import CLIENT_CONFIG, S3Source
 from tests.support.memory import _peak
 
 ROOT = Path(__file__).parents[2]

@@ -92,7 +92,9 @@ def test_unknown_time_zone_is_refused(zone: Any) -> None:
     with pytest.raises(SettingsError, match="is not a time zone such as Europe/Paris"):
         Partition.parse("2026-11-22", zone)
     with pytest.raises(SettingsError, match="is not a time zone"):
-        choose_partition(None, None, datetime(2026, 11, 22, tzinfo=UTC), zone)
+        choose_partition(None, None, datetime(2026, 11, 22, tzinfo=UTC), None, zone)
+    with pytest.raises(SettingsError, match="is not a time zone"):
+        choose_partition(None, None, None, datetime(2026, 11, 22, tzinfo=UTC), zone)
 
 
 LATE = datetime(2026, 11, 22, 23, 30, tzinfo=UTC)
@@ -115,8 +117,36 @@ LATE = datetime(2026, 11, 22, 23, 30, tzinfo=UTC)
 def test_run_names_its_day(
     date_param: str | None, partition_key: str | None, logical_date: datetime | None, day: str
 ) -> None:
-    chosen = choose_partition(partition_key, date_param, logical_date, "Europe/Paris")
+    run_after = datetime(2026, 12, 24, tzinfo=UTC)  # when it runs is not what it names
+    chosen = choose_partition(partition_key, date_param, logical_date, run_after, "Europe/Paris")
     assert chosen == Partition.parse(day, "Europe/Paris")
+
+
+@pytest.mark.parametrize(
+    ("run_after", "zone", "day"),
+    [
+        ("2026-11-22T12:00:00+00:00", "UTC", "2026-11-21"),
+        ("2026-11-22T00:00:00+00:00", "UTC", "2026-11-21"),
+        ("2026-11-21T23:59:59.999999+00:00", "UTC", "2026-11-20"),
+        ("2026-11-21T23:30:00+00:00", "Europe/Paris", "2026-11-21"),
+        ("2026-11-22T03:00:00+00:00", "America/New_York", "2026-11-20"),
+        ("2026-11-22T08:00:00+09:00", "UTC", "2026-11-20"),
+        ("2026-10-25T22:59:00+00:00", "Europe/Paris", "2026-10-24"),
+        ("2018-11-04T03:00:00+00:00", "America/Sao_Paulo", "2018-11-03"),
+    ],
+    ids=["noon", "midnight", "before midnight", "paris", "new york", "of another zone", "25 h", "no midnight"],
+)
+def test_run_that_names_no_day_is_of_the_last_that_was_over(run_after: str, zone: str, day: str) -> None:
+    chosen = choose_partition(None, None, None, datetime.fromisoformat(run_after), zone)
+    assert chosen == Partition.parse(day, zone)
+
+
+@given(st.builds(datetime.combine, DAYS, st.times(), st.just(UTC)), st.sampled_from(ZONES))
+def test_run_that_names_no_day_is_never_refused(run_after: datetime, zone: str) -> None:
+    chosen = choose_partition(None, "", None, run_after, zone)
+    require_over(chosen, run_after)
+    with pytest.raises(SettingsError, match="is not over"):
+        require_over(Partition(chosen.day + timedelta(days=1), zone), run_after)
 
 
 @pytest.mark.parametrize(
@@ -132,7 +162,7 @@ def test_run_names_its_day(
 )
 def test_run_without_one_day_is_refused(date_param: str | None, partition_key: str | None, message: str) -> None:
     with pytest.raises(SettingsError, match=f"(?s){message}"):
-        choose_partition(partition_key, date_param, None, "UTC")
+        choose_partition(partition_key, date_param, None, None, "UTC")
 
 
 @pytest.mark.parametrize(

@@ -188,6 +188,12 @@ def writer_hint(request: Request, code: str, message: str) -> str:
     return "\n".join(["Likely, in this order:", *(f" {number}. {line}" for number, line in enumerate(causes, 1))])
 
 
+_PATH_IS_UNKNOWN = (
+    ". The path of a role is not known from its session's ARN: a role /airflow/worker appears as role/worker, and"
+    " SourcePrincipalArn has to have its path"
+)
+
+
 def _causes_of_refused_assume_role(message: str) -> list[str]:
     for action, name in (("sts:TagSession", "Tags"), ("sts:SetSourceIdentity", "SourceIdentity")):
         if f"perform: {action}" in message:
@@ -195,17 +201,19 @@ def _causes_of_refused_assume_role(message: str) -> list[str]:
     found = re.search(r"User: (arn:\S+)", message)
     # SourcePrincipalArn and AirflowRoleName name a role, not its session.
     caller = re.sub(r":sts:(:\d+:)assumed-role/([^/]+)/.*", r":iam:\1role/\2", found[1]) if found else ""
+    # https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_identifiers.html#identifiers-arns
+    path = _PATH_IS_UNKNOWN if ":role/" in caller else ""
     own = (
         f"{caller or 'Airflow itself'} may not assume this role: statement BecomeTheLogWriterOfTheArchiveAccount of"
         f" {_SOURCE}, parameters RoleArn (this role) and AirflowRoleName or AirflowUserName (who asks)"
     )
     if "identity-based policy" in message:
-        return [own]
+        return [own + path]
     trust = f"statement OnlyAirflowOfTheSourceAccountMayBecomeTheWriter of {_ARCHIVE}"
     return [
         f'"external_id" is not the one that the role\'s trust policy asks for: {trust}, parameter ExternalId',
         f"the trust policy names somebody else than {caller or 'whom Airflow runs as'}: {trust}, parameter"
-        " SourcePrincipalArn; a role or user that was deleted and recreated has to be deployed again",
+        f" SourcePrincipalArn; a role or user that was deleted and recreated has to be deployed again{path}",
         own,
         f'the role does not exist: "role_arn" has to be the output RoleArn of {_ARCHIVE}',
         f"the session name (`session_name` of the hook) does not begin with log-archival: {trust}",

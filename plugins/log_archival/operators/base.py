@@ -54,7 +54,7 @@ class PartitionOperator(BaseOperator):
     """The base of the operators that work on one day.
 
     :param partition: the day, ``2026-11-22`` (templated); by default the run's own: its partition key, its param
-        ``date``, or its logical date's day
+        ``date``, its logical date's day, or the last day that was over when it was triggered
     :param timezone: the archive's time zone
     :param prefix: what the archive account's policies allow
     :param key: the key template, see `log_archival.keys.KeyTemplate`; its own % and {} are not Jinja's
@@ -90,8 +90,10 @@ class PartitionOperator(BaseOperator):
         """
         if self.partition:
             return Partition.parse(self.partition, self.timezone)
-        partition_key, params = context["dag_run"].partition_key, context.get("params") or {}
-        return choose_partition(partition_key, params.get("date"), context.get("logical_date"), self.timezone)
+        run, date_param = context["dag_run"], (context.get("params") or {}).get("date")
+        return choose_partition(
+            run.partition_key, date_param, context.get("logical_date"), run.run_after, self.timezone
+        )
 
 
 class CompressionOperator(PartitionOperator):

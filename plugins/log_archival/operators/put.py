@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 from airflow.sdk import Context
@@ -16,7 +17,7 @@ from log_archival.operators.base import (
     list_problems,
     with_connections,
 )
-from log_archival.partition import Partition
+from log_archival.partition import Partition, require_over
 from log_archival.pipeline.collect import Collected, find_log_files
 from log_archival.pipeline.run_dir import RunDirectory
 from log_archival.pipeline.summary import format_table, summarize
@@ -25,6 +26,14 @@ from log_archival.pipeline.verify import check_records
 from log_archival.sources.base import Source
 from log_archival.sources.files import EveryFile
 from log_archival.sources.pattern import literal_start
+
+#: Who sees it has most likely scheduled `@daily`, whose logical date is the tick: the first moment of a new day.
+#: https://airflow.apache.org/docs/apache-airflow/stable/authoring-and-scheduling/timetable.html
+SCHEDULE_HINT = (
+    "For runs that archive the day before, give the DAG a partitioned schedule, as in README.md:"
+    " CronPartitionTimetable(…, run_offset=-1). For a run by hand, choose a day that is over. To archive what is there"
+    " so far, give the operator `allow_open_day=True`."
+)
 
 
 class CrossAccountPutOperator(ArchiveOperator, CompressionOperator):
@@ -42,6 +51,8 @@ class CrossAccountPutOperator(ArchiveOperator, CompressionOperator):
     :param root: for `paths`: keys and restored files have the path below this folder (templated); by default, the
         folder that the globs spell out
     :param min_files: for `paths`: fewer files than this are an error
+    :param allow_open_day: for `sources` and `paths`: whether to archive a day that is not over, though its log files
+        may still grow. (The day of `staged` was checked when it was collected.)
     :returns: a small dict: how many files, objects, raw and stored bytes, and how many objects were new
     """
 
@@ -57,6 +68,7 @@ class CrossAccountPutOperator(ArchiveOperator, CompressionOperator):
         source: str = "files",
         root: str | None = None,
         min_files: int = 1,
+        allow_open_day: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -66,6 +78,7 @@ class CrossAccountPutOperator(ArchiveOperator, CompressionOperator):
         self.source = source
         self.root = root
         self.min_files = min_files
+        self.allow_open_day = allow_open_day
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Put.
@@ -86,6 +99,7 @@ class CrossAccountPutOperator(ArchiveOperator, CompressionOperator):
 
     def _compress_and_upload(self, context: Context) -> dict[str, Any]:
         partition = self.day(context)
+        require_over(partition, datetime.now(UTC), allow_open=self.allow_open_day, hint=SCHEDULE_HINT)
         writer = self.hook(context, partition).writer
         sources, found = self._find(partition)
         if found.errors and (len(found.errors) == len(sources) or has_tries_left(context)):

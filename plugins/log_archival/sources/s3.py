@@ -15,18 +15,21 @@ from datetime import UTC, datetime, timedelta
 from functools import cached_property, partial
 from typing import Annotated, Any, ClassVar, Self
 
+from botocore.config import Config
 from botocore.exceptions import ClientError
-from pydantic import ConfigDict, Field
+from pydantic import Field
 
 from log_archival.aws.connection import require_bucket
 from log_archival.aws.errors import ACCESS_DENIED, Request, hint_of_code, hint_of_other_policy, translated_errors
 from log_archival.exceptions import ArchiveRequestError, RefusedError, SettingsError, SourceError
 from log_archival.partition import Partition
 from log_archival.records import Failure, LogFile
-from log_archival.sources.base import ClientFactory, Listing, Source, SourceReader, by_name, check_name
-from log_archival.sources.clients import plain_client
+from log_archival.sources.base import ClientFactory, Listing, Source, SourceReader, boto3_client, by_name, check_name
 from log_archival.sources.pattern import DatedPattern, has_wildcard, literal_start, matcher
 
+_CONCURRENT_READS = 16
+#: What a client needs: a connection for each object that is read at once, and a few attempts.
+CLIENT_CONFIG = Config(max_pool_connections=_CONCURRENT_READS, retries={"mode": "standard", "total_max_attempts": 5})
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 #: Larger reads are done in pieces, which bounds what the HTTP client copies.
 _READ_BYTES = 1 << 20
@@ -73,8 +76,7 @@ class S3Source(Source):
     :param new_client: makes the client; not a key of archive.yaml, which can't hold a function
     """
 
-    __pydantic_config__ = ConfigDict(extra="forbid")
-    concurrent_reads: ClassVar[int] = 16
+    concurrent_reads: ClassVar[int | None] = _CONCURRENT_READS
 
     name: str
     s3: str
@@ -82,7 +84,7 @@ class S3Source(Source):
     min_files: Annotated[int, Field(ge=0)] = 1
     connection: str = "aws_default"
     region: str | None = None
-    new_client: ClientFactory = field(default=plain_client, repr=False, compare=False)
+    new_client: ClientFactory = field(default=boto3_client, repr=False, compare=False)
 
     def check(self) -> None:
         """Check the settings.
@@ -132,7 +134,7 @@ class S3Source(Source):
 
     @cached_property
     def _client(self) -> Any:
-        return self.new_client("s3", self.connection, self.region)
+        return self.new_client("s3", self.connection, self.region, CLIENT_CONFIG)
 
     def permissions(self) -> list[dict[str, Any]]:
         """Return the statements of an IAM policy that allows to list the prefix and to get its objects."""

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,7 @@ import pytest
 import yaml
 
 from dev.local_airflow import LocalAirflow
+from tests.support.readme import readme_dag, write_log
 
 if TYPE_CHECKING:
     from dev.local_aws import LocalAws
@@ -23,12 +24,6 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[3]
 DAYS = [date(2026, 11, 20), date(2026, 11, 21), date(2026, 11, 22)]
 BATCH_MIB = 2
-
-
-def readme_dag() -> str:
-    """Return the DAG of another team that the README shows."""
-    blocks: list[str] = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
-    return next(block for block in blocks if "CrossAccountPutOperator" in block)
 
 
 class Archive:
@@ -65,7 +60,7 @@ def archive(aws: LocalAws, tmp_path_factory: pytest.TempPathFactory) -> Iterator
             )
             (folder / f"{number}-{day}.log").write_bytes(lines)
     (logs / "nginx").mkdir()
-    (logs / "nginx" / "access.log").write_bytes(b"GET / 200\n")
+    write_log(logs / "nginx" / "access.log", DAYS[2])
     document = yaml.safe_load((ROOT / "include" / "archive.yaml").read_text())
     document["archive"]["bucket"] = aws.bucket
     document["batch_size"] = f"{BATCH_MIB} MiB"
@@ -77,9 +72,7 @@ def archive(aws: LocalAws, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     settings.write_text(yaml.safe_dump(document))
     dags = root / "dags"
     dags.mkdir()
-    (dags / "another_team.py").write_text(
-        readme_dag().replace("acme-log-archive", aws.bucket).replace("/var/log/nginx", str(logs / "nginx"))
-    )
+    (dags / "another_team.py").write_text(readme_dag(aws.bucket, logs / "nginx"))
     with LocalAirflow.start(
         root / "home",
         dags=[ROOT / "dags", dags],
@@ -142,6 +135,19 @@ def test_manual_run_with_a_date_archives_that_day(archive: Archive) -> None:
     assert sum(key.endswith(".log.zst") for key in archive.versions("logs/2026/11/21/app/")) == 4
     summary = archive.airflow.xcom("archive_logs", run_id, "verify")
     assert (summary["tier"], summary["tier_reason"]) == ("receipts", "")
+
+
+def test_run_of_the_trigger_form_as_it_opens_archives_yesterday(archive: Archive) -> None:
+    today = datetime.now(UTC).date()
+    for day in (today - timedelta(days=1), today):  # the run may start after midnight
+        (archive.logs / "app" / f"late-{day}.log").write_text(f"{day} GET / 200\n")
+    run_id, state = archive.run({})
+    assert state == "success"
+    run = archive.airflow.run("archive_logs", run_id)
+    assert (run["logical_date"], run["partition_key"]) == (None, None)
+    yesterday = datetime.fromisoformat(run["run_after"]).date() - timedelta(days=1)
+    assert archive.airflow.xcom("archive_logs", run_id, "verify")["partition"] == str(yesterday)
+    assert len(archive.versions(f"logs/{yesterday:%Y/%m/%d}/app/late-{yesterday}-")) == 1
 
 
 def test_day_without_files_fails_and_names_source_and_pattern(archive: Archive) -> None:

@@ -12,6 +12,8 @@ from dev.local_airflow import LocalAirflow
 from dev.local_aws import LocalAws
 from log_archival.least_privilege.checks import CHECKS
 from tests.support.privilege_mutations import two_mistakes
+from tests.support.readme import DAG_ID as README_DAG_ID
+from tests.support.readme import ScheduledReadmeDag
 
 ROOT = Path(__file__).parents[3]
 DAG_ID = "check_least_privilege"
@@ -24,8 +26,18 @@ def weakened(aws: LocalAws) -> LocalAws:
 
 
 @pytest.fixture(scope="module")
-def airflow(aws: LocalAws, weakened: LocalAws, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalAirflow]:
-    """One Airflow, with the DAG twice: over the shipped templates, and over the weakened ones."""
+def readme(aws: LocalAws, tmp_path_factory: pytest.TempPathFactory) -> ScheduledReadmeDag:
+    return ScheduledReadmeDag(aws, tmp_path_factory.mktemp("readme"))
+
+
+@pytest.fixture(scope="module")
+def airflow(
+    aws: LocalAws, weakened: LocalAws, readme: ScheduledReadmeDag, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[LocalAirflow]:
+    """One Airflow, with the DAG twice: over the shipped templates, and over the weakened ones.
+
+    The README's DAG shares it, with the configuration that test_readme_dag.py has not.
+    """
     root = tmp_path_factory.mktemp("least-privilege")
     source = (ROOT / "dags" / f"{DAG_ID}.py").read_text()
     folders = []
@@ -47,10 +59,18 @@ def airflow(aws: LocalAws, weakened: LocalAws, tmp_path_factory: pytest.TempPath
         folders.append(folder)
     with LocalAirflow.start(
         root / "home",
-        dags=folders,
+        dags=[*folders, readme.dags],
         plugins=ROOT / "plugins",
-        wanted=["healthy", "weakened"],
-        connections={"healthy": aws.connection_json(), "weakened": weakened.connection_json()},
+        wanted=["healthy", "weakened", README_DAG_ID],
+        connections={
+            "healthy": aws.connection_json(),
+            "weakened": weakened.connection_json(),
+            "log_archive": readme.aws.connection_json(),
+        },
+        environment={
+            "AIRFLOW__SCHEDULER__CREATE_CRON_DATA_INTERVALS": "True",
+            "AIRFLOW__CORE__DEFAULT_TIMEZONE": "America/New_York",
+        },
     ) as started:
         yield started
 
@@ -95,3 +115,7 @@ def test_connection_is_tested_in_the_ui(airflow: LocalAirflow, aws: LocalAws, ex
     expected = "assumed-role/LogWriterRole/log-archival@" if response["status"] else "AccessDenied"
     assert expected in response["message"]
     assert aws.external_id not in response["message"]
+
+
+def test_scheduled_run_of_the_readmes_dag_archives_yesterday(airflow: LocalAirflow, readme: ScheduledReadmeDag) -> None:
+    readme.require_yesterday_archived(airflow)

@@ -47,11 +47,11 @@ class Logs:
         for stream, count in STREAMS.items():
             root.create_log_stream(logGroupName=self.group, logStreamName=stream)
             times = [start + number * (end - 1 - start) // (count - 1) for number in range(count)]
-            events = [{"timestamp": time, "message": f"{number} {secrets.token_hex(8)}"} for number, time in
-                      enumerate(times)]  # fmt: skip
+            events: list[dict[str, Any]] = [
+                {"timestamp": time, "message": f"{number} {secrets.token_hex(8)}"} for number, time in enumerate(times)
+            ]
             for event in events:
-                day = DAYS[event["timestamp"] >= middle].key
-                self.expected[stream, day].append(str(event["message"]))
+                self.expected[stream, DAYS[event["timestamp"] >= middle].key].append(event["message"])
             for first in range(0, count, 5_000):
                 batch = events[first : first + 5_000]
                 root.put_log_events(logGroupName=self.group, logStreamName=stream, logEvents=batch)

@@ -463,7 +463,7 @@ def test_source_is_made_from_yaml_without_a_client_factory() -> None:
 def test_source_makes_one_client_of_its_connection_and_region(logs: FakeLogs) -> None:
     made: list[tuple[str, str, str | None]] = []
 
-    def new_client(service: str, connection: str, region: str | None) -> Any:
+    def new_client(service: str, connection: str, region: str | None, _: object) -> Any:
         made.append((service, connection, region))
         return logs.client(service, connection, region)
 
