@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import certifi
+import botocore
 import pytest
 from airflow.providers.amazon.aws.hooks.base_aws import AwsGenericHook
 from airflow.sdk import Connection
@@ -28,6 +28,7 @@ ROLE: dict[str, Any] = REGION | {"role_arn": ARN, "external_id": "the-agreed-ext
 SECRET = "wJalrXUtnFEMI-K7MDENG-secret"
 NO_TEXTS: tuple[Any, ...] = (5, "", ["x"])
 NO_OBJECTS: tuple[Any, ...] = ("x", 5, [], [{}])
+CA_BUNDLE = str(Path(botocore.__file__).with_name("cacert.pem"))
 LOCAL = "http://127.0.0.1:4566"
 
 
@@ -188,7 +189,7 @@ def test_message_names_every_problem() -> None:
         pytest.param({"endpoint_url": "http://[::1]:9000"}, id="an endpoint by its IPv6 address"),
         pytest.param({"service_config": {"s3": {"endpoint_url": LOCAL}, "sts": {"endpoint_url": None}}}, id="services"),
         pytest.param({"verify": False}, id="no verification"),
-        pytest.param({"verify": certifi.where()}, id="a CA bundle"),
+        pytest.param({"verify": CA_BUNDLE}, id="a CA bundle"),
         pytest.param({"config_kwargs": {"signature_version": "unsigned"}}, id="no signature"),
         pytest.param(
             {
@@ -196,7 +197,7 @@ def test_message_names_every_problem() -> None:
                     "connect_timeout": 5.5, "read_timeout": None, "max_pool_connections": 3, "tcp_keepalive": True,
                     "retries": {"mode": "adaptive", "max_attempts": 3}, "s3": {"addressing_style": "path"},
                     "proxies": {"https": "proxy:3128", "http": "http://user:pass@proxy.example.com"},
-                    "client_cert": certifi.where(), "user_agent_extra": "logs", "proxies_config": {},
+                    "client_cert": CA_BUNDLE, "user_agent_extra": "logs", "proxies_config": {},
                 }
             },
             id="a configuration",
