@@ -18,7 +18,10 @@ import pytest
 from tests.support.skips import pytest_make_collect_report, pytest_runtest_makereport
 
 pytest.register_assert_rewrite(
-    "tests.support.writer_contract", "tests.support.run_dir_contract", "tests.support.readme"
+    "tests.support.writer_contract",
+    "tests.support.run_dir_contract",
+    "tests.support.s3_source_contract",
+    "tests.support.readme",
 )
 
 __all__ = ["pytest_make_collect_report", "pytest_runtest_makereport"]

@@ -121,7 +121,7 @@ def demo(path: Path) -> str:
     """Start everything in this folder, run the demo, stop everything; return the last line."""
     with workspace.empty(path) as folder, LocalAws.start(folder.accounts) as aws:
         step(f"started two AWS accounts: {SOURCE_ACCOUNT} has logs, {ARCHIVE_ACCOUNT} archives them in {aws.bucket}")
-        files = workspace.write_logs(folder, workspace.last_days())
+        files = workspace.write_logs(folder, aws, workspace.last_days())
         step("starting Airflow")
         with workspace.start_airflow(folder, aws, schedule=False, reader=False) as airflow:
             step(f"started Airflow, its home is {report.shown(folder.airflow)}")

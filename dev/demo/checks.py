@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import date
 from pathlib import Path, PurePosixPath
 from typing import Any
+from urllib.parse import quote
 
 from backports import zstd
 from botocore.exceptions import ClientError
@@ -38,7 +39,7 @@ def key_of(folder: Workspace, day: date, path: Path) -> str:
     name = PurePosixPath(path.relative_to(folder.logs).as_posix())
     digest = hashlib.sha256(path.read_bytes()).hexdigest()[:32]
     codec = "" if name.suffix == ".gz" else ".zst"  # already compressed files stay as they are
-    return f"logs/{day:%Y/%m/%d}/{name.with_suffix('')}-{digest}{name.suffix}{codec}"
+    return f"logs/{day:%Y/%m/%d}/{quote(str(name.with_suffix('')), safe='/!_.-()')}-{digest}{name.suffix}{codec}"
 
 
 def object_versions(aws: LocalAws) -> dict[tuple[str, str], int | None]:

@@ -48,7 +48,7 @@ def up(path: Path) -> str:
     days = workspace.last_days()
     with workspace.empty(path) as folder, LocalAws.start(folder.accounts) as aws:
         step("started two AWS accounts")
-        workspace.write_logs(folder, days)
+        workspace.write_logs(folder, aws, days)
         step("starting Airflow")
         with workspace.start_airflow(folder, aws, schedule=True, reader=True) as airflow:
             print(instructions(folder, aws, airflow, days))

@@ -10,19 +10,19 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import yaml
 
 from dev import sample_logs
 from dev.demo.report import human, shown, step
 from dev.local_airflow import LocalAirflow, LocalAirflowError
-from dev.local_aws import LocalAws, LocalAwsError
+from dev.local_aws import REGION, SOURCE_ACCOUNT, LocalAws, LocalAwsError
 
 ROOT = Path(__file__).parents[2]
 ARCHIVE_DAG = "archive_logs"
 CHECK_DAG = "check_least_privilege"
-# Of the sources of sample_logs: a day in the file's name, in none (so by time), and in a folder's name.
-PATTERNS = {"app": "**/*-%Y-%m-%d.log*", "nginx": "**/access-*.log", "batch": "%Y-%m-%d/**/*.jsonl"}
+_BUCKET, _LOG_GROUP, _CONNECTION = "acme-service-logs", "/aws/lambda/orders", "aws_source"
 _MARKER = "made-by-log-archival"
 
 
@@ -72,12 +72,49 @@ def last_days() -> list[date]:
     return [today - timedelta(days=ago) for ago in (3, 2, 1)]
 
 
-def write_logs(folder: Workspace, days: list[date]) -> dict[date, list[Path]]:
-    """Write the days' logs; return each day's files."""
+def write_logs(folder: Workspace, aws: LocalAws, days: list[date]) -> dict[date, list[Path]]:
+    """Write the days' logs as three kinds of sources; return what each day's log files contain, as local files."""
     files = {day: sample_logs.write_day(folder.logs, day) for day in days}
+    s3 = aws.source_client("s3")
+    s3.create_bucket(Bucket=_BUCKET, CreateBucketConfiguration={"LocationConstraint": REGION})
+    for path in sorted((folder.logs / "batch").rglob("*.jsonl")):
+        s3.upload_file(str(path), _BUCKET, path.relative_to(folder.logs).as_posix())
+    aws.source_client("logs").create_log_group(logGroupName=_LOG_GROUP)
+    for day, paths in files.items():
+        paths += [_write_stream(folder, aws, day, instance) for instance in ("4f1c22", "9be07d")]
+    for name, source in {"s3": {"BucketName": _BUCKET}, "logs": {"LogGroups": _LOG_GROUP}}.items():
+        aws.stack(SOURCE_ACCOUNT, f"log-sources-{name}", "log_sources.yaml", {"AirflowUserName": "airflow", **source})
     sizes = [path.stat().st_size for paths in files.values() for path in paths]
-    step(f"wrote {len(sizes)} log files of three days, {human(sum(sizes))}, to {shown(folder.logs)}")
+    step(
+        f"wrote {len(sizes)} log files of three days, {human(sum(sizes))}: app and nginx to {shown(folder.logs)}, batch"
+        f" to s3://{_BUCKET}, lambda to the CloudWatch log group {_LOG_GROUP}"
+    )
     return files
+
+
+def _write_stream(folder: Workspace, aws: LocalAws, day: date, instance: str) -> Path:
+    """Put a day's events into a stream of CloudWatch Logs; return a file with the lines that they become."""
+    logs, stream = aws.source_client("logs"), f"{day:%Y/%m/%d}/[$LATEST]{instance}"
+    where = {"logGroupName": _LOG_GROUP, "logStreamName": stream}
+    logs.create_log_stream(**where)
+    lines = b"".join(sample_logs.log_bytes(200_000, int(instance, 16), service="batch", day=day)).decode().splitlines()
+    times = [datetime.fromisoformat(json.loads(line)["time"]) for line in lines]
+    events: list[dict[str, Any]] = [
+        {"timestamp": round(time.timestamp() * 1000), "message": line} for time, line in zip(times, lines, strict=True)
+    ]
+    logs.put_log_events(**where, logEvents=sorted(events, key=lambda event: event["timestamp"]))
+    path = folder.logs / "lambda" / _LOG_GROUP[1:] / f"{stream.replace('/', ':')}.jsonl"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    page = logs.get_log_events(**where, startFromHead=True)
+    with path.open("w") as file:
+        while page["events"]:
+            for event in page["events"]:
+                at = [datetime.fromtimestamp(event[name] / 1000, UTC) for name in ("timestamp", "ingestionTime")]
+                time, ingestion = (f"{one:%Y-%m-%dT%H:%M:%S}.{one.microsecond // 1000:03d}Z" for one in at)
+                line = json.dumps({"time": time, "ingestion_time": ingestion, "message": event["message"]})
+                file.write(f"{line}\n")
+            page = logs.get_log_events(**where, startFromHead=True, nextToken=page["nextForwardToken"])
+    return path
 
 
 def start_airflow(folder: Workspace, aws: LocalAws, *, schedule: bool, reader: bool) -> LocalAirflow:
@@ -89,10 +126,14 @@ def start_airflow(folder: Workspace, aws: LocalAws, *, schedule: bool, reader: b
     config = yaml.safe_load((ROOT / "include" / "archive.yaml").read_text(encoding="utf-8"))
     config["archive"]["bucket"] = aws.bucket
     config["batch_size"] = "32 MiB"  # a day is 54 MB: two batches, so that the grid shows the mapping
+    # A day in the file's name, in none (so by time), in a prefix, and by the time of each event.
     config["sources"] = [
-        {"name": name, "path": str(folder.logs / name), "pattern": pattern} for name, pattern in PATTERNS.items()
+        {"name": "app", "path": str(folder.logs / "app"), "pattern": "**/*-%Y-%m-%d.log*"},
+        {"name": "nginx", "path": str(folder.logs / "nginx"), "pattern": "**/access-*.log"},
+        {"name": "batch", "s3": f"s3://{_BUCKET}/batch", "pattern": "%Y-%m-%d/**/*.jsonl", "connection": _CONNECTION},
+        {"name": "lambda", "cloudwatch": _LOG_GROUP, "connection": _CONNECTION},
     ]
-    connections = {"log_archive": aws.connection_json()}
+    connections = {"log_archive": aws.connection_json(), _CONNECTION: json.dumps(aws.source_connection())}
     if reader:
         config["verify"]["read_connection"] = "log_archive_reader"
         connections["log_archive_reader"] = json.dumps(aws.reader_connection())

@@ -151,6 +151,12 @@ class LocalAws:
         """Return the Airflow connection with which the source account adds logs."""
         return self._connection(self.airflow, self.role_arn, self.external_id)
 
+    def source_connection(self) -> dict[str, Any]:
+        """Return the Airflow connection with which logs of the source account are read, without a role."""
+        connection = self._connection(self.airflow, "", "")
+        connection["extra"] = {name: value for name, value in connection["extra"].items() if value}
+        return connection
+
     def reader_connection(self) -> dict[str, Any]:
         """Return the Airflow connection with which the archive account's people verify and restore."""
         return self._connection(self.reader, self.reader_role_arn, self.reader_external_id)

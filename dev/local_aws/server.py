@@ -1,8 +1,8 @@
 """MiniStack with the gaps closed that would keep the shipped policies from being enforced here.
 
 `launcher.py` runs this file with the Python of `.venv-aws`; nothing imports it. MiniStack is a local stand-in for
-AWS. What it lacks of S3 and IAM, and what the templates in `include/cloudformation/` rely on, is added by wrapping its
-functions, with a comment for each gap. Nothing is loosened but the transport:
+AWS. What it lacks of S3, CloudWatch Logs and IAM, and what the templates in `include/cloudformation/` and the sources
+rely on, is added by wrapping its functions, with a comment for each gap. Nothing is loosened but the transport:
 
 The requests arrive over plain HTTP on the loopback interface. To keep and test the templates' TLS statements, this
 server treats each request as if it came over TLS 1.3, unless the request's header `x-local-transport` names another
@@ -50,6 +50,9 @@ _WRITE_PERMISSIONS = {
     "x-amz-object-lock-legal-hold": "s3:PutObjectLegalHold",
     "x-amz-object-lock-mode": "s3:PutObjectRetention",
 }
+
+# The requests that read logs.
+_LOGS_READS = {"DescribeLogGroups", "DescribeLogStreams", "GetLogEvents"}
 
 
 def wraps(owner: Any, name: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
@@ -117,12 +120,25 @@ def resolve_condition_key(original: Callable[[str, Any], Any], key: str, context
 
 
 @wraps(iam_actions, "extract_resource_arn")
-def extract_resource_arn(original: Callable[..., str], service: str, method: str, path: str, *rest: Any) -> str:
-    """Gap: MiniStack judges a key without its empty segments, `/logs/x` as `logs/x` and `logs/` as `logs`."""
+def extract_resource_arn(
+    original: Callable[..., str], service: str, method: str, path: str, headers: dict[str, str], body: bytes, *rest: Any
+) -> str:
+    """Return the resource of a request as AWS judges it.
+
+    Gap: MiniStack judges a key without its empty segments, `/logs/x` as `logs/x` and `logs/` as `logs`.
+
+    Gap: it judges requests for a log group's streams by an ARN that ends in the group's name, and those for groups by
+    `*`. In AWS the ARN goes on with the stream, which is empty where the request names none.
+    https://docs.aws.amazon.com/AmazonCloudWatch/latest/logs/iam-access-control-overview-cwl.html
+    """
     bucket, _, key = path.removeprefix("/").partition("/")
     if service == "s3" and key:
         return f"arn:aws:s3:::{bucket}/{key}"
-    return original(service, method, path, *rest)
+    if service == "logs" and headers.get("x-amz-target", "").rpartition(".")[2] in _LOGS_READS:
+        region, account = rest[-2:]
+        group, stream = (iam_actions._safe_json_field(body, name) for name in ("logGroupName", "logStreamName"))
+        return f"arn:aws:logs:{region}:{account}:log-group:{group}:log-stream:{stream}"
+    return original(service, method, path, headers, body, *rest)
 
 
 @wraps(iam_actions, "s3_additional_checks")

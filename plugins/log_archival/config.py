@@ -31,7 +31,9 @@ from log_archival.keys import DEFAULT_KEY, DEFAULT_PREFIX, KeyTemplate
 from log_archival.partition import zone
 from log_archival.sources.base import Source
 from log_archival.sources.cleanup import MOVE
+from log_archival.sources.cloudwatch import CloudWatchSource
 from log_archival.sources.files import FileSource
+from log_archival.sources.s3 import S3Source
 
 #: The environment variable that names another file than include/archive.yaml.
 SETTINGS_VARIABLE = "LOG_ARCHIVAL_SETTINGS"
@@ -41,7 +43,7 @@ DEFAULT_BATCH_BYTES = 256 << 20
 
 
 #: The key that says what kind of source it is, and is that class's own parameter.
-KINDS: dict[str, type[Source]] = {"path": FileSource}
+KINDS: dict[str, type[Source]] = {"path": FileSource, "s3": S3Source, "cloudwatch": CloudWatchSource}
 
 
 class _Section(BaseModel):
@@ -216,6 +218,8 @@ def _contradictions(settings: Settings) -> Iterator[str]:
     for number, source in enumerate(settings.sources):
         if source.name in names[:number]:
             yield f"sources.{number}.name: {source.name!r} is used twice"
+        if isinstance(source, S3Source) and urlsplit(source.root).netloc == settings.archive.bucket:
+            yield f"sources.{number}.s3: {settings.archive.bucket!r} is the archive bucket itself"
     yield from _loops(settings)
     if settings.verify.tier == "read" and not settings.verify.read_connection:
         yield "verify.read_connection: tier read needs a connection that may read"
@@ -228,7 +232,7 @@ def _loops(settings: Settings) -> Iterator[str]:
         if source.after.startswith(MOVE):
             written[f"sources.{number}.after"] = source.after.removeprefix(MOVE).strip()
     for source in settings.sources:
-        roots = [source.root] if isinstance(source, FileSource) else []
+        roots = [source.root] if isinstance(source, FileSource | S3Source) else []
         for where, folder in written.items():
             if any(_is_below(folder, root) for root in roots):
                 yield f"{where}: {folder} is below source {source.name}, which would archive what is written there"

@@ -75,7 +75,8 @@ class Tasks:
 
     def compress(self, worker: Worker, batch: dict[str, Any]) -> dict[str, Any]:
         """Compress a batch; return what `upload` needs."""
-        return worker.run("compress", batch=batch, check_compressed=self.check_compressed, day=corpus.DAY_KEY)
+        settings = {"root": str(self.logs), "check_compressed": self.check_compressed}
+        return worker.run("compress", batch=batch, day=corpus.DAY_KEY, **settings)
 
     def upload(self, worker: Worker, staged: dict[str, Any]) -> dict[str, Any]:
         """Upload what `compress` staged."""

@@ -91,16 +91,22 @@ def put_files(paths: list[str], bucket: str, day: str, **settings: Any) -> dict[
     return operator.execute(context(day))
 
 
+def source(root: str) -> FileSource:
+    """Return the source of a benchmark's logs."""
+    return FileSource("app", root, "**/*.log")
+
+
 def collect(staging: str, day: str, root: str, batch_bytes: int) -> list[dict[str, Any]]:
     """Run the DAG's first task; returns the batches."""
-    source = FileSource("app", root, "**/*.log")
-    operator = CollectLogsOperator(task_id="collect", sources=[source], staging=staging, batch_bytes=batch_bytes)
+    operator = CollectLogsOperator(task_id="collect", sources=[source(root)], staging=staging, batch_bytes=batch_bytes)
     return operator.execute(context(day))
 
 
-def compress(day: str, batch: dict[str, Any], check_compressed: bool = True) -> dict[str, Any]:
+def compress(day: str, root: str, batch: dict[str, Any], check_compressed: bool = True) -> dict[str, Any]:
     """Run the DAG's second task for one batch; returns what the third one needs."""
-    operator = CompressLogsOperator(task_id="compress", batch=batch, check_compressed=check_compressed)
+    operator = CompressLogsOperator(
+        task_id="compress", batch=batch, sources=[source(root)], check_compressed=check_compressed
+    )
     return operator.execute(context(day))
 
 

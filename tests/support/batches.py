@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
@@ -17,6 +19,7 @@ from log_archival.partition import Partition
 from log_archival.pipeline.compress import Compressor, compress_batch
 from log_archival.pipeline.run_dir import RunDirectory
 from log_archival.records import LogFile
+from log_archival.sources.files import FileSource, open_log_file
 
 PARTITION = Partition(date(2026, 11, 22))
 BATCH = 1
@@ -30,13 +33,24 @@ def log_files(root: Path, contents: Mapping[str, bytes]) -> list[LogFile]:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
         status = path.stat()
-        files.append(LogFile("app", str(root), name, status.st_size, status.st_mtime_ns, status.st_ino))
+        files.append(LogFile("app", str(root), name, status.st_size, status.st_mtime_ns, str(status.st_ino)))
     return files
 
 
+class AnyFile(FileSource):
+    """Opens a log file of any root, as long as it is unchanged."""
+
+    @contextmanager
+    def open(self, file: LogFile) -> Iterator[io.BufferedReader]:
+        with open_log_file(file) as stream:
+            yield stream
+
+
 def compressor(**arguments: Any) -> Compressor:
-    """Return a compressor for the day, with the default keys."""
-    return Compressor(PARTITION, KeyTemplate(), **arguments)
+    """Return a compressor for the day, with the default keys; source `app` opens any file."""
+    return Compressor(
+        **{"partition": PARTITION, "keys": KeyTemplate(), "sources": {"app": AnyFile("app", "/")}, **arguments}
+    )
 
 
 def compressed_batch(tmp_path: Path, contents: Mapping[str, bytes], **arguments: Any) -> RunDirectory:

@@ -26,13 +26,13 @@ def write_file(path: Path, text: str = "a line\n", mtime_ns: int = NOON * 10**9)
 def find_one(root: Path, name: str = "web/app.log") -> LogFile:
     """Write one file, and return what a source finds."""
     write_file(root / name)
-    [file] = FileSource("app", str(root)).find(DAY)
+    [file] = FileSource("app", str(root)).find(DAY).files
     return file
 
 
-def log_file(name: str, size: int = 0) -> LogFile:
+def log_file(name: str, size: int | None = 0) -> LogFile:
     """Return the record of a file that nobody opens."""
-    return LogFile("app", "/logs", name, size, 0, 1)
+    return LogFile("app", "/logs", name, size, 0, "1")
 
 
 def line_times(text: bytes) -> list[str]:

@@ -107,16 +107,18 @@ def main(work: str, file: str, run_directory: str, bucket: str, part_size: str) 
     from log_archival.pipeline.run_dir import RunDirectory
     from log_archival.pipeline.upload import compress_and_upload, upload_batch
     from log_archival.records import LogFile
+    from log_archival.sources.files import FileSource
 
     path, run_dir = Path(file), RunDirectory(run_directory)
-    compressor = Compressor(Partition.parse(DAY), KeyTemplate(), part_size=int(part_size))
+    source = FileSource("app", str(path.parent))
+    compressor = Compressor(Partition.parse(DAY), KeyTemplate(), {"app": source}, part_size=int(part_size))
     writer = CrossAccountS3Hook(bucket=bucket, prefix=compressor.keys.day_prefix(compressor.partition)).writer
     # What an idle task has in memory already: the libraries, and a client.
     writer.assume_role()
     files = []
     if work != "upload":
         status = path.stat()
-        files = [LogFile("app", str(path.parent), path.name, status.st_size, status.st_mtime_ns, status.st_ino)]
+        files = [LogFile("app", str(path.parent), path.name, status.st_size, status.st_mtime_ns, str(status.st_ino))]
     idle = _peak()
     if work == "compress":
         run_dir.create([files])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -20,6 +21,7 @@ from log_archival.operators.base import ArchiveOperator
 from log_archival.partition import Partition
 from log_archival.pipeline.run_dir import RunDirectory
 from log_archival.records import Archive
+from log_archival.sources.base import Source
 from log_archival.sources.files import FileSource
 from tests.support.memory_s3 import MemoryS3
 
@@ -51,10 +53,12 @@ class Run:
         self.bucket, self.staging, self.context = bucket, str(staging), context(day, run_id)
         self.part_size = part_size
         self.run_dir = RunDirectory.of_run(self.staging, DAG_ID, run_id)
+        self.sources: tuple[Source, ...] = ()
         self.batches: list[dict[str, Any]] = []
         self.staged: list[dict[str, Any]] = []
 
-    def collect(self, *sources: FileSource, batch_bytes: int = 1 << 30, **params: Any) -> None:
+    def collect(self, *sources: Source, batch_bytes: int = 1 << 30, **params: Any) -> None:
+        self.sources = sources
         operator = CollectLogsOperator(
             task_id="collect", sources=sources, staging=self.staging, batch_bytes=batch_bytes
         )
@@ -62,10 +66,9 @@ class Run:
         self.batches = operator.execute(run)
 
     def compress(self, **arguments: Any) -> None:
+        arguments = {"sources": self.sources, "part_size": self.part_size, **arguments}
         self.staged = [
-            CompressLogsOperator(task_id="compress", batch=batch, part_size=self.part_size, **arguments).execute(
-                self.context
-            )
+            CompressLogsOperator(task_id="compress", batch=batch, **arguments).execute(self.context)
             for batch in self.batches
         ]
 
@@ -86,7 +89,8 @@ class Run:
 
 
 def write_logs(root: Path, day: str, names: dict[str, bytes] | None = None) -> FileSource:
-    """A small source, with a folder, an empty file and one that is compressed already."""
+    """A small source of the day, with a folder, an empty file and one that is compressed already."""
+    noon_ns = int(Partition.parse(day).start.timestamp() + 12 * 3600) * 10**9
     files = names or {
         f"web-1/app-{day}.log": b"".join(b"%06d GET /orders 200\n" % number for number in range(20_000)),
         f"web-2/app-{day}.log": b"one line\n",
@@ -97,6 +101,7 @@ def write_logs(root: Path, day: str, names: dict[str, bytes] | None = None) -> F
         path = root / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
+        os.utime(path, ns=(noon_ns, noon_ns))
     return FileSource("app", str(root), "**/*-%Y-%m-%d.log*")
 
 

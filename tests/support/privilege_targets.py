@@ -59,6 +59,6 @@ def local_target(aws: LocalAws, **changes: Any) -> Target:
     :param aws: the deployment
     :param changes: other fields of the target
     """
-    role = role_settings("log_archive", aws.connection()["extra"], region=REGION, bucket=aws.bucket, long_term_key=True)
+    role = role_settings("log_archive", aws.connection()["extra"], bucket=aws.bucket, region=REGION)
     fields = {"prefix": "logs/", "session_name": "log-archival@check", "endpoint_url": AWS_ENDPOINT_URL, **changes}
     return Target(role, aws.bucket, canary=canary_key(fields["prefix"], secrets.token_hex(8)), **fields)

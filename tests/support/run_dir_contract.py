@@ -13,7 +13,7 @@ from log_archival.pipeline.run_dir import RunDirectory
 from log_archival.records import Archive, LogFile, Receipt
 
 BATCH = 1
-FILES = [LogFile("app", "/logs", f"\udcff{number}.log", number, 0, number) for number in range(3)]
+FILES = [LogFile("app", "/logs", f"\udcff{number}.log", number, 0, str(number)) for number in range(3)]
 LARGE = MAX_PACKED_BYTES + 1
 
 

@@ -47,7 +47,7 @@ def test_shipped_file_is_valid() -> None:
     settings = load_settings(SHIPPED)
     assert settings.archive.bucket == "acme-log-archive"
     assert [entry.name for entry in settings.sources] == ["app", "nginx"]
-    assert settings.file_sources[0].root == "/var/log/app"
+    assert settings.sources[0].root == "/var/log/app"
     assert (settings.part_size, settings.batch_size) == (512 << 20, 256 << 20)
 
 
@@ -100,15 +100,26 @@ def test_size_is_read_with_its_unit(text: str | int, size: int, tmp_path: Path) 
         (changed(verify__depth="all"), "verify.depth: "),
         (changed(sources=[]), "sources: List should have at least 1 item"),
         (changed(sources={"app": "/var/log"}), "sources: "),
-        (changed(sources=[{"name": "app"}]), "sources.0.path: Field required"),
+        (changed(sources=[{"name": "app"}]), "sources.0: it has one of `path:`, "),
+        (changed(sources=["app"]), "sources.0: it is a mapping that begins with `name:`"),
+        (source(**{"class": "x.Y"}), "and not ['path', 'class']"),
+        (changed(sources=[{"path": "/var/log"}]), "sources.0: name: Field required"),
         (source(name="a/b"), "sources.0: source name 'a/b' may have letters"),
         (source(path="var/log"), "sources.0: source app: path 'var/log' is not absolute"),
         (source(path="s3://b/x"), "sources.0: source app: 's3://b/x' is not a local path"),
         (source(pattern="../*"), "sources.0: source app: pattern '../*' must stay below"),
         (source(pattern="a**"), "sources.0: source app: in pattern 'a**', ** has to be"),
-        (source(min_files=-1), "sources.0.min_files: "),
-        (source(after="remove"), "sources.0.after: it is one of keep, delete and 'move: /absolute/folder'"),
-        (source(after="move: relative"), "sources.0.after: it is one of"),
+        (source(min_files=-1), "sources.0: source app: min_files -1 is less than 0"),
+        (source(min_files="some"), "sources.0: min_files: Input should be a valid integer"),
+        (source(patern="*"), "sources.0: patern: Unexpected keyword argument"),
+        (source(path=1), "sources.0: path: Input should be a valid string"),
+        (source(after="remove"), "sources.0: source app: after is one of keep, delete and 'move: /absolute/folder'"),
+        (source(after="move: relative"), "sources.0: source app: after is one of"),
+        (source(rotated="yesterday"), "sources.0: rotated: Input should be 'same-day' or 'next-day'"),
+        (source(rotated="next-day"), "`rotated: next-day` is about the date in names, and '**/*' has none"),
+        (source(rotated_until="24:00"), "sources.0: source app: rotated_until '24:00' is not a time such as 01:00"),
+        (source(rotated_until="1:00"), "sources.0: source app: rotated_until '1:00' is not a time"),
+        (source(rotation_problems="ignore"), "sources.0: rotation_problems: Input should be 'fail' or 'accept'"),
         (changed(sources=LEAST["sources"] * 2), "sources.1.name: 'app' is used twice"),
         (changed(emails=["a@b"]), "emails: Extra inputs are not permitted"),
     ],
@@ -127,16 +138,23 @@ def test_wrong_field_is_named(document: Any, wrong: str, tmp_path: Path) -> None
     ("document", "wrong"),
     [
         (
-            changed(codec="x", part_size="x", archive__bucket="X", verify__tier="x", typo=1),
-            ["archive.bucket", "codec", "part_size", "verify.tier", "typo"],
+            changed(
+                codec="x",
+                part_size="x",
+                archive__bucket="X",
+                verify__tier="x",
+                typo=1,
+                sources=[{"name": "a/b", "path": "/x"}, {"name": "c", "path": "x"}],
+            ),
+            ["archive.bucket", "codec", "part_size", "sources.0", "sources.1", "verify.tier", "typo"],
         ),
         (
             changed(
                 archive__key="x",
-                sources=[{"name": "a/b", "path": "/x"}, {"name": "c", "path": "x"}, {"name": "c", "path": "/x"}],
+                sources=[{"name": "a", "path": "/x"}, {"name": "c", "path": "/y"}, {"name": "c", "path": "/z"}],
                 verify__tier="read",
             ),
-            ["archive.key", "sources.0", "sources.1", "sources.2.name", "verify.read_connection"],
+            ["archive.key", "sources.2.name", "verify.read_connection"],
         ),
     ],
     ids=["values", "contradictions"],
@@ -194,7 +212,7 @@ def test_environment_variable_names_another_file(monkeypatch: pytest.MonkeyPatch
 
 @pytest.mark.parametrize("after", ["keep", "delete", "move: /var/log/archived"])
 def test_after_is_passed_to_the_source(after: str, tmp_path: Path) -> None:
-    assert load(tmp_path, source(after=after)).file_sources == [FileSource("app", "/var/log/app", after=after)]
+    assert load(tmp_path, source(after=after)).sources == [FileSource("app", "/var/log/app", after=after)]
 
 
 def test_staging_is_in_airflow_home_by_default(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from log_archival.exceptions import StagingError
 from log_archival.records import Archive, Failure, LogFile, Receipt, Record, read_jsonl, to_line, write_jsonl
 
 NAMES = st.binary(min_size=1, max_size=60).map(os.fsdecode)
-FILE = LogFile("app", "/var/log/app", "web-1/app.log", 10, 1_795_000_000_123_456_789, 4711)
+FILE = LogFile("app", "/var/log/app", "web-1/app.log", 10, 1_795_000_000_123_456_789, "4711")
 ARCHIVE = Archive(
     "app", "/var/log/app", "web-1/app.log", 10, 1_795_000_000_123_456_789, "a" * 64, 1, 1, "logs/k.zst", "zstd",
     "application/zstd", 10, "a" * 64, 8, "b" * 64, "/staging/data.bin", 5,
@@ -74,7 +74,7 @@ def edited(**fields: Any) -> str:
         (edited(size=True), "not a valid LogFile: size is True"),
         (edited(size=10.5), "not a valid LogFile: size is 10.5"),
         (edited(name=None), "not a valid LogFile: name is None"),
-        (edited(inode="remove"), "missing 1 required positional argument: 'inode'"),
+        (edited(identity="remove"), "missing 1 required positional argument: 'identity'"),
         (edited(owner="root"), "unexpected keyword argument 'owner'"),
         ("[]", "not a valid LogFile|must be a mapping"),
         ('"text"', "must be a mapping"),

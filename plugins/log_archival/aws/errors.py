@@ -1,6 +1,6 @@
 """Errors of S3 and STS: which are transient and which permanent, the likely cause, and what to correct.
 
-This is the only classification; the writer, the reader and the privilege checks all use it.
+This is the only classification; the writer, the reader, the sources and the privilege checks all use it.
 """
 
 import re
@@ -153,6 +153,19 @@ def hint_of_code(code: str) -> str | None:
     return next((hint for codes, hint in _HINTS if code in codes), None)
 
 
+def hint_of_other_policy(message: str) -> str | None:
+    """Return whom to ask when AWS says that a policy refused which is not a role's, bucket's or key's.
+
+    :param message: the message of the server
+    """
+    if not (policy := _OTHER_POLICY.search(message)):
+        return None
+    return (
+        f"Refused by a {policy[0]}, which is in neither of the templates: ask who administers the organization, the"
+        " role or user that asked, or the VPC endpoint that the request went through."
+    )
+
+
 def writer_hint(request: Request, code: str, message: str) -> str:
     """Return the likely cause of a permanent error of AssumeRole or PutObject.
 
@@ -164,11 +177,8 @@ def writer_hint(request: Request, code: str, message: str) -> str:
         return _DURATION
     if code not in ACCESS_DENIED:
         return hint_of_code(code) or "Check the connection's credentials, its region and the bucket."
-    if policy := _OTHER_POLICY.search(message):
-        return (
-            f"Refused by a {policy[0]}, which is in neither of the templates: ask who administers the organization, the"
-            " role or user that asked, or the VPC endpoint that the request went through."
-        )
+    if other := hint_of_other_policy(message):
+        return other
     if request.operation == "AssumeRole":
         causes = _causes_of_refused_assume_role(message)
     else:
@@ -178,6 +188,12 @@ def writer_hint(request: Request, code: str, message: str) -> str:
     return "\n".join(["Likely, in this order:", *(f" {number}. {line}" for number, line in enumerate(causes, 1))])
 
 
+_PATH_IS_UNKNOWN = (
+    ". The path of a role is not known from its session's ARN: a role /airflow/worker appears as role/worker, and"
+    " SourcePrincipalArn has to have its path"
+)
+
+
 def _causes_of_refused_assume_role(message: str) -> list[str]:
     for action, name in (("sts:TagSession", "Tags"), ("sts:SetSourceIdentity", "SourceIdentity")):
         if f"perform: {action}" in message:
@@ -185,17 +201,19 @@ def _causes_of_refused_assume_role(message: str) -> list[str]:
     found = re.search(r"User: (arn:\S+)", message)
     # SourcePrincipalArn and AirflowRoleName name a role, not its session.
     caller = re.sub(r":sts:(:\d+:)assumed-role/([^/]+)/.*", r":iam:\1role/\2", found[1]) if found else ""
+    # https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_identifiers.html#identifiers-arns
+    path = _PATH_IS_UNKNOWN if ":role/" in caller else ""
     own = (
         f"{caller or 'Airflow itself'} may not assume this role: statement BecomeTheLogWriterOfTheArchiveAccount of"
         f" {_SOURCE}, parameters RoleArn (this role) and AirflowRoleName or AirflowUserName (who asks)"
     )
     if "identity-based policy" in message:
-        return [own]
+        return [own + path]
     trust = f"statement OnlyAirflowOfTheSourceAccountMayBecomeTheWriter of {_ARCHIVE}"
     return [
         f'"external_id" is not the one that the role\'s trust policy asks for: {trust}, parameter ExternalId',
         f"the trust policy names somebody else than {caller or 'whom Airflow runs as'}: {trust}, parameter"
-        " SourcePrincipalArn; a role or user that was deleted and recreated has to be deployed again",
+        f" SourcePrincipalArn; a role or user that was deleted and recreated has to be deployed again{path}",
         own,
         f'the role does not exist: "role_arn" has to be the output RoleArn of {_ARCHIVE}',
         f"the session name (`session_name` of the hook) does not begin with log-archival: {trust}",

@@ -6,7 +6,7 @@ from typing import Any
 from airflow.sdk import BaseHook
 from botocore.config import Config
 
-from log_archival.aws.connection import DEFAULT_ACL, DEFAULT_CONN_ID, session_policy
+from log_archival.aws.connection import DEFAULT_ACL, DEFAULT_CONN_ID, require_acl, require_kms_key_arn, session_policy
 from log_archival.aws.errors import Request, translated_errors, writer_hint
 from log_archival.aws.writer import DEFAULT_MAX_CONCURRENT_REQUESTS, ArchiveWriter
 from log_archival.hooks.assumed_role import AssumedRole
@@ -28,6 +28,7 @@ class CrossAccountS3Hook(BaseHook):
     :param kms_key_arn: the archive account's KMS key, when its bucket is encrypted with one
     :param max_concurrent_requests: how many requests to send at once
     :param kwargs: of the provider's AwsGenericHook: ``region_name``, ``verify``, ``config``
+    :raises SettingsError: for another ACL, or what is no KMS key's ARN
     """
 
     def __init__(
@@ -45,14 +46,18 @@ class CrossAccountS3Hook(BaseHook):
         super().__init__()
         self.bucket = bucket
         self.prefix = prefix
-        self.acl = acl
+        self.acl = require_acl(acl)
         self.max_concurrent_requests = max_concurrent_requests
         self._role = AssumedRole(
             aws_conn_id,
             bucket=bucket,
             session_name=session_name,
             new_session_policy=partial(
-                session_policy, bucket=bucket, prefix=prefix, with_acl=acl is not None, kms_key_arn=kms_key_arn
+                session_policy,
+                bucket=bucket,
+                prefix=prefix,
+                with_acl=acl is not None,
+                kms_key_arn=require_kms_key_arn(kms_key_arn),
             ),
             client_config=Config(
                 max_pool_connections=max_concurrent_requests,

@@ -1,6 +1,5 @@
 """An Airflow connection's role: the connection checked, and clients whose session is the role's."""
 
-import os
 import secrets
 from collections.abc import Callable
 from functools import cached_property
@@ -13,7 +12,7 @@ from airflow.sdk.log import mask_secret
 from botocore.config import Config
 
 from log_archival.aws.connection import DEFAULT_CONN_ID, RoleSettings, role_settings, session_name
-from log_archival.exceptions import ConnectionSettingsError
+from log_archival.hooks.aws_connection import find_connection
 
 
 class AssumedRole(AwsGenericHook[Any]):
@@ -77,19 +76,16 @@ class AssumedRole(AwsGenericHook[Any]):
 
     @cached_property
     def _checked(self) -> tuple[RoleSettings, AwsConnectionWrapper]:
-        connection = self.get_connection(str(self.aws_conn_id))
-        if connection.conn_type != "aws":
-            raise ConnectionSettingsError(
-                f"connection {self.aws_conn_id!r} is of type {connection.conn_type!r}; it has to be `aws`"
-            )
-        wrapper = AwsConnectionWrapper(connection, self._region_name, self._config, self._verify)
+        connection = find_connection(str(self.aws_conn_id))
         role = role_settings(
             str(self.aws_conn_id),
-            wrapper.extra_config,
-            region=wrapper.region_name or os.environ.get("AWS_DEFAULT_REGION"),
+            connection.extra,
             bucket=self.bucket,
-            long_term_key=bool(wrapper.aws_access_key_id and not wrapper.aws_session_token),
+            region=self._region_name,
+            login=connection.login,
+            password=connection.password,
         )
+        wrapper = AwsConnectionWrapper(connection, role.region, self._config, self._verify)
         mask_secret(role.external_id)
         name = self.session_name or session_name("-", "-", secrets.token_hex(8), 1)
         wrapper.assume_role_kwargs |= {"ExternalId": role.external_id, "RoleSessionName": name}

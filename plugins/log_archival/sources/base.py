@@ -8,6 +8,8 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Self
 
+import boto3
+from botocore.config import Config
 from pydantic import ConfigDict
 
 from log_archival.exceptions import SettingsError, SourceError
@@ -16,8 +18,20 @@ from log_archival.records import Failure, LogFile
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
-#: Returns a boto3 client, given the service, an Airflow connection's id, and a region or None for the connection's own.
-ClientFactory = Callable[[str, str, str | None], Any]
+#: Returns a boto3 client, given the service, an Airflow connection's id, a region or None for the connection's own, and
+#: the client's settings where the connection has no others.
+ClientFactory = Callable[[str, str, str | None, Config], Any]
+
+
+def boto3_client(service: str, _connection: str, region: str | None, config: Config) -> Any:
+    """Return a client whose credentials boto3 finds by itself: outside of Airflow there are no connections.
+
+    :param service: the AWS service
+    :param region: of the service; None for the one that boto3 finds
+    :param config: the client's settings
+    """
+    session: Any = boto3.session.Session()
+    return session.client(service, region_name=region, config=config)
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -49,9 +49,15 @@ def one_gib(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LogFile]:
     """A log of 1 GiB, removed at the end: pytest keeps temporary folders for a while."""
     root = tmp_path_factory.mktemp("large")
     write_log(root / "web-1" / "app-2026-11-22.log", 1 << 30, 1, day=DAY.day)
-    [file] = FileSource("app", str(root)).find(DAY)
+    [file] = FileSource("app", str(root)).find(DAY).files
     yield file
     Path(file.path).unlink()
+
+
+def compressor_of(file: LogFile, **arguments: Any) -> Compressor:
+    """Return a compressor that opens the files of a file's source."""
+    source = FileSource(file.source, file.root)
+    return Compressor(DAY, KeyTemplate(), {source.name: source}, **arguments)
 
 
 def compressed(tmp_path: Path, files: list[LogFile], compressor: Compressor) -> RunDirectory:
@@ -92,7 +98,7 @@ def test_one_gib_in_one_task(
     folder = tmp_path / "temporary"
     folder.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(folder))
-    records = compress_and_upload(writer, Compressor(DAY, KeyTemplate()), [one_gib])
+    records = compress_and_upload(writer, compressor_of(one_gib), [one_gib])
     assert records.failures == []
     assert [archive.raw_size for archive in records.archives] == [one_gib.size]
     assert os.listdir(folder) == []
@@ -103,7 +109,7 @@ def test_one_gib_in_one_task(
 def test_one_gib_in_two_tasks_and_parts(
     writer: ArchiveWriter, store: Seaweed, bucket: str, one_gib: LogFile, tmp_path: Path
 ) -> None:
-    compressor = Compressor(DAY, KeyTemplate(), part_size=64 << 20)
+    compressor = compressor_of(one_gib, part_size=64 << 20)
     run_dir = compressed(tmp_path, [one_gib], compressor)
     archives = run_dir.archives(BATCH)
     assert len(archives) > 2
@@ -125,8 +131,8 @@ def test_bytes_that_grow_when_compressed_are_archived(
     root.mkdir()
     for name, size in (("a", 100), ("b", limit), ("c", limit), ("d", limit + 1), ("e", 0)):
         (root / f"{name}-2026-11-22.log").write_bytes(b"\n" + secrets.token_bytes(size)[1:] if size else b"")
-    files = FileSource("app", str(root), "*-%Y-%m-%d.log").find(DAY)
-    run_dir = compressed(tmp_path, files, Compressor(DAY, KeyTemplate()))
+    files = FileSource("app", str(root), "*-%Y-%m-%d.log").find(DAY).files
+    run_dir = compressed(tmp_path, files, compressor_of(files[0]))
     archives = run_dir.archives(BATCH)
     assert max(archive.stored_size for archive in archives if archive.name != "d-2026-11-22.log") > limit
     check_receipts(archives, upload(writer, run_dir), "new")
@@ -139,9 +145,9 @@ def test_file_that_fails_does_not_stop_the_others(
 ) -> None:
     for name in ("a", "b", "c"):
         (tmp_path / f"{name}-2026-11-22.log").write_text(f"{name}\n")
-    files = FileSource("app", str(tmp_path), "*-%Y-%m-%d.log").find(DAY)
+    files = FileSource("app", str(tmp_path), "*-%Y-%m-%d.log").find(DAY).files
     (tmp_path / "b-2026-11-22.log").unlink()
-    records = compress_and_upload(writer, Compressor(DAY, KeyTemplate()), files)
+    records = compress_and_upload(writer, compressor_of(files[0]), files)
     assert sorted(archive.name[0] for archive in records.archives) == ["a", "c"]
     check_receipts(records.archives, records.receipts, "new")
     [failure] = records.failures

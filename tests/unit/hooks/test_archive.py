@@ -223,7 +223,7 @@ def test_wrong_connection_says_what_to_write_where(
 
 def test_wrong_connection_lists_every_problem(monkeypatch: pytest.MonkeyPatch) -> None:
     connect(monkeypatch, connection(role_arn="x", external_id=None, region_name=None))
-    with pytest.raises(ConnectionSettingsError, match=r"role_arn.*external_id.*region_name.*bucket 'Acme'"):
+    with pytest.raises(ConnectionSettingsError, match=r"region_name.*role_arn.*external_id.*bucket 'Acme'"):
         CrossAccountS3Hook(bucket="Acme").writer.assume_role()
 
 

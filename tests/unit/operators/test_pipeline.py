@@ -172,7 +172,10 @@ def test_file_that_cannot_be_read_fails_every_try_but_the_last(collected: Run, s
     with pytest.raises(AirflowFailException, match="vanished") as failure:
         collected.verify()
     assert str(gone) in str(failure.value)
-    assert manifests(s3) == []
+    [manifest] = manifests(s3)
+    listed = json.loads(s3.objects[manifest].body)["archives"]
+    assert [entry["path"] for entry in listed] == [f"web-1/app-{DAY}.log"]
+    assert Path(str(collected.run_dir)).exists(), "the run's records stay, since it has failed"
 
 
 def test_day_without_files_has_an_empty_manifest(s3: MemoryS3, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,6 @@ from airflow.sdk.exceptions import AirflowFailException
 from log_archival.aws.writer import DEFAULT_MAX_CONCURRENT_REQUESTS
 from log_archival.exceptions import CompressionError, SourceError
 from log_archival.operators import CrossAccountPutOperator, VerifyArchiveOperator
-from log_archival.operators.put import find_files
 from tests.support.batches import PARTITION, damage_compression
 from tests.support.memory_s3 import BUCKET, MemoryS3, request_error
 from tests.support.operating import connect, context, use_memory, write_logs
@@ -38,6 +38,11 @@ def put(**arguments: Any) -> dict[str, Any]:
 def archives(s3: MemoryS3) -> dict[str, bytes]:
     """Return the stored bodies without the manifests."""
     return {key: stored.body for key, stored in s3.objects.items() if "_manifest-" not in key}
+
+
+def listed(s3: MemoryS3) -> list[str]:
+    """Return the files that the only manifest lists."""
+    return sorted(entry["path"] for entry in json.loads(s3.objects[s3.only("_manifest-")].body)["archives"])
 
 
 def test_plain_paths_are_compressed_put_and_listed(s3: MemoryS3, tmp_path: Path) -> None:
@@ -70,8 +75,8 @@ def test_file_that_changed_gets_a_second_key(s3: MemoryS3, tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({}, "give `staged` or `paths`"),
-        ({"paths": "/x", "staged": {"run_directory": "/x", "batch": 1}}, "give `staged` or `paths`"),
+        ({}, "give one of `staged`, `sources` and `paths`"),
+        ({"paths": "/x", "staged": {"run_directory": "/x", "batch": 1}}, "give one of `staged`, `sources` and `paths`"),
         ({"paths": "/x", "codec": "lzma"}, "codec 'lzma' is unknown"),
         ({"paths": "/x", "key": "logs/{source}/{path}{suffix}"}, "needs %Y, %m and %d"),
         ({"paths": "/x", "key": "logs/%Y/%m/%d/{source}/{path}{suffix}"}, "needs {digest}: keys are content-addressed"),
@@ -139,7 +144,7 @@ def test_unknown_connection_is_named(tmp_path: Path) -> None:
 
 
 def test_too_few_files_name_the_source_and_the_pattern(s3: MemoryS3, tmp_path: Path) -> None:
-    with pytest.raises(SourceError, match=r"source nginx: 0 files match .*\*\.log.*; at least 1"):
+    with pytest.raises(SourceError, match=r"source nginx: 0 log files match .*\*\.log.*; at least 1"):
         put(paths=f"{tmp_path}/*.log", source="nginx")
 
 
@@ -235,12 +240,12 @@ def test_hook_gets_the_operators_settings(
     ids=["glob", "two paths", "folder", "given root", "magic in a folder"],
 )
 def test_names_are_below_the_folder_that_the_pattern_spells_out(
-    tmp_path: Path, paths: Any, root: str | None, names: list[str]
+    s3: MemoryS3, tmp_path: Path, paths: Any, root: str | None, names: list[str]
 ) -> None:
     (tmp_path / "a/b/c").mkdir(parents=True)
     (tmp_path / "a/b/1.log").touch()
     (tmp_path / "a/b/c/2.log").touch()
     (tmp_path / "a/link.log").symlink_to(tmp_path / "a/b/1.log")
     filled = paths.format(tmp_path) if isinstance(paths, str) else [path.format(tmp_path) for path in paths]
-    files = find_files(filled, source="s", root=root.format(tmp_path) if root else None)
-    assert [file.name for file in files] == names
+    put(paths=filled, root=root.format(tmp_path) if root else None)
+    assert listed(s3) == names

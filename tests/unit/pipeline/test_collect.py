@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import os
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,11 @@ import pytest
 
 from log_archival.exceptions import SettingsError, SourceError
 from log_archival.keys import KeyTemplate
-from log_archival.pipeline.collect import choose_sources, find_log_files, log_plan, write_batches
+from log_archival.pipeline.collect import Collected, choose_sources, find_log_files, log_plan, write_batches
 from log_archival.pipeline.compress import Compressor
 from log_archival.pipeline.run_dir import RunDirectory
 from log_archival.sources.files import FileSource
-from tests.support.log_files import DAY, log_file, write_file
+from tests.support.log_files import DAY, NOON, log_file, write_file
 
 MIB = 1 << 20
 KNOWN = [FileSource(name, f"/var/log/{name}") for name in ("app", "nginx", "batch")]
@@ -53,7 +54,7 @@ def test_files_of_all_sources_are_found(tmp_path: Path, caplog: pytest.LogCaptur
     (tmp_path / "app" / "link-2026-11-22.log").symlink_to("/etc/passwd")
     with caplog.at_level(logging.INFO):
         found = find_log_files(sources, DAY)
-    assert [(file.source, file.name) for file in found] == [
+    assert [(file.source, file.name) for file in found.files] == [
         ("app", "a-2026-11-22.log"), ("app", "b-2026-11-22.log"), ("nginx", "c-2026-11-22.log"),
     ]  # fmt: skip
     assert caplog.messages == [
@@ -70,13 +71,19 @@ def test_sources_that_fail_are_all_named(tmp_path: Path) -> None:
         source(tmp_path, "nginx", {"c-2026-11-22.log": "ccc\n"}),
         source(tmp_path, "batch", {"c-2026-11-22.log": ""}, min_files=2),
     ]
-    with pytest.raises(SourceError) as caught:
-        find_log_files(sources, DAY)
-    message = str(caught.value)
-    assert f"source app: 0 files match '*-2026-11-22.log' in {tmp_path}/app; at least 1 are expected" in message
-    assert "source batch: 1 files match" in message
+    found = find_log_files(sources, DAY)
+    error = found.error()
+    message = str(error)
+    assert f"source app: 0 log files match '*-2026-11-22.log' in {tmp_path}/app; at least 1 are expected" in message
+    assert "source batch: 1 log files match" in message
     assert "source nginx" not in message
-    assert not caught.value.permanent
+    assert isinstance(error, SourceError)
+    assert not error.permanent
+    assert [file.source for file in found.files] == ["nginx"]
+    assert [(failure.source, failure.name, failure.accepted) for failure in found.failures] == [
+        ("app", "", False), ("batch", "", False),
+    ]  # fmt: skip
+    assert "\n".join(failure.error for failure in found.failures) == message
 
 
 def test_batches_are_written_into_the_run_directory(tmp_path: Path) -> None:
@@ -84,7 +91,7 @@ def test_batches_are_written_into_the_run_directory(tmp_path: Path) -> None:
     run_dir = RunDirectory(str(tmp_path / "run"))
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "left-over.bin").write_bytes(b"of a run that was cleared")
-    batches = write_batches(files, run_dir, 6 * MIB)
+    batches = write_batches(Collected(files), run_dir, 6 * MIB)
     assert batches == [
         {"run_directory": str(run_dir), "batch": 1, "files": 2, "raw_bytes": 6 * MIB},
         {"run_directory": str(run_dir), "batch": 2, "files": 2, "raw_bytes": 6 * MIB},
@@ -100,14 +107,14 @@ def test_xcom_of_100_000_files_is_small(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr(RunDirectory, "create", lambda *_, **__: None)
     files = [log_file("app.log", 1000)] * 100_000
     run_dir = RunDirectory(str(tmp_path / "run"))
-    batches = write_batches(files, run_dir, 256 * MIB)
+    batches = write_batches(Collected(files), run_dir, 256 * MIB)
     assert len(json.dumps(batches)) < 2000
     assert sum(batch["files"] for batch in batches) == 100_000
 
 
 def test_day_without_files_has_no_batches(tmp_path: Path) -> None:
     run_dir = RunDirectory(str(tmp_path / "run"))
-    assert write_batches([], run_dir, MIB) == []
+    assert write_batches(Collected(), run_dir, MIB) == []
     assert run_dir.read_records().files == []
 
 
@@ -118,10 +125,11 @@ def test_dry_run_logs_files_bytes_and_keys(tmp_path: Path, caplog: pytest.LogCap
     ]
     packed = tmp_path / "packed" / "p-2026-11-22.log.gz"
     packed.write_bytes(b"\x1f\x8b packed already")
-    files = find_log_files(sources, DAY)
+    os.utime(packed, (NOON, NOON))
+    found = find_log_files(sources, DAY)
     with caplog.at_level(logging.INFO):
         caplog.clear()
-        log_plan(files, Compressor(DAY, KeyTemplate()), sources)
+        log_plan(found, Compressor(DAY, KeyTemplate(), {entry.name: entry for entry in sources}))
     digests = [hashlib.sha256(data).hexdigest()[:32] for data in (b"a\n", packed.read_bytes())]
     assert caplog.messages == [
         f"{tmp_path}/app/a-2026-11-22.log (2 B) -> logs/2026/11/22/app/a-2026-11-22-{digests[0]}.log.zst",

@@ -17,13 +17,13 @@ import pytest
 
 from log_archival import codecs
 from log_archival.exceptions import CompressionError
-from log_archival.keys import KeyTemplate
 from log_archival.pipeline import compress as module
 from log_archival.pipeline.compress import Compressor, Destination, compress_batch, split_by_size
 from log_archival.pipeline.packs import MAX_PACKED_FILE_BYTES, open_staged
 from log_archival.pipeline.run_dir import RunDirectory
 from log_archival.records import Archive, LogFile, Receipt
 from log_archival.sources.files import FileSource
+from tests.support.batches import compressor
 from tests.support.log_files import DAY, log_file, write_file
 
 BATCH = 1
@@ -34,11 +34,7 @@ LINES = b"".join(b"%06d GET /orders 200\n" % number for number in range(5_000))
 def find(root: Path, contents: dict[str, bytes]) -> list[LogFile]:
     for name, content in contents.items():
         write_file(root / name).write_bytes(content)
-    return FileSource("app", str(root), "**/*%Y-%m-%d*").find(DAY) if contents else []
-
-
-def compressor(**arguments: Any) -> Compressor:
-    return Compressor(DAY, KeyTemplate(), **arguments)
+    return FileSource("app", str(root), "**/*%Y-%m-%d*").find(DAY).files if contents else []
 
 
 class Memory:

@@ -12,14 +12,13 @@ import pytest
 
 from log_archival import codecs
 from log_archival.exceptions import RefusedError
-from log_archival.keys import KeyTemplate
-from log_archival.operators.put import find_files
 from log_archival.pipeline import compress as compress_module
 from log_archival.pipeline import upload as module
-from log_archival.pipeline.compress import Compressor
 from log_archival.pipeline.run_dir import RunRecords
 from log_archival.pipeline.upload import compress_and_upload
 from log_archival.records import LogFile, Outcome, Receipt
+from log_archival.sources.files import EveryFile
+from tests.support.batches import compressor
 from tests.support.log_files import DAY
 
 #: With the limits below: compressed in the caller's thread, in a thread, and by the thread that puts it.
@@ -63,17 +62,16 @@ def write_random(folder: Path, sizes: list[int]) -> list[LogFile]:
     """Write files that don't compress."""
     for number, size in enumerate(sizes):
         (folder / f"{number}.log").write_bytes(random.Random(number).randbytes(size))
-    return find_files(f"{folder}/*.log", source="app", min_files=0)
+    return EveryFile("app", str(folder), "*.log", min_files=0).find(DAY).files
 
 
 def run(writer: Any, files: list[LogFile], **arguments: Any) -> RunRecords | BaseException:
     """Return what the one-task form returned or raised; fail when it doesn't end."""
-    compressor = Compressor(DAY, **({"keys": KeyTemplate()} | arguments))
     outcome: list[RunRecords | BaseException] = []
 
     def target() -> None:
         try:
-            outcome.append(compress_and_upload(writer, compressor, files))
+            outcome.append(compress_and_upload(writer, compressor(**arguments), files))
         except RefusedError as error:
             outcome.append(error)
 

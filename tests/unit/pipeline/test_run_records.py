@@ -15,6 +15,7 @@ from tests.support.log_files import log_file
 
 FILES = [log_file("a.log", 1), log_file("b.log", 2), log_file("c.log", 3)]
 BATCHES = [FILES[:2], FILES[2:]]
+OF_COLLECT = Failure("web", "", "source web: 0 log files match", accepted=True)
 
 
 def archive(name: str) -> Archive:
@@ -33,9 +34,9 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def run_dir(folder: Path) -> RunDirectory:
-    """A run whose tasks are all done: a.log and c.log were archived, b.log could not be read."""
+    """A run whose tasks are all done: a.log and c.log were archived, b.log could not be read, a source failed."""
     run_dir = RunDirectory(str(folder))
-    run_dir.create(BATCHES)
+    run_dir.create(BATCHES, [OF_COLLECT])
     for batch, (name, failures) in enumerate([("a.log", [Failure("app", "b.log", "vanished")]), ("c.log", [])], 1):
         run_dir.write_compressed(batch, [archive(name)], failures)
         run_dir.write_receipts(batch, [receipt(name)])
@@ -46,7 +47,7 @@ def test_records_of_all_batches_are_read_back(run_dir: RunDirectory) -> None:
     records = run_dir.read_records()
     assert records.files == FILES
     assert records.archives == [archive("a.log"), archive("c.log")]
-    assert records.failures == [Failure("app", "b.log", "vanished")]
+    assert records.failures == [OF_COLLECT, Failure("app", "b.log", "vanished")]
     assert records.receipts == [receipt("a.log"), receipt("c.log")]
 
 
@@ -62,12 +63,13 @@ def test_batch_is_read_back(run_dir: RunDirectory) -> None:
         (lambda folder: (folder / "files-0002.jsonl").unlink(), r"files-0002\.jsonl is missing"),
         (lambda folder: (folder / "archives-0001.jsonl").unlink(), r"archives-0001\.jsonl is missing"),
         (lambda folder: (folder / "failures-0002.jsonl").unlink(), r"failures-0002\.jsonl is missing"),
+        (lambda folder: (folder / "failures-0000.jsonl").unlink(), r"failures-0000\.jsonl is missing"),
         (lambda folder: (folder / "receipts-0002.jsonl").unlink(), r"receipts-0002\.jsonl is missing"),
         (lambda folder: (folder / "receipts-0001.jsonl").write_text("{"), r"receipts-0001\.jsonl, line 1: "),
         (lambda folder: (folder / "archives-0001.jsonl").write_text('{"key": 1}\n'), r"line 1: not a valid Archive"),
     ],
     ids=["nothing collected", "batch missing", "archives missing", "failures missing",
-         "receipts missing", "line cut off", "another record"],
+         "failures of collect missing", "receipts missing", "line cut off", "another record"],
 )  # fmt: skip
 def test_incomplete_run_is_an_error_with_a_hint(
     run_dir: RunDirectory, folder: Path, damage: Callable[[Path], object], message: str
@@ -89,8 +91,8 @@ def test_beginning_a_batch_deletes_its_archives_failures_receipts_and_data(run_d
     run_dir.begin_batch(1)
     run_dir.begin_batch(1)  # where nothing is left, nothing is deleted
     assert sorted(path.name for path in folder.iterdir()) == [
-        "archives-0002.jsonl", "collected.json", "data-0002-000001.bin", "data-0002-000002.bin", "failures-0002.jsonl",
-        "files-0001.jsonl", "files-0002.jsonl", "receipts-0002.jsonl",
+        "archives-0002.jsonl", "collected.json", "data-0002-000001.bin", "data-0002-000002.bin", "failures-0000.jsonl",
+        "failures-0002.jsonl", "files-0001.jsonl", "files-0002.jsonl", "receipts-0002.jsonl",
     ]  # fmt: skip
 
 
@@ -139,7 +141,10 @@ def test_receipt_is_on_disk_as_soon_as_it_is_written(run_dir: RunDirectory) -> N
 def test_creating_a_run_directory_again_empties_it(run_dir: RunDirectory, folder: Path) -> None:
     (folder / "data-0001-000001.bin").touch()
     run_dir.create([FILES])
-    assert sorted(path.name for path in folder.iterdir()) == ["collected.json", "files-0001.jsonl"]
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "collected.json", "failures-0000.jsonl", "files-0001.jsonl",
+    ]  # fmt: skip
+    assert (folder / "failures-0000.jsonl").read_bytes() == b""
     assert json.loads((folder / "collected.json").read_text()) == {"batches": 1}
 
 

@@ -86,9 +86,6 @@ DIFFERENCES: dict[str, tuple[str, Change, str]] = {
     "part twice": (
         "archives", lambda found: [*found, found[0]], "into these parts (number, of how many): [(1, 1), (1, 1)]",
     ),
-    "file that could not be read": (
-        "failures", lambda _: [Failure("app", "web-9/app.log", "/logs/web-9/app.log vanished")], "vanished",
-    ),
 }  # fmt: skip
 
 
@@ -99,6 +96,13 @@ def test_difference_is_named(records: RunRecords, kind: str, change: Change, mes
     assert problems
     assert any(message in problem for problem in problems), problems
     assert all(problem.startswith(("app: ", "?: ")) for problem in problems)
+
+
+def test_file_that_could_not_be_read_is_no_difference(records: RunRecords) -> None:
+    [lost, *archives] = records.archives
+    receipts = [receipt for receipt in records.receipts if receipt.key != lost.key]
+    failures = [Failure(lost.source, lost.name, f"{lost.path} vanished since it was listed")]
+    assert problems_of(replace(records, archives=archives, receipts=receipts, failures=failures)) == []
 
 
 def test_every_difference_is_named(records: RunRecords) -> None:

@@ -22,7 +22,7 @@ def files_of(*sizes: int) -> list[LogFile]:
 
 
 def weight_of(files: list[LogFile]) -> int:
-    return sum(max(file.size, MIN_WEIGHT_BYTES) for file in files)
+    return sum(max(file.size or 0, MIN_WEIGHT_BYTES) for file in files)
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ from tests.support.log_files import DAY, write_file
 def files(tmp_path: Path) -> list[LogFile]:
     for name in ("a", "b"):
         write_file(tmp_path / "logs" / "web" / f"{name}.log", name * 9)
-    return FileSource("app", str(tmp_path / "logs")).find(DAY)
+    return FileSource("app", str(tmp_path / "logs")).find(DAY).files
 
 
 def digests(files: list[LogFile]) -> dict[tuple[str, str], str]:
@@ -180,7 +180,7 @@ def test_file_without_a_known_digest_is_kept(files: list[LogFile], caplog: pytes
 
 
 def test_inode_that_was_never_collected_is_kept(files: list[LogFile], caplog: pytest.LogCaptureFixture) -> None:
-    stranger = replace(files[0], inode=files[0].inode + 1)
+    stranger = replace(files[0], identity=f"{files[0].identity}1")
     counts = clean_up_sources([stranger], digests(files), {"app": "delete"}, tier="probe")
     assert counts["kept"] == 1
     assert "was replaced" in kept(caplog)[0]

@@ -13,13 +13,13 @@ import pytest
 
 from log_archival.exceptions import SettingsError, SourceError
 from log_archival.partition import Partition
-from log_archival.records import LogFile
+from log_archival.records import Failure, LogFile
 from log_archival.sources.files import FileSource
 from tests.support.log_files import DAY, NOON, write_file
 
 
 def find(root: Path, pattern: str = "**/*", **arguments: Any) -> list[str]:
-    return [file.name for file in FileSource("app", str(root), pattern, **arguments).find(DAY)]
+    return [file.name for file in FileSource("app", str(root), pattern, **arguments).find(DAY).files]
 
 
 TREE = [
@@ -59,10 +59,11 @@ def test_pattern_matches_these_files(pattern: str, names: list[str], tmp_path: P
     assert find(tmp_path, pattern, min_files=0) == names
 
 
-def test_found_file_has_its_size_time_and_inode(tmp_path: Path) -> None:
+def test_found_file_has_its_size_time_and_identity(tmp_path: Path) -> None:
     path = write_file(tmp_path / "web-1" / "app.log", "three\n", NOON * 10**9 + 123_456_789)
-    [file] = FileSource("app", f"{tmp_path}/./").find(DAY)
-    assert file == LogFile("app", str(tmp_path), "web-1/app.log", 6, NOON * 10**9 + 123_456_789, path.stat().st_ino)
+    [file] = FileSource("app", f"{tmp_path}/./").find(DAY).files
+    inode = str(path.stat().st_ino)
+    assert file == LogFile("app", str(tmp_path), "web-1/app.log", 6, NOON * 10**9 + 123_456_789, inode)
     assert file.path == str(path)
 
 
@@ -71,7 +72,7 @@ def test_root_is_a_path_or_a_url(url: str, tmp_path: Path) -> None:
     root = tmp_path / "with space"
     write_file(root / "app.log")
     path = url.format(root if "file" not in url else str(root).replace(" ", "%20"))
-    assert [file.name for file in FileSource("app", path).find(DAY)] == ["app.log"]
+    assert [file.name for file in FileSource("app", path).find(DAY).files] == ["app.log"]
 
 
 LONG_DAY = 25 * 3600 * 10**9
@@ -91,7 +92,7 @@ def test_pattern_without_a_date_goes_by_the_modification_time(
     partition = Partition(date(2026, 11, 1), zone)  # 25 hours long in New York
     write_file(tmp_path / "app.log", mtime_ns=int(partition.start.timestamp()) * 10**9 + offset_ns)
     source = FileSource("app", str(tmp_path), "*.log", min_files=0)
-    assert [file.name for file in source.find(partition)] == ["app.log"] * found
+    assert [file.name for file in source.find(partition).files] == ["app.log"] * found
 
 
 def test_pattern_with_a_date_ignores_the_modification_time(tmp_path: Path) -> None:
@@ -117,13 +118,13 @@ def test_pattern_with_a_date_ignores_the_modification_time(tmp_path: Path) -> No
 )
 def test_impossible_source_is_refused(arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(SettingsError, match=message):
-        _ = FileSource(**({"name": "app", "path": "/var/log"} | arguments)).root
+        FileSource(**({"name": "app", "path": "/var/log"} | arguments)).check()
 
 
 @pytest.mark.parametrize("pattern", ["app-%Y-%m.log", "%Y/*", "100%%.log"])
 def test_date_that_names_no_day_is_refused(pattern: str, tmp_path: Path) -> None:
     with pytest.raises(
-        SettingsError, match=r"source app: the date in pattern .* does not distinguish 2026-11-22 from the day"
+        SettingsError, match=r"source app: the date in pattern .* does not distinguish one day from the next"
     ):
         find(tmp_path, pattern)
 
@@ -133,18 +134,18 @@ def test_too_few_files_name_source_pattern_and_root(tmp_path: Path) -> None:
     with pytest.raises(SourceError) as caught:
         find(tmp_path, "app-%Y-%m-%d.log", min_files=2)
     assert str(caught.value).startswith(
-        f"source app: 1 files match 'app-2026-11-22.log' in {tmp_path}; at least 2 are expected\n"
+        f"source app: 1 log files match 'app-2026-11-22.log' in {tmp_path}; at least 2 are expected\n"
     )
     assert not caught.value.permanent  # they may come late
     with pytest.raises(
-        SourceError, match=r"0 files match '\*\.txt' in .*, last modified on 2026-11-22 \(UTC\); at least 1"
+        SourceError, match=r"0 log files match '\*\.txt' in .*, last modified on 2026-11-22 \(UTC\); at least 1"
     ):
         find(tmp_path, "*.txt")
     assert find(tmp_path, "*.txt", min_files=0) == []
 
 
 def test_missing_root_is_named(tmp_path: Path) -> None:
-    with pytest.raises(SourceError, match=f"skipped: {tmp_path}/gone: no such folder"):
+    with pytest.raises(SourceError, match=f"there: {tmp_path}/gone: no such folder"):
         find(tmp_path / "gone")
 
 
@@ -152,10 +153,11 @@ def test_fifo_is_skipped_and_named(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.log")
     write_file(tmp_path / "app.log")
     source = FileSource("app", str(tmp_path), "*.log")
-    assert [file.name for file in source.find(DAY)] == ["app.log"]
-    assert source.skipped == ["pipe.log: not a regular file (links are not followed)"]
-    source.find(DAY)
-    assert len(source.skipped) == 1
+    for _ in range(2):
+        listing = source.find(DAY)
+        assert [file.name for file in listing.files] == ["app.log"]
+        reason = "not a regular file (links are not followed)"
+        assert listing.failures == [Failure("app", "pipe.log", reason, accepted=True)]
 
 
 def test_file_that_vanishes_while_it_is_listed_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -171,9 +173,10 @@ def test_file_that_vanishes_while_it_is_listed_is_named(tmp_path: Path, monkeypa
         yield listed
 
     monkeypatch.setattr(os, "scandir", scandir)
-    source = FileSource("app", str(tmp_path))
-    assert [file.name for file in source.find(DAY)] == ["app.log"]
-    assert source.skipped == ["gone.log: vanished while its folder was listed"]
+    listing = FileSource("app", str(tmp_path)).find(DAY)
+    assert [file.name for file in listing.files] == ["app.log"]
+    reason = "vanished while its folder was listed"
+    assert listing.failures == [Failure("app", "gone.log", reason, accepted=True)]
 
 
 @pytest.mark.parametrize(

@@ -94,7 +94,7 @@ def test_file_that_changes_while_it_is_read_is_an_error(
 
 def test_file_of_another_inode_is_not_read(tmp_path: Path) -> None:
     other = write_file(tmp_path / "outside" / "app.log")
-    file = replace(find_one(tmp_path / "root"), inode=other.stat().st_ino)
+    file = replace(find_one(tmp_path / "root"), identity=str(other.stat().st_ino))
     with pytest.raises(SourceError, match="was replaced"), open_log_file(file):
         pass
 

@@ -24,7 +24,7 @@ source = FileSource("app", sys.argv[2])
 if os.getuid() == 0:
     os.setgroups([]); os.setgid(65534); os.setuid(65534)
 try:
-    for file in source.find(Partition(date(2026, 11, 22))):
+    for file in source.find(Partition(date(2026, 11, 22))).files:
         with open_log_file(file) as stream:
             stream.read()
 except SourceError as error:

@@ -12,7 +12,7 @@ import urllib.request
 import pytest
 from botocore.exceptions import ClientError
 
-from dev.local_aws import ARCHIVE_ACCOUNT, SOURCE_ACCOUNT, LocalAws
+from dev.local_aws import ARCHIVE_ACCOUNT, REGION, SOURCE_ACCOUNT, LocalAws
 
 PUT = {"Body": b"a log\n", "ACL": "bucket-owner-full-control", "IfNoneMatch": "*"}
 
@@ -93,3 +93,33 @@ def test_condition_on_the_principal_matches_the_role_of_a_session(aws: LocalAws)
     deployed.archive_client("s3").put_bucket_policy(Bucket=deployed.bucket, Policy=policy)
     with pytest.raises(ClientError, match="explicit deny"):
         deployed.assume().client("s3").put_object(Bucket=deployed.bucket, Key=key(), **PUT)
+
+
+@pytest.mark.parametrize(
+    ("action", "resource", "operation", "allowed"),
+    [
+        ("GetLogEvents", "log-group:{group}:log-stream:a", "get_log_events", True),
+        ("GetLogEvents", "log-group:{group}:log-stream:b", "get_log_events", False),
+        ("GetLogEvents", "log-group:{group}", "get_log_events", False),
+        ("DescribeLogStreams", "log-group:{group}:*", "describe_log_streams", True),
+        ("DescribeLogStreams", "log-group:other:*", "describe_log_streams", False),
+        ("DescribeLogGroups", "log-group:*", "describe_log_groups", True),
+        ("DescribeLogGroups", "log-group:{group}:*", "describe_log_groups", False),
+    ],
+)
+def test_requests_for_logs_are_judged_by_the_log_group_and_stream(
+    aws: LocalAws, action: str, resource: str, operation: str, allowed: bool
+) -> None:
+    group = f"group-{secrets.token_hex(4)}"
+    root = aws.source_client("logs")
+    root.create_log_group(logGroupName=group)
+    root.create_log_stream(logGroupName=group, logStreamName="a")
+    arn = f"arn:aws:logs:{REGION}:{SOURCE_ACCOUNT}:{resource.format(group=group)}"
+    user = aws.user(SOURCE_ACCOUNT, group, {"Effect": "Allow", "Action": f"logs:{action}", "Resource": arn})
+    parameters = {"get_log_events": {"logGroupName": group, "logStreamName": "a"}, "describe_log_groups": {}}
+    request = getattr(user.client("logs"), operation)
+    if allowed:
+        assert request(**parameters.get(operation, {"logGroupName": group}))
+    else:
+        with pytest.raises(ClientError, match=f"not authorized to perform: logs:{action}"):
+            request(**parameters.get(operation, {"logGroupName": group}))
