@@ -12,6 +12,7 @@ import io
 import os
 import re
 import stat
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -33,6 +34,7 @@ _TIME_OF_DAY = re.compile(r"([01]\d|2[0-3]):([0-5]\d)")
 _SECOND_NS = 10**9
 #: Rotation at midnight takes a moment, in which a service may write to the file of the day before.
 ROTATION_SECONDS = 60
+_GZIP = b"\x1f\x8b"
 #: How much of a file is searched for the date of its first line.
 FIRST_LINE_BYTES = 4096
 
@@ -111,8 +113,9 @@ class FileSource(Source):
         self.check()
         search = _Search(self, partition)
         search.run()
-        clues = search.missed_names() if len(search.found) < self.min_files else []
-        clues += [f"{failure.name}: {failure.error}" for failure in search.failures]
+        clues = [f"{failure.name}: {failure.error}" for failure in search.failures]
+        if len(search.found) < self.min_files:
+            clues += search.missed_names()
         by_time = "" if self._dated_pattern.dated else f", last modified on {partition.key} ({partition.timezone})"
         self.require_enough(search.found, f"match {search.pattern!r} in {self.root}{by_time}", clues)
         return Listing(by_name(search.found), search.failures)
@@ -145,6 +148,14 @@ class FileSource(Source):
         """
         if self.rotated == "next-day":
             partition = Partition(partition.day + timedelta(days=1), partition.timezone)
+        return self.own_pattern_on(partition)
+
+    def own_pattern_on(self, partition: Partition) -> str:
+        """Return the pattern of the files that have one day in their names.
+
+        :param partition: the day
+        :raises SettingsError: when the date in the pattern doesn't distinguish days
+        """
         return self._dated_pattern.on(partition)
 
     @property
@@ -201,6 +212,7 @@ class _Search:
         elif self.source.is_dated():
             self.found = list(self._matching.values())
             self._check_dates()
+            self._check_other_dates()
         else:
             self.found = [file for file in self._matching.values() if self._is_of_day(file.name, file.mtime_ns)]
             self._check_live_files()
@@ -220,15 +232,13 @@ class _Search:
 
     def _check_dates(self) -> None:
         """Compare the dates in names with the times of the last modification."""
-        for file in self.found:
-            written = datetime.fromtimestamp(file.mtime_ns // _SECOND_NS, zone(self.partition.timezone))
-            late_ns = ROTATION_SECONDS * _SECOND_NS if self._names.is_rotated(file.name) else 0
+        for file in by_name(self.found):
             if not file.size:
                 continue
-            if self.source.rotated == "same-day" and file.mtime_ns < self._start_ns + late_ns:
+            if self.source.rotated == "same-day" and self._is_of_day_before(file):
                 self._problem(
                     file.name,
-                    f"its name says {self.partition.key}, but it was last written {written:%Y-%m-%d %H:%M:%S}, so its"
+                    f"its name says {self.partition.key}, but it was last written {self._time(file.mtime_ns)}, so its"
                     " lines are of the day before: the name has the day of the rotation. Set `rotated: next-day` for"
                     " this source, or logrotate's `dateyesterday`.",
                 )
@@ -236,35 +246,76 @@ class _Search:
                 self._problem(
                     file.name,
                     f"by `rotated: next-day`, its lines are of {self.partition.key}, but it was last written"
-                    f" {written:%Y-%m-%d %H:%M:%S}. If names have the day of their lines, leave `rotated: next-day`"
+                    f" {self._time(file.mtime_ns)}. If names have the day of their lines, leave `rotated: next-day`"
                     " out; if rotation takes place later in the night, set `rotated_until`.",
                 )
 
+    def _is_of_day_before(self, file: LogFile) -> bool:
+        """Return whether a file with the day in its name was rotated on that day."""
+        if file.mtime_ns < self._start_ns:
+            return True
+        written_ns = file.mtime_ns - self._start_ns
+        if not self._names.is_rotated(file.name) or written_ns >= self.source.rotation_ns:
+            return False
+        # Last written while rotation was due: before the rotation of the day, or shortly after that of `dateyesterday`.
+        first = self._first_date(file)
+        return first < self.partition.day if first else written_ns < ROTATION_SECONDS * _SECOND_NS
+
+    def _check_other_dates(self) -> None:
+        """Name the files that have the day in their names and were written on it, though names should be a day late."""
+        if self.source.rotated == "same-day":
+            return
+        names_day = matcher(self.source.own_pattern_on(self.partition))
+        late_ns = self.source.rotation_ns
+        for name, mtime_ns in sorted(self._others.items()):
+            if names_day(name) and self._start_ns <= mtime_ns - late_ns < self._end_ns:
+                self._problem(
+                    name,
+                    f"its name says {self.partition.key}, and it was last written {self._time(mtime_ns)}, but by"
+                    " `rotated: next-day` its lines are of the day before. If names have the day of their lines, leave"
+                    " `rotated: next-day` out; if rotation takes place later in the night, set `rotated_until`.",
+                )
+
+    def _time(self, mtime_ns: int) -> str:
+        written = datetime.fromtimestamp(mtime_ns // _SECOND_NS, zone(self.partition.timezone))
+        return f"{written:%Y-%m-%d %H:%M:%S}"
+
+    def _check_missed_files(self) -> set[str]:
+        """Name the rotated files of the day that don't match though their live files do; return the live files."""
+        live_files = set()
+        for name, mtime_ns in sorted(self._others.items()):
+            live = self._names.live_name(name)
+            if live != name and live in self._matching and self._is_of_day(name, mtime_ns):
+                live_files.add(live)
+                better = pattern_that_matches(self.pattern, name)
+                self._problem(
+                    name,
+                    f"it has lines of {self.partition.key}, which were in {live} before the rotation, and the pattern"
+                    f" {self.pattern!r} does not match it. Set the pattern {better!r}.",
+                )
+        return live_files
+
     def _check_live_files(self) -> None:
         """Name the live files that may hold lines of the day, and of which no rotated file was found."""
-        archived = {self._names.live_name(file.name) for file in self.found}
-        for name, file in self._matching.items():
+        rotated = {self._names.live_name(file.name) for file in self.found} | self._check_missed_files()
+        for name, file in sorted(self._matching.items()):
             is_live = self._names.live_name(name) == name
-            if is_live and file.size and file.mtime_ns >= self._end_ns and name not in archived:
+            if is_live and file.size and file.mtime_ns >= self._end_ns and name not in rotated:
                 first = self._first_date(file)
                 if first is None or first <= self.partition.day:
                     self._problem(name, self._why_unrotated(name))
 
     def _first_date(self, file: LogFile) -> date | None:
-        with suppress(SourceError, OSError), _open(file) as stream:
-            return first_date(stream.readline(FIRST_LINE_BYTES))
+        with suppress(SourceError, OSError, zlib.error), _open(file) as stream:
+            start = stream.read(FIRST_LINE_BYTES)
+            if start.startswith(_GZIP):
+                start = zlib.decompressobj(wbits=31).decompress(start, FIRST_LINE_BYTES)
+            return first_date(start.partition(b"\n")[0])
         return None
 
     def _why_unrotated(self, live: str) -> str:
         written = f"it was written to after {self.partition.key}, so its lines of that day are still in it or elsewhere"
         rotated = self._names.rotated_from(live)
-        missed = [name for name in rotated if name in self._others and self._is_of_day(name, self._others[name])]
-        if missed:
-            better = pattern_that_matches(self.pattern, missed[0])
-            return (
-                f"it was written to after {self.partition.key}, and its lines of that day are in {missed[0]}, which the"
-                f" pattern {self.pattern!r} does not match. Set the pattern {better!r}."
-            )
         if rotated:
             return (
                 f"{written}: none of its rotated files ({', '.join(rotated[:5])}) is of that day. Did the rotation"

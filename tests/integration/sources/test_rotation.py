@@ -23,22 +23,31 @@ pytestmark = pytest.mark.skipif(
     bool(MISSING), reason=f"Debian packages are missing: apt-get install {' '.join(MISSING)}"
 )
 
-#: By logrotate's directives: the settings that archive its files.
-SCHEMES: dict[str, dict[str, Any]] = {
-    "create, compress, delaycompress": {"pattern": "**/*.log*"},  # Debian's nginx
-    "create, compress": {"pattern": "**/*.log*"},
-    "copytruncate": {"pattern": "**/*.log*"},
-    "copytruncate, compress": {"pattern": "**/*.log*"},
-    "copytruncate, compress, delaycompress": {"pattern": "**/*.log*"},
-    "create, dateext": {"pattern": "**/*.log-%Y%m%d*", "rotated": "next-day"},  # Red Hat
-    "create, dateext, compress": {"pattern": "**/*.log-%Y%m%d*", "rotated": "next-day"},
-    "create, dateext, dateyesterday": {"pattern": "**/*.log-%Y%m%d*"},
-}
+BY_TIME = {"pattern": "**/*.log*"}
+BY_NAME = {"pattern": "**/*.log-%Y%m%d*"}
+NEXT_DAY = {**BY_NAME, "rotated": "next-day"}
+#: Logrotate's directives, and settings that archive its files.
+SCHEMES: list[tuple[str, dict[str, Any]]] = [
+    ("create, compress, delaycompress", BY_TIME),  # Debian's nginx
+    ("create, compress", BY_TIME),
+    ("create, ifempty", BY_TIME),
+    ("copytruncate", BY_TIME),
+    ("copytruncate, compress", BY_TIME),
+    ("copytruncate, compress, delaycompress", BY_TIME),
+    ("create, dateext", NEXT_DAY),  # Red Hat
+    ("create, dateext, compress", NEXT_DAY),
+    ("copytruncate, dateext", NEXT_DAY),
+    ("create, dateext, compress", BY_TIME),
+    ("create, dateext, dateyesterday", BY_NAME),
+    ("create, dateext, dateyesterday", BY_TIME),
+]
 WEEK = Timetable(date(2026, 11, 21))
-CLOCKS = {
-    "rotated at 00:00:05": WEEK,
-    "rotated at 00:47": Timetable(date(2026, 11, 21), rotation_seconds=47 * 60),  # systemd's timer delays at random
-    "New York, a day of 25 hours": Timetable(date(2026, 10, 30), "America/New_York"),
+DELAYED_WEEK = Timetable(date(2026, 11, 21), rotation_seconds=47 * 60)  # systemd's timer: a random delay of up to 1 h
+CLOCKS: dict[str, tuple[Timetable, dict[str, str]]] = {
+    "rotated at 00:00:05": (WEEK, {}),
+    "rotated at 00:47": (DELAYED_WEEK, {}),
+    "rotated at 03:10": (Timetable(date(2026, 11, 21), rotation_seconds=190 * 60), {"rotated_until": "04:00"}),
+    "New York, a day of 25 hours": (Timetable(date(2026, 10, 30), "America/New_York"), {}),
 }
 
 
@@ -81,13 +90,18 @@ def rotate(tmp_path: Path) -> Iterator[Callable[..., RotatedLogs]]:
 
 
 @pytest.mark.parametrize("clock", CLOCKS)
-@pytest.mark.parametrize("directives", SCHEMES)
+@pytest.mark.parametrize(
+    ("directives", "settings"),
+    SCHEMES,
+    ids=[f"{directives}: {settings['pattern']}" for directives, settings in SCHEMES],
+)
 def test_each_line_is_archived_once_under_its_day(
-    directives: str, clock: str, rotate: Callable[..., RotatedLogs], show: Callable[[str], None]
-) -> None:
-    timetable = CLOCKS[clock]
+    directives: str, settings: dict[str, Any], clock: str,
+    rotate: Callable[..., RotatedLogs], show: Callable[[str], None],
+) -> None:  # fmt: skip
+    timetable, late = CLOCKS[clock]
     logs = rotate(timetable, directives)
-    source = FileSource(name="app", path=str(logs.folder), **SCHEMES[directives])
+    source = FileSource(name="app", path=str(logs.folder), **settings, **late)
     daily, backfill = Archive(source), Archive(source)
     for day in timetable.days:
         logs.advance(timetable.run_of(day))
@@ -97,7 +111,7 @@ def test_each_line_is_archived_once_under_its_day(
 
     expected = timetable.lines_by_file()
     show(
-        f"{directives:37}  {clock:27}  written={sum(map(len, expected.values()))}"
+        f"{directives:40}  {settings['pattern']:16}  {clock:27}  written={sum(map(len, expected.values()))}"
         f" archived={count_right(daily, expected)} by_backfill={count_right(backfill, expected)}"
     )
     assert daily.lines == expected
@@ -110,46 +124,49 @@ def count_right(archive: Archive, expected: dict[str, list[str]]) -> int:
     return sum((Counter(archive.lines[day]) & Counter(lines)).total() for day, lines in expected.items())
 
 
-WRONG = {
-    # directives, which logs are rotated, settings, what the daily run says, what a backfill says
+LIVE_ONLY = {"pattern": "**/*.log", "min_files": 0}
+#: Logrotate's directives, which logs it rotates, settings that lose lines, what is said with each clock.
+WRONG: dict[str, tuple[str, str, dict[str, Any], str]] = {
     "numbers, live files only": (
-        "create, compress, delaycompress", "*.log", {"pattern": "**/*.log"},
-        r"busy\.log.*busy\.log\.1.*'\*\*/\*\.log\*'", r"busy\.log.*busy\.log\.\d.*'\*\*/\*\.log\*'",
+        "create, compress, delaycompress", "*.log", LIVE_ONLY, r"busy\.log\.\d.* Set the pattern '\*\*/\*\.log\*'",
     ),
     "copies, live files only": (
-        "copytruncate", "*.log", {"pattern": "**/*.log"},
-        r"busy\.log.*busy\.log\.1.*'\*\*/\*\.log\*'", r"busy\.log.*busy\.log\.\d.*'\*\*/\*\.log\*'",
+        "copytruncate", "*.log", LIVE_ONLY, r"busy\.log\.\d: .* Set the pattern '\*\*/\*\.log\*'",
     ),
     "dates, live files only": (
-        "create, dateext", "*.log", {"pattern": "**/*.log"},
-        r"busy\.log.*busy\.log-\d+.*'\*\*/\*\.log-%Y%m%d\*'", r"busy\.log.*busy\.log-\d+.*'\*\*/\*\.log-%Y%m%d\*'",
+        "create, dateext", "*.log", LIVE_ONLY, r"busy\.log-\d+: .* Set the pattern '\*\*/\*\.log\*'",
     ),
-    "dates of the next day": (
-        "create, dateext", "*.log", {"pattern": "**/*.log-%Y%m%d*"},
-        r"busy\.log-\d+.*rotated: next-day", r"busy\.log-\d+.*rotated: next-day",
+    "too few files": (
+        "create, compress", "*.log", {"pattern": "**/*.log", "min_files": 9},
+        r"at least 9 are expected.*busy\.log\.\d.* Set the pattern '\*\*/\*\.log\*'",
     ),
-    "dates of the day itself": (
-        "create, dateext, dateyesterday", "*.log", {"pattern": "**/*.log-%Y%m%d*", "rotated": "next-day"},
-        r"0 log files .*-\d+.*rotated", r"busy\.log-\d+.*rotated",
+    "days of rotation": ("create, dateext", "*.log", BY_NAME, r"busy\.log-\d+: .* Set `rotated: next-day`"),
+    "days of rotation, compressed": (
+        "create, dateext, compress", "*.log", BY_NAME, r"busy\.log-\d+\.gz: .* Set `rotated: next-day`",
     ),
-    "nobody rotates the busy file": (
-        "create", "quiet.log", {"pattern": "**/*.log*"}, r"busy\.log.*nobody rotates", r"busy\.log.*nobody rotates",
+    "days of lines": (
+        "create, dateext, dateyesterday", "*.log", {**NEXT_DAY, "min_files": 0},
+        r"busy\.log-\d+: .* leave `rotated: next-day` out",
+    ),
+    "nobody rotates the busy log": (
+        "create", "quiet.log", {**BY_TIME, "min_files": 0}, r"busy\.log: .* nobody rotates it",
     ),
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(("directives", "rotated", "settings", "daily", "backfill"), WRONG.values(), ids=WRONG)
+@pytest.mark.parametrize("timetable", [WEEK, DELAYED_WEEK], ids=["rotated at 00:00:05", "rotated at 00:47"])
+@pytest.mark.parametrize(("directives", "rotated", "settings", "message"), WRONG.values(), ids=WRONG)
 def test_wrong_settings_fail_each_run_and_name_file_and_remedy(
-    directives: str, rotated: str, settings: dict[str, Any], daily: str, backfill: str,
+    directives: str, rotated: str, settings: dict[str, Any], message: str, timetable: Timetable,
     rotate: Callable[..., RotatedLogs],
 ) -> None:  # fmt: skip
-    logs = rotate(WEEK, directives, rotated)
+    logs = rotate(timetable, directives, rotated)
     source = FileSource(name="app", path=str(logs.folder), **settings)
-    for day in WEEK.days:
-        logs.advance(WEEK.run_of(day))
-        assert re.search(daily, complaint(source, day)), day
-    for day in WEEK.days:
-        assert re.search(backfill, complaint(source, day)), day
+    for day in timetable.days:
+        logs.advance(timetable.run_of(day))
+        assert re.search(message, complaint(source, day)), f"daily run of {day.key}"
+    for day in timetable.days:
+        assert re.search(message, complaint(source, day)), f"backfill of {day.key}"
 
 
 def complaint(source: FileSource, day: Partition) -> str:
