@@ -42,7 +42,7 @@ class FakeLogs:
         }
 
     def client(
-        self, service: str = "logs", _connection: str = "", region: str | None = None, _config: Config | None = None
+        self, service: str = "logs", _connection: str = "", region: str | None = None, _config: object = None
     ) -> Any:
         """Return a client that this answers; it retries twice, without waiting."""
         session = boto3.Session(aws_access_key_id="test", aws_secret_access_key="test")

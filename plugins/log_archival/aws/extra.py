@@ -239,11 +239,9 @@ def _refused_by_botocore(name: str, value: Any) -> str | None:
     """Return why botocore can't make a client with an option, and sign a request, of which it sends none."""
     unsigned = name == "signature_version" and value == "unsigned"  # as the provider reads it
     service, operation = ("s3", "list_buckets") if name in _OF_S3 else ("sts", "get_caller_identity")
-    session = botocore.session.Session()
-    session.set_credentials("none", "none")
     try:
         config = Config(**{name: UNSIGNED if unsigned else value})
-        client: Any = session.create_client(service, "us-east-1", config=config)
+        client: Any = _botocore().create_client(service, "us-east-1", config=config)
         client.generate_presigned_url(operation)
     except BotoCoreError as error:
         return f"is refused by botocore: {error}"
@@ -253,12 +251,12 @@ def _refused_by_botocore(name: str, value: Any) -> str | None:
 
 
 def _assume_role_problems(extra: Mapping[str, Any]) -> Iterator[str]:
-    operation = _OPERATIONS.get(extra.get("assume_role_method", "assume_role"))
-    if not extra.get("role_arn") or not operation:
+    operation, kwargs = _OPERATIONS.get(extra.get("assume_role_method", "assume_role")), extra.get("assume_role_kwargs")
+    if not extra.get("role_arn") or not operation or not kwargs:
         return
-    model: Any = botocore.session.Session().get_service_model("sts").operation_model(operation)
+    model: Any = _botocore().get_service_model("sts").operation_model(operation)
     members = model.input_shape.members
-    for name, value in extra.get("assume_role_kwargs", {}).items():
+    for name, value in kwargs.items():
         # Not botocore's report: it has the values.
         if name not in members:
             yield f'"assume_role_kwargs" has "{name}", which {operation} does not know'
@@ -268,9 +266,17 @@ def _assume_role_problems(extra: Mapping[str, Any]) -> Iterator[str]:
 
 
 @cache
+def _botocore() -> botocore.session.Session:
+    """Return a session for what botocore knows of AWS, which takes a while to read; it sends nothing."""
+    session = botocore.session.Session()
+    session.set_credentials("none", "none")
+    return session
+
+
+@cache
 def _partition_of_regions(service: str) -> dict[str, str]:
     """Return the AWS partition of each region that a service has, as botocore knows them."""
-    session = botocore.session.Session()
+    session = _botocore()
     return {
         region: partition
         for partition in session.get_available_partitions()
@@ -301,7 +307,7 @@ def _region(
             f' for example "{similar[0]}", or, for a store that is not AWS, its endpoints in "service_config", too'
         ]  # fmt: skip
     with suppress(UnknownRegionError):
-        return region, session.get_partition_for_region(region), []
+        return region, _botocore().get_partition_for_region(region), []
     return region, None, []
 
 

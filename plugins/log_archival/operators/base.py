@@ -13,11 +13,12 @@ from airflow.sdk.exceptions import AirflowFailException
 from log_archival.aws.connection import DEFAULT_ACL, DEFAULT_CONN_ID, session_name
 from log_archival.aws.writer import DEFAULT_MAX_CONCURRENT_REQUESTS
 from log_archival.codecs import DEFAULT_PART_BYTES, codec_named
-from log_archival.exceptions import LogArchivalError
+from log_archival.exceptions import LogArchivalError, VerificationError
 from log_archival.hooks import CrossAccountS3Hook
 from log_archival.hooks.source_clients import source_client
 from log_archival.keys import DEFAULT_KEY, DEFAULT_PREFIX, KeyTemplate
 from log_archival.partition import Partition, choose_partition
+from log_archival.pipeline.collect import Collected
 from log_archival.pipeline.compress import Compressor
 from log_archival.records import Failure
 from log_archival.sources.base import Source
@@ -193,6 +194,36 @@ def with_connections(sources: Sequence[Source]) -> list[Source]:
     :param sources: as the settings have them
     """
     return [source.with_clients(source_client) for source in sources]
+
+
+def require_some_source(found: Collected, count: int, context: Context) -> None:
+    """Fail while a retry may help sources that failed, or when there is nothing else to archive.
+
+    :param found: what was found in all sources
+    :param count: how many sources there are
+    :param context: the task's
+    :raises SourceError: naming the sources that failed
+    """
+    if not found.errors:
+        return
+    error = found.error()
+    if len(found.errors) == count or (has_tries_left(context) and not error.permanent):
+        raise error
+    log.error("%s\nThe other sources are archived; then the run fails, and names these.", error)
+
+
+def require_no_failures(failures: Sequence[Failure], partition: Partition, remedy: str) -> None:
+    """Fail when something is not archived as it should be, and that was not accepted.
+
+    :param failures: of the run
+    :param partition: the day
+    :param remedy: what to do about it
+    :raises VerificationError: naming each of them
+    """
+    if failed := describe_failures(failures):
+        headline = f"{partition.key}: {len(failed)} sources or log files are not archived as they should be"
+        hint = f"Everything else is archived, and listed in a manifest. {remedy}"
+        raise VerificationError(list_problems(failed, headline), hint=hint)
 
 
 def describe_failures(failures: Sequence[Failure]) -> list[str]:

@@ -11,11 +11,11 @@ from log_archival.config import DEFAULT_BATCH_BYTES
 from log_archival.operators.base import (
     CompressionOperator,
     fail_permanent_errors_at_once,
-    has_tries_left,
+    require_some_source,
     with_connections,
 )
 from log_archival.partition import require_over
-from log_archival.pipeline.collect import Collected, choose_sources, find_log_files, log_plan, write_batches
+from log_archival.pipeline.collect import choose_sources, find_log_files, log_plan, write_batches
 from log_archival.pipeline.run_dir import RunDirectory
 from log_archival.sources.base import Source
 
@@ -63,15 +63,6 @@ class CollectLogsOperator(CompressionOperator):
             if params.get("dry_run"):
                 log_plan(found, self.compressor(partition, sources))
                 raise AirflowSkipException("dry run: the plan is in this log, nothing was archived")
-            self._report_failed_sources(found, len(sources), context)
+            require_some_source(found, len(sources), context)
             run_dir = RunDirectory.of_run(self.staging, context["ti"].dag_id, context["ti"].run_id)
             return write_batches(found, run_dir, self.batch_bytes)
-
-    def _report_failed_sources(self, found: Collected, count: int, context: Context) -> None:
-        """Fail while a retry may help, or when there is nothing else to archive; else let the others go on."""
-        if not found.errors:
-            return
-        error = found.error()
-        if len(found.errors) == count or (has_tries_left(context) and not error.permanent):
-            raise error
-        self.log.error("%s\nThe other sources are archived; then `verify` fails the run, and names these.", error)

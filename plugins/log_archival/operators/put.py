@@ -15,6 +15,8 @@ from log_archival.operators.base import (
     fail_permanent_errors_at_once,
     has_tries_left,
     list_problems,
+    require_no_failures,
+    require_some_source,
     with_connections,
 )
 from log_archival.partition import Partition, require_over
@@ -102,21 +104,22 @@ class CrossAccountPutOperator(ArchiveOperator, CompressionOperator):
         require_over(partition, datetime.now(UTC), allow_open=self.allow_open_day, hint=SCHEDULE_HINT)
         writer = self.hook(context, partition).writer
         sources, found = self._find(partition)
-        if found.errors and (len(found.errors) == len(sources) or has_tries_left(context)):
-            raise found.error()
+        require_some_source(found, len(sources), context)
         records = compress_and_upload(writer, self.compressor(partition, sources), found.files)
+        if records.failures and has_tries_left(context):
+            unread = describe_failures(records.failures)
+            raise SourceError(
+                list_problems(unread, f"{len(unread)} of {len(found.files)} files could not be read"),
+                hint="The next try reads them again; the last one goes on without them, and then fails.",
+            )
         records.failures += found.failures
         if problems := check_records(records, partition, self.keys):
             raise VerificationError(list_problems(problems, f"{partition.key}: {len(problems)} problems"))
-        failed = describe_failures(records.failures)
-        if failed and has_tries_left(context):
-            raise self._failed(failed)
         ti = context["ti"]
         put_manifest(writer, self.keys, partition, records.archives, dag_id=ti.dag_id, run_id=ti.run_id)
         summary = summarize(records)
         self.log.info("archived %s\n%s", partition.key, format_table(summary))
-        if failed:
-            raise self._failed(failed)
+        require_no_failures(records.failures, partition, "When this is mended, clear the task; nothing is added twice.")
         return {"partition": partition.key, "tier": "receipts", **summary}
 
     def _find(self, partition: Partition) -> tuple[list[Source], Collected]:
@@ -134,12 +137,6 @@ class CrossAccountPutOperator(ArchiveOperator, CompressionOperator):
                 found.files, f"match {self.paths}", [f"{one.name}: {one.error}" for one in found.failures]
             )
         return list(each[:1]), found
-
-    def _failed(self, failed: list[str]) -> SourceError:
-        return SourceError(
-            list_problems(failed, f"{len(failed)} sources or log files are not archived as they should be"),
-            hint="The others are archived. The last try lists them in a manifest.",
-        )
 
 
 def split_paths(paths: str | Sequence[str], root: str | None, source: str) -> tuple[str, list[str]]:

@@ -10,7 +10,12 @@ from log_archival.aws.writer import ArchiveWriter
 from log_archival.exceptions import SettingsError, VerificationError
 from log_archival.hooks import ArchiveReaderHook
 from log_archival.manifest import Entry
-from log_archival.operators.base import ArchiveOperator, describe_failures, fail_permanent_errors_at_once, list_problems
+from log_archival.operators.base import (
+    ArchiveOperator,
+    fail_permanent_errors_at_once,
+    list_problems,
+    require_no_failures,
+)
 from log_archival.partition import Partition
 from log_archival.pipeline.run_dir import RunDirectory, RunRecords
 from log_archival.pipeline.summary import PROOF, format_table, summarize
@@ -24,7 +29,8 @@ from log_archival.sources.cleanup import clean_up_sources
 class VerifyArchiveOperator(ArchiveOperator):
     """Verifies a run, puts its manifest, cleans up its sources, and deletes the run directory.
 
-    When a source or a log file could not be archived, all this is done for the others, and then the task fails.
+    When a source or a log file could not be archived, the others are verified and listed in a manifest, and then the
+    task fails; nothing is cleaned up.
 
     What verification proves at each tier, and what it costs, is in docs/verification.md. See `ArchiveOperator` for the
     other parameters.
@@ -81,20 +87,16 @@ class VerifyArchiveOperator(ArchiveOperator):
                     f" what follows it: existing objects stay as they are. The records are in {run_dir}.",
                 )
             manifest = put_manifest(writer, self.keys, partition, records.archives, dag_id=ti.dag_id, run_id=ti.run_id)
-            sha256 = {(one.source, one.name): one.file_sha256 for one in records.archives if one.source in self.after}
-            archived = [file for file in records.files if (file.source, file.name) in sha256]
-            cleaned_up = clean_up_sources(archived, sha256, self.after, tier=verification.tier)
             summary = summarize(records)
             self._log_result(verification, partition, summary)
-            if failed := describe_failures(records.failures):
-                raise VerificationError(
-                    list_problems(
-                        failed,
-                        f"{partition.key}: {len(failed)} sources or log files are not archived as they should be",
-                    ),
-                    hint="Everything else is archived, verified and in a manifest. When this is mended, clear the run's"
-                    f" `collect` and what follows it; nothing is added twice. The records are in {run_dir}.",
-                )
+            require_no_failures(
+                records.failures,
+                partition,
+                "When this is mended, clear the run's `collect` and what follows it; nothing is added twice, and until"
+                f" then no source is cleaned up. The records are in {run_dir}.",
+            )
+            sha256 = {(one.source, one.name): one.file_sha256 for one in records.archives if one.source in self.after}
+            cleaned_up = clean_up_sources(records.files, sha256, self.after, tier=verification.tier)
             run_dir.delete()
             return {
                 "partition": partition.key,

@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Self
 
 from botocore.config import Config
 
-from log_archival.aws.errors import ACCESS_DENIED, Request, hint_of_code, translated_errors
+from log_archival.aws.errors import ACCESS_DENIED, Request, hint_of_code, hint_of_other_policy, translated_errors
 from log_archival.concurrency import concurrently
 from log_archival.exceptions import ArchiveRequestError, RefusedError, SettingsError, SourceError
 from log_archival.partition import Partition, zone
@@ -224,8 +224,7 @@ class CloudWatchSource(Source):
 
     @cached_property
     def _cached_client(self) -> Any:
-        request = Request("CloudWatch Logs", f"(connection {self.connection!r})")
-        with translated_errors(request, hint=self._hint):
+        with self._translated("CloudWatch Logs", f"(connection {self.connection!r})"):
             return self.new_client("logs", self.connection, self.region, CLIENT_CONFIG)
 
     @property
@@ -240,11 +239,11 @@ class CloudWatchSource(Source):
     def _arn(self, resource: str) -> str:
         return f"arn:{self._client.meta.partition}:logs:{self._region}:*:log-group:{resource}"
 
-    def _hint(self, request: Request, code: str, _message: str) -> str:
+    def _hint(self, request: Request, code: str, message: str) -> str:
         if code in ACCESS_DENIED:
             group, of_stream, _ = request.where.partition(":log-stream:")
             resource = f"{group}{of_stream}*" if of_stream else group
-            return (
+            return hint_of_other_policy(message) or (
                 f"Allow logs:{request.operation} on {resource} to the user or role of connection {self.connection!r}."
             )
         return hint_of_code(code) or f"Check connection {self.connection!r} and the region."

@@ -100,7 +100,7 @@ def test_connection_is_accepted(extra: dict[str, Any], more: dict[str, Any]) -> 
             '"profile_name" and "aws_access_key_id" contradict', id="a key and a profile",
         ),
         pytest.param({}, {"region": None}, "no region is known", id="no region"),
-        pytest.param({}, {"region": "Frankfurt"}, "the region 'Frankfurt' is none that botocore knows", id="a city for a region"),
+        pytest.param({}, {"region": "Frankfurt"}, "'Frankfurt' is none that botocore knows", id="a city for a region"),
         *(
             pytest.param({}, {"bucket": name}, "can't be: 3 to 63", id=f"the bucket {name}")
             for name in ("ab", "Acme", "a_b_c", "a..b", "192.168.1.1", "xn--abc", "abc-s3alias", "-abc", "x" * 64)
@@ -125,6 +125,67 @@ def test_error_names_every_problem() -> None:
         read(extra, region=None, bucket="Acme")
     for problem in ("role_arn", "external_id", "DurationSeconds", "Policy", "region", "'Acme'"):
         assert problem in str(caught.value)
+
+
+# archive.yaml
+
+KMS_KEY = "arn:aws:kms:eu-west-1:222222222222:key/1234abcd-12ab-34cd-56ef-1234567890ab"
+
+
+@pytest.mark.parametrize("acl", ["bucket-owner-full-control", None])
+def test_acl_of_the_bucket_policy_is_accepted(acl: str | None) -> None:
+    assert connection.require_acl(acl) == acl
+
+
+@pytest.mark.parametrize("acl", ["public-read", "public-read-write"])
+def test_acl_that_would_publish_logs_says_so(acl: str) -> None:
+    with pytest.raises(SettingsError, match="It would make logs public"):
+        connection.require_acl(acl)
+
+
+@pytest.mark.parametrize(
+    "acl",
+    [
+        "private", "authenticated-read", "aws-exec-read", "bucket-owner-read", "log-delivery-write",
+        "Bucket-Owner-Full-Control", "", "x" * 1000,
+    ],
+)  # fmt: skip
+def test_acl_that_the_bucket_refuses_is_refused(acl: str) -> None:
+    with pytest.raises(SettingsError, match=r"accepts bucket-owner-full-control only.*\n.*RequireAcl=false") as caught:
+        connection.require_acl(acl)
+    assert len(str(caught.value)) < 400
+
+
+@pytest.mark.parametrize(
+    "arn",
+    [
+        pytest.param(None, id="none"),
+        pytest.param(KMS_KEY, id="a key"),
+        pytest.param(KMS_KEY.replace("key/", "key/mrk-"), id="a key of several regions"),
+        pytest.param(KMS_KEY.replace("aws", "aws-us-gov").replace("eu-west-1", "us-gov-west-1"), id="GovCloud"),
+    ],
+)
+def test_kms_key_is_accepted(arn: str | None) -> None:
+    assert connection.require_kms_key_arn(arn) == arn
+
+
+@pytest.mark.parametrize(
+    ("arn", "message"),
+    [
+        pytest.param("arn:aws:kms:eu-west-1:222222222222:alias/logs", "An alias gives no permission", id="alias ARN"),
+        pytest.param("alias/logs", "An alias gives no permission", id="alias"),
+        pytest.param("1234abcd-12ab-34cd-56ef-1234567890ab", "is not of the form", id="key id"),
+        pytest.param("arn:aws:kms:eu-west-1:222222222222:key/*", "is not of the form", id="every key"),
+        pytest.param("*", "is not of the form", id="everything"),
+        pytest.param("", "is not of the form", id="empty"),
+        pytest.param(KMS_KEY + "\n", "is not of the form", id="line end"),
+        pytest.param(ARN, "is not of the form", id="a role"),
+    ],
+)
+def test_what_is_no_kms_key_is_refused(arn: str, message: str) -> None:
+    with pytest.raises(SettingsError, match=message) as caught:
+        connection.require_kms_key_arn(arn)
+    assert "KmsKeyArn" in str(caught.value)
 
 
 # Sessions

@@ -100,6 +100,11 @@ def translated(request: Request, response: Any) -> ArchiveRequestError:
 
 SESSION = "User: arn:aws:sts::111111111111:assumed-role/Airflow/i-1 is not authorized to perform: sts:AssumeRole"
 
+PATH = (
+    "The path of a role is not known from its session's ARN: a role /airflow/worker appears as role/worker, and"
+    " SourcePrincipalArn has to have its path"
+)
+
 
 @pytest.mark.parametrize(
     ("request_", "code", "message", "hint"),
@@ -134,6 +139,11 @@ SESSION = "User: arn:aws:sts::111111111111:assumed-role/Airflow/i-1 is not autho
             ASSUME, "AccessDenied", SESSION, "somebody else than arn:aws:iam::111111111111:role/Airflow:",
             id="other principal",
         ),
+        pytest.param(ASSUME, "AccessDenied", SESSION, f"deployed again. {PATH}", id="a role whose path is not known"),
+        pytest.param(
+            ASSUME, "AccessDenied", f"{SESSION} because no identity-based policy allows it", f"(who asks). {PATH}",
+            id="own policy",
+        ),
         pytest.param(ASSUME, "AccessDenied", "… to perform: sts:TagSession on …", 'leave "Tags" out', id="tags"),
         pytest.param(
             ASSUME, "AccessDenied", "… to perform: sts:SetSourceIdentity on …", 'leave "SourceIdentity" out',
@@ -154,6 +164,13 @@ def test_permanent_error_has_a_hint(request_: Request, code: str, message: str, 
     assert str(error).startswith(
         f"{request_.operation} {request_.where} as {request_.who} failed: 403 {code}: {message}"
     )
+
+
+def test_user_is_named_with_its_path() -> None:
+    message = SESSION.replace("sts::111111111111:assumed-role/Airflow/i-1", "iam::111111111111:user/ci/airflow")
+    hint = writer_hint(ASSUME, "AccessDenied", message)
+    assert "somebody else than arn:aws:iam::111111111111:user/ci/airflow:" in hint
+    assert "path" not in hint
 
 
 def test_transient_error_says_so() -> None:

@@ -4,22 +4,18 @@ from __future__ import annotations
 
 import json
 import re
-import threading
-from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
-from urllib.parse import parse_qs
 
 import boto3
 import pytest
 from airflow.sdk import BaseHook
 
 from log_archival.aws.writer import DEFAULT_MAX_CONCURRENT_REQUESTS
-from log_archival.exceptions import ArchiveRequestError, ConnectionSettingsError
+from log_archival.exceptions import ArchiveRequestError, ConnectionSettingsError, SettingsError
 from log_archival.hooks import CrossAccountS3Hook
 from log_archival.hooks.assumed_role import AssumedRole
 from tests.support.operating import connect
+from tests.support.recording_sts import Sts
 
 PREFIX = "logs/2026/11/22/"
 ROLE = "arn:aws:iam::222222222222:role/LogWriterRole"
@@ -38,51 +34,6 @@ def connection(**extra: Any) -> dict[str, Any]:
         "password": SECRET_KEY,
         "extra": {name: value for name, value in fields.items() if value is not None},
     }
-
-
-class Sts:
-    """A server that writes requests down, and gives sessions of so many seconds."""
-
-    def __init__(self) -> None:
-        self.requests: list[dict[str, str]] = []
-        self.session_seconds = 3600
-        sts = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                form = self.rfile.read(int(self.headers["Content-Length"])).decode()
-                sts.requests.append({name: values[0] for name, values in parse_qs(form).items()})
-                body = sts.response()
-                self.send_response(200)
-                self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
-
-            def log_message(self, format: str, *args: Any) -> None:
-                pass
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.server.server_port}"
-
-    def response(self) -> bytes:
-        until = (datetime.now(UTC) + timedelta(seconds=self.session_seconds)).strftime("%Y-%m-%dT%H:%M:%SZ")
-        return (
-            '<AssumeRoleResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/"><AssumeRoleResult>'
-            f"<Credentials><AccessKeyId>ASIA{len(self.requests)}</AccessKeyId><SecretAccessKey>s</SecretAccessKey>"
-            f"<SessionToken>t</SessionToken><Expiration>{until}</Expiration></Credentials>"
-            "</AssumeRoleResult></AssumeRoleResponse>"
-        ).encode()
-
-
-@pytest.fixture
-def sts() -> Iterator[Sts]:
-    recorder = Sts()
-    thread = threading.Thread(target=recorder.server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    yield recorder
-    recorder.server.shutdown()
-    thread.join()
-    recorder.server.server_close()
 
 
 def connect_to(sts: Sts, monkeypatch: pytest.MonkeyPatch, **extra: Any) -> None:
@@ -206,6 +157,14 @@ def test_unreachable_sts_is_a_transient_error_of_assume_role(monkeypatch: pytest
         ({"assume_role_method": "assume_role_with_saml"}, '"assume_role_method" is .*, which sends no external id'),
         ({"assume_role_kwargs": {"Policy": "{}"}}, '"assume_role_kwargs" has "Policy", which each run sets'),
         ({"assume_role_kwargs": {"DurationSeconds": 60}}, '"DurationSeconds" is 60; it can be 900 to 43200'),
+        ({"assume_role_kwargs": {"Tags": 5}}, '"assume_role_kwargs"."Tags" is not of the form that AssumeRole takes'),
+        ({"config_kwargs": "read_timeout=5"}, '"config_kwargs" has to be an object'),
+        ({"config_kwargs": {"read_timout": 5}}, '"config_kwargs" has "read_timout", .* did you mean "read_timeout"'),
+        ({"config_kwargs": {"signature_version": "unsigned"}}, "a role is needed to add logs; leave it out"),
+        ({"endpoint_url": "s3.example.com"}, '"endpoint_url" has to begin with https://'),
+        ({"service_config": None, "verify": "false"}, '"verify" has to be true or false, without quotes'),
+        ({"region_name": "eu-west1"}, 'none that botocore knows .* for example "eu-west-1"'),
+        ({"profile_name": "nobody"}, "the AWS profile 'nobody' can't be used on this machine"),
     ],
     ids=lambda value: json.dumps(value) if isinstance(value, dict) else "",
 )
@@ -231,6 +190,31 @@ def test_connection_of_another_type_is_refused(monkeypatch: pytest.MonkeyPatch) 
     connect(monkeypatch, connection() | {"conn_type": "http"})
     with pytest.raises(ConnectionSettingsError, match="is of type 'http'; it has to be `aws`"):
         CrossAccountS3Hook(bucket="acme-log-archive").writer.assume_role()
+
+
+@pytest.mark.parametrize("extra", ["{", "[]", "null", '"x"'])
+def test_extra_that_is_no_object_is_refused(extra: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    connect(monkeypatch, connection() | {"extra": extra})
+    with pytest.raises(ConnectionSettingsError, match=r"the extra (is not valid JSON|has to be a JSON object)"):
+        CrossAccountS3Hook(bucket="acme-log-archive").writer.assume_role()
+
+
+def test_undefined_connection_is_named() -> None:
+    with pytest.raises(ConnectionSettingsError, match=r"connection 'log_archive' is not defined.*\nDefine it"):
+        CrossAccountS3Hook(bucket="acme-log-archive").writer.assume_role()
+
+
+@pytest.mark.parametrize("settings", [{"acl": "public-read"}, {"kms_key_arn": "alias/logs"}], ids=["acl", "kms key"])
+def test_setting_that_cannot_work_is_refused(settings: dict[str, str]) -> None:
+    with pytest.raises(SettingsError):
+        CrossAccountS3Hook(bucket="acme-log-archive", **settings)  # type: ignore[arg-type]
+
+
+def test_region_of_the_environment_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-north-1")
+    connect(monkeypatch, connection(region_name=None))
+    role = AssumedRole("log_archive", bucket="acme-log-archive")
+    assert (role.role.region, role.conn_config.region_name) == ("eu-north-1", "eu-north-1")
 
 
 def test_hook_has_the_writer_and_none_of_the_providers_methods() -> None:

@@ -561,6 +561,13 @@ def test_source_names_the_permission_that_is_missing(operation: str, resource: s
     )
 
 
+def test_source_names_the_kind_of_policy_that_refused(logs: FakeLogs) -> None:
+    status, code, message = DENIED
+    logs.errors["GetLogEvents"] = [(status, code, f"{message} with an explicit deny in a service control policy")]
+    with pytest.raises(RefusedError, match="Refused by a service control policy"):
+        list(_everything(logs))
+
+
 def test_source_without_a_region_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("AWS_DEFAULT_REGION", raising=False)
     with pytest.raises(RefusedError, match="You must specify a region"):
