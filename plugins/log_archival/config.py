@@ -23,7 +23,13 @@ from pydantic import (
     model_validator,
 )
 
-from log_archival.aws.connection import DEFAULT_ACL, DEFAULT_CONN_ID, require_bucket
+from log_archival.aws.connection import (
+    DEFAULT_ACL,
+    DEFAULT_CONN_ID,
+    require_acl,
+    require_bucket,
+    require_kms_key_arn,
+)
 from log_archival.aws.writer import DEFAULT_MAX_CONCURRENT_REQUESTS
 from log_archival.codecs import DEFAULT_PART_BYTES, MAX_PUT_BYTES, MIN_PART_BYTES
 from log_archival.exceptions import SettingsError
@@ -57,8 +63,8 @@ class Archive(_Section):
     connection: str = DEFAULT_CONN_ID
     prefix: str = DEFAULT_PREFIX
     key: str = DEFAULT_KEY
-    acl: str | None = DEFAULT_ACL
-    kms_key_arn: str | None = None
+    acl: Annotated[str | None, AfterValidator(require_acl)] = DEFAULT_ACL
+    kms_key_arn: Annotated[str | None, AfterValidator(require_kms_key_arn)] = None
     max_concurrent_requests: int = Field(DEFAULT_MAX_CONCURRENT_REQUESTS, ge=1, le=256)
 
 

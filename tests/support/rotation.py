@@ -22,7 +22,7 @@ MISSING = [name for name, path in PROGRAMS.items() if path is None]
 
 #: When the archive's run of the day before starts, in seconds after midnight.
 RUN_SECONDS = 4 * 3600 + 1800
-LOGS = ("busy.log", "quiet.log")
+LOGS = ("busy.log", "nightly.log", "quiet.log")
 
 
 @dataclass(frozen=True)
@@ -79,14 +79,25 @@ class Timetable:
                 events.append(Line(seconds, log, self._text(log, seconds, day)))
         return sorted(events, key=lambda event: event.seconds)
 
-    def lines_by_file(self) -> dict[str, list[str]]:
-        """Return by day what is archived under it: its lines from its rotation to that of the next day."""
-        lines: dict[str, list[str]] = {day.key: [] for day in self.days}
+    def lines_by_day(self, *, by_first_line: bool) -> dict[str, list[str]]:
+        """Return by day what is archived under it: all lines of a file go together, from one rotation to the next.
+
+        :param by_first_line: whether a file's day is that of its first line, or that of the rotation before it
+        """
+        files: dict[tuple[str, str], list[Line]] = {}
         for event in self.events():
             if isinstance(event, Line):
-                rotated = datetime.fromtimestamp(event.seconds - self._rotation_seconds, zone(self.days[0].timezone))
-                lines.setdefault(str(rotated.date()), []).append(event.text)
+                rotated = self._date(event.seconds - self._rotation_seconds)
+                # Nothing is rotated on the first day.
+                files.setdefault((event.log, max(rotated, self._partitions[0].key)), []).append(event)
+        lines: dict[str, list[str]] = {day.key: [] for day in self.days}
+        for (_, rotated), file in files.items():
+            day = self._date(file[0].seconds) if by_first_line else rotated
+            lines.setdefault(day, []).extend(line.text for line in file)
         return {day.key: sorted(lines[day.key]) for day in self.days}
+
+    def _date(self, seconds: int) -> str:
+        return str(datetime.fromtimestamp(seconds, zone(self.days[0].timezone)).date())
 
     def _moments(self, number: int, day: Partition) -> Iterator[tuple[str, int]]:
         start, end = int(day.start.timestamp()), int(day.end.timestamp())
@@ -95,6 +106,7 @@ class Timetable:
         for seconds in range(start + 10, end, 3600):
             yield "busy.log", seconds
         yield "busy.log", end - 1
+        yield "nightly.log", start + 1800
         # A line on two days, none on day 3, the next on day 4 before the run of day 3, and so on.
         quiet = {1: [12 * 3600], 2: [12 * 3600], 4: [2 * 3600], 5: [3, 12 * 3600], 7: [3]}
         for offset in quiet.get(number, []):
@@ -105,7 +117,7 @@ class Timetable:
 
 
 class RotatedLogs:
-    """A service that appends to `busy.log` and `quiet.log`, and logrotate, both of which live in the past.
+    """Services that append to `LOGS`, and logrotate, all of which live in the past.
 
     :param folder: an empty folder, which is to hold nothing but the logs
     :param timetable: what happens when

@@ -220,7 +220,7 @@ class _Search:
             self._check_dates()
             self._check_other_dates()
         else:
-            self.found = [file for file in self._matching.values() if self._is_of_day(file.name, file.mtime_ns)]
+            self.found = [file for file in self._matching.values() if self._has_lines_of_day(file)]
             self._check_live_files()
 
     def missed_names(self) -> list[str]:
@@ -230,6 +230,17 @@ class _Search:
             for name, mtime_ns in sorted(self._others.items())
             if self._is_of_day(name, mtime_ns)
         ]
+
+    def _has_lines_of_day(self, file: LogFile) -> bool:
+        written_on_day = self._start_ns <= file.mtime_ns < self._end_ns
+        if written_on_day == self._is_of_day(file.name, file.mtime_ns):
+            return written_on_day
+        # Last written in the night, this one or the next, before rotation was over. Its lines are of the day before,
+        # unless all are of the night: a job that logs once, at half past midnight, after the rotation.
+        first = self._first_date(file)
+        if written_on_day:
+            return first is not None and first >= self.partition.day
+        return first is None or first <= self.partition.day
 
     def _is_of_day(self, name: str, mtime_ns: int) -> bool:
         # A rotated file's last line was written before the rotation, and a copy was made during it.

@@ -12,7 +12,6 @@ from dev.local_airflow import LocalAirflow
 from dev.local_aws import LocalAws
 from log_archival.least_privilege.checks import CHECKS
 from tests.support.privilege_mutations import two_mistakes
-from tests.support.readme import DAG_ID as README_DAG_ID
 from tests.support.readme import ScheduledReadmeDag
 
 ROOT = Path(__file__).parents[3]
@@ -46,7 +45,7 @@ def airflow(
         folder.mkdir()
         settings = (
             f"archive: {{bucket: {account.bucket}, connection: {name}}}\n"
-            f"sources: [{{name: app, path: {root}}}]\naccepted_risks: [put-without-acl]\n"
+            f"sources: [{{name: app, path: {folder}}}]\naccepted_risks: [put-without-acl]\n"
         )
         (folder / "archive.yaml").write_text(settings)
         path = f"Path({str(folder / 'archive.yaml')!r})"
@@ -61,7 +60,7 @@ def airflow(
         root / "home",
         dags=[*folders, readme.dags],
         plugins=ROOT / "plugins",
-        wanted=["healthy", "weakened", README_DAG_ID],
+        wanted=["healthy", "weakened"],
         connections={
             "healthy": aws.connection_json(),
             "weakened": weakened.connection_json(),

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dev.local_airflow import LocalAirflow
-from tests.support.readme import DAG_ID, ScheduledReadmeDag
+from tests.support.readme import ScheduledReadmeDag
 
 if TYPE_CHECKING:
     from dev.local_aws import LocalAws
@@ -23,7 +23,6 @@ def test_scheduled_run_of_the_readmes_dag_archives_yesterday(aws: LocalAws, tmp_
         tmp_path / "home",
         dags=readme.dags,
         plugins=ROOT / "plugins",
-        wanted=[DAG_ID],
         connections={"log_archive": readme.aws.connection_json()},
         environment={
             "AIRFLOW__SCHEDULER__CREATE_CRON_DATA_INTERVALS": "False",

@@ -43,7 +43,7 @@ SCHEMES: list[tuple[str, dict[str, Any]]] = [
 ]
 WEEK = Timetable(date(2026, 11, 21))
 DELAYED_WEEK = Timetable(date(2026, 11, 21), rotation_seconds=47 * 60)  # systemd's timer: a random delay of up to 1 h
-CLOCKS: dict[str, tuple[Timetable, dict[str, str]]] = {
+CLOCKS: dict[str, tuple[Timetable, dict[str, Any]]] = {
     "rotated at 00:00:05": (WEEK, {}),
     "rotated at 00:47": (DELAYED_WEEK, {}),
     "rotated at 03:10": (Timetable(date(2026, 11, 21), rotation_seconds=190 * 60), {"rotated_until": "04:00"}),
@@ -109,7 +109,7 @@ def test_each_line_is_archived_once_under_its_day(
     for day in timetable.days:
         backfill.run(day)
 
-    expected = timetable.lines_by_file()
+    expected = timetable.lines_by_day(by_first_line=settings is BY_TIME)
     show(
         f"{directives:40}  {settings['pattern']:16}  {clock:27}  written={sum(map(len, expected.values()))}"
         f" archived={count_right(daily, expected)} by_backfill={count_right(backfill, expected)}"

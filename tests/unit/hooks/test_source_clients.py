@@ -10,6 +10,7 @@ from airflow.providers.amazon.aws.hooks.base_aws import AwsGenericHook
 
 from log_archival.exceptions import ArchiveRequestError, ConnectionSettingsError
 from log_archival.hooks.source_clients import source_client
+from log_archival.sources.s3 import CLIENT_CONFIG
 from tests.support.operating import connect
 from tests.support.recording_sts import Sts
 
@@ -30,27 +31,27 @@ def connection(**extra: Any) -> dict[str, Any]:
 @pytest.mark.parametrize("service", ["s3", "logs"])
 def test_source_client_is_of_the_connection(service: str, monkeypatch: pytest.MonkeyPatch) -> None:
     connect(monkeypatch, connection(service_config={service: {"endpoint_url": "http://127.0.0.1:9"}}), "logs_of_ours")
-    client = source_client(service, "logs_of_ours", None)
+    client = source_client(service, "logs_of_ours", None, CLIENT_CONFIG)
     assert client.meta.service_model.service_name == service
     assert (client.meta.region_name, client.meta.endpoint_url) == ("eu-west-1", "http://127.0.0.1:9")
     assert client._request_signer._credentials.access_key == "AKIAIOSFODNN7EXAMPLE"
 
 
-def test_source_client_retries_and_has_a_pool(monkeypatch: pytest.MonkeyPatch) -> None:
-    connect(monkeypatch, connection(config_kwargs={"read_timeout": 5}), "aws_default")
-    config = source_client("s3", "aws_default", None).meta.config
-    assert config.retries == {"mode": "standard", "total_max_attempts": 10}
-    assert (config.max_pool_connections, config.read_timeout) == (32, 5)
+def test_source_client_has_the_sources_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    connect(monkeypatch, connection(), "aws_default")
+    config = source_client("s3", "aws_default", None, CLIENT_CONFIG).meta.config
+    assert config.retries == {"mode": "standard", "total_max_attempts": 5}
+    assert config.max_pool_connections == 16
 
 
 def test_config_of_the_connection_comes_first(monkeypatch: pytest.MonkeyPatch) -> None:
     connect(monkeypatch, connection(config_kwargs={"max_pool_connections": 3}), "aws_default")
-    assert source_client("s3", "aws_default", None).meta.config.max_pool_connections == 3
+    assert source_client("s3", "aws_default", None, CLIENT_CONFIG).meta.config.max_pool_connections == 3
 
 
 def test_region_of_the_source_comes_first(monkeypatch: pytest.MonkeyPatch) -> None:
     connect(monkeypatch, connection(), "aws_default")
-    assert source_client("s3", "aws_default", "eu-north-1").meta.region_name == "eu-north-1"
+    assert source_client("s3", "aws_default", "eu-north-1", CLIENT_CONFIG).meta.region_name == "eu-north-1"
 
 
 @pytest.mark.parametrize(
@@ -66,7 +67,7 @@ def test_source_client_assumes_the_connections_role(
 ) -> None:
     endpoint = {"service_config": {"sts": {"endpoint_url": sts.url}}}
     connect(monkeypatch, connection(role_arn=ROLE, **endpoint, **extra), "aws_default")
-    client = source_client("s3", "aws_default", None)
+    client = source_client("s3", "aws_default", None, CLIENT_CONFIG)
     [request] = sts.requests
     assert (request["RoleArn"], request.get("ExternalId")) == (ROLE, external_id)
     assert client._request_signer._credentials.access_key == "ASIA1"
@@ -76,7 +77,7 @@ def test_undefined_default_connection_is_boto3s_own(monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIAENVIRONMENT")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
     monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-north-1")
-    client = source_client("s3", "aws_default", None)
+    client = source_client("s3", "aws_default", None, CLIENT_CONFIG)
     assert client.meta.region_name == "eu-north-1"
     assert client._request_signer._credentials.access_key == "AKIAENVIRONMENT"
 
@@ -101,7 +102,7 @@ def test_wrong_connection_of_a_source_is_refused(
     if defined:
         connect(monkeypatch, defined, "logs_of_ours")
     with pytest.raises(ConnectionSettingsError, match=message) as caught:
-        source_client("s3", "logs_of_ours", None)
+        source_client("s3", "logs_of_ours", None, CLIENT_CONFIG)
     assert caught.value.permanent
 
 
@@ -110,7 +111,7 @@ def test_role_that_cannot_be_assumed_for_now_is_a_transient_error(monkeypatch: p
     once = {"retries": {"total_max_attempts": 1}}
     connect(monkeypatch, connection(role_arn=ROLE, service_config=nobody, config_kwargs=once), "aws_default")
     with pytest.raises(ArchiveRequestError, match=f"AssumeRole {ROLE} as the credentials of connection") as caught:
-        source_client("s3", "aws_default", None)
+        source_client("s3", "aws_default", None, CLIENT_CONFIG)
     assert not caught.value.permanent
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
@@ -206,3 +207,65 @@ def test_each_folder_is_listed_once_and_no_deeper_than_the_pattern(
     monkeypatch.setattr(os, "scandir", scandir)
     find(tmp_path, pattern, min_files=0)
     assert calls == listings
+
+
+MIDNIGHT = int(DAY.start.timestamp())
+OF_DAY, OF_DAY_BEFORE = b"2026-11-22T00:00:10 a line\n", b"2026-11-21T09:00:00 a line\n"
+
+
+@pytest.mark.parametrize("compress", [bytes, gzip.compress], ids=["plain", "gzip"])
+@pytest.mark.parametrize(
+    ("content", "after_midnight_seconds", "found"),
+    [
+        (OF_DAY, -1, False),
+        (OF_DAY_BEFORE, 0, False),
+        (OF_DAY, 0, True),
+        (b"no date\n", 3599, False),
+        (b"", 3599, False),
+        (OF_DAY_BEFORE, 3600, True),
+        (b"no date\n", 3600, True),
+        (OF_DAY, 86400, True),
+        (b"no date\n", 86400 + 3599, True),
+        (b"2026-11-23 00:30 a line\n", 86400 + 3599, False),
+        (OF_DAY, 86400 + 3600, False),
+    ],
+)
+def test_rotated_file_that_was_written_in_the_night_is_of_the_day_of_its_first_line(
+    content: bytes, after_midnight_seconds: int, found: bool, compress: Callable[[bytes], bytes], tmp_path: Path
+) -> None:
+    write_file(tmp_path / "app.log", "")
+    rotated = write_file(tmp_path / "app.log.1", mtime_ns=0)
+    rotated.write_bytes(compress(content))
+    os.utime(rotated, (MIDNIGHT + after_midnight_seconds,) * 2)
+    assert ("app.log.1" in find(tmp_path, "*.log*", min_files=0)) is found
+
+
+def test_damaged_gzip_file_has_no_first_line(tmp_path: Path) -> None:
+    write_file(tmp_path / "app.log", "", mtime_ns=0)
+    rotated = write_file(tmp_path / "app.log.1.gz")
+    rotated.write_bytes(b"\x1f\x8bnothing of the kind")
+    os.utime(rotated, (MIDNIGHT, MIDNIGHT))
+    assert find(tmp_path, "*.log*", min_files=0) == []
+
+
+@pytest.mark.parametrize(
+    ("content", "after_midnight_seconds", "named"),
+    [
+        (OF_DAY, -1, True),
+        (OF_DAY_BEFORE, 47 * 60, True),
+        (OF_DAY, 30 * 60, False),
+        (b"no date\n", 59, True),
+        (b"no date\n", 60, False),
+        (OF_DAY_BEFORE, 3600, False),
+        (b"", -1, False),
+    ],
+)
+def test_file_that_was_rotated_on_the_day_in_its_name_is_named(
+    content: bytes, after_midnight_seconds: int, named: bool, tmp_path: Path
+) -> None:
+    write_file(tmp_path / "app.log", "")
+    rotated = write_file(tmp_path / "app.log-20261122")
+    rotated.write_bytes(content)
+    os.utime(rotated, (MIDNIGHT + after_midnight_seconds,) * 2)
+    failures = FileSource("app", str(tmp_path), "*.log-%Y%m%d").find(DAY).failures
+    assert [failure.name for failure in failures] == ["app.log-20261122"] * named

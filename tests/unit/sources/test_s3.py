@@ -23,7 +23,7 @@ from pydantic import TypeAdapter, ValidationError
 from log_archival.exceptions import LogArchivalError, RefusedError, SettingsError, SourceError
 from log_archival.partition import Partition
 from log_archival.records import Failure, LogFile
-from log_archival.sources.s3 import S3Source
+from log_archival.sources.s3 import CLIENT_CONFIG, S3Source
 
 DAY = Partition(date(2026, 11, 22))
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
@@ -302,7 +302,7 @@ def test_settings_come_from_yaml_and_the_client_does_not() -> None:
 
 
 def test_source_can_be_copied_and_makes_one_client_for_all_threads() -> None:
-    calls: list[tuple[str, str, str | None]] = []
+    calls: list[tuple[object, ...]] = []
 
     def new_client(*arguments: Any) -> Any:
         calls.append(arguments)
@@ -314,7 +314,7 @@ def test_source_can_be_copied_and_makes_one_client_for_all_threads() -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    assert calls == [("s3", "logs", "eu-west-1")]
+    assert calls == [("s3", "logs", "eu-west-1", CLIENT_CONFIG)]
     assert copy.deepcopy(source()) == source()
 
 
