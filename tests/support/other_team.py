@@ -13,6 +13,7 @@ from log_archival.exceptions import SettingsError, SourceError
 from log_archival.partition import Partition
 from log_archival.records import LogFile
 from log_archival.sources.base import Listing, Source, SourceReader, check_name
+from log_archival.sources.files import FileSource
 
 
 @dataclass
@@ -92,6 +93,20 @@ class BrokenSource(LetterSource):
 
     def find(self, partition: Partition) -> Listing:
         raise KeyError("a-password")
+
+
+class FolderSource(FileSource):
+    """A folder, searched in another way."""
+
+
+@dataclass(frozen=True)
+class UnfinishedSource(Source):
+    """A class that can't find or open anything yet."""
+
+    name: str
+    min_files: int = 1
+
+    def check(self) -> None: ...
 
 
 class PlainSource(Source):
