@@ -46,7 +46,7 @@ def log_file(name: str = "a.log", size: int | None = 5) -> LogFile:
 @contextmanager
 def stubbed(of: S3Source) -> Iterator[tuple[S3Source, Stubber]]:
     """Yield the source with a client that knows the requests to come, all of which have to come."""
-    client: Any = boto3.session.Session().client(
+    client: Any = SESSION.client(
         "s3", region_name="eu-central-1", aws_access_key_id="x", aws_secret_access_key="x"
     )
     with Stubber(client) as stub:
