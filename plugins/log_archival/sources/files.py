@@ -16,7 +16,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import date, datetime, time, timedelta
 from functools import partial
 from itertools import takewhile
 from typing import Any, Literal
@@ -158,11 +158,14 @@ class FileSource(Source):
         """
         return self._dated_pattern.on(partition)
 
-    @property
-    def rotation_ns(self) -> int:
-        """How long after midnight rotation is over, in nanoseconds."""
-        hours, minutes = self.rotated_until.split(":")
-        return (int(hours) * 60 + int(minutes)) * 60 * _SECOND_NS
+    def rotation_over_ns(self, day: date, timezone: str) -> int:
+        """Return when the rotation of a night is over, in nanoseconds since the epoch.
+
+        :param day: the day on which it is over
+        :param timezone: whose clocks, which may be changed in that night, show `rotated_until` then
+        """
+        hours, minutes = map(int, self.rotated_until.split(":"))
+        return int(datetime.combine(day, time(hours, minutes), zone(timezone)).timestamp()) * _SECOND_NS
 
 
 class EveryFile(FileSource):
@@ -186,6 +189,9 @@ class _Search:
         self._others: dict[str, int] = {}
         self._names = RotatedNames(())
         self._start_ns, self._end_ns = (int(at.timestamp()) * _SECOND_NS for at in (partition.start, partition.end))
+        self._rotated_start_ns, self._rotated_end_ns = (
+            source.rotation_over_ns(partition.day + timedelta(days), partition.timezone) for days in (0, 1)
+        )
 
     def run(self) -> None:
         matches = matcher(self.pattern)
@@ -238,8 +244,9 @@ class _Search:
 
     def _is_of_day(self, name: str, mtime_ns: int) -> bool:
         # A rotated file's last line was written before the rotation, and a copy was made during it.
-        late_ns = self.source.rotation_ns if self._names.is_rotated(name) else 0
-        return self._start_ns <= mtime_ns - late_ns < self._end_ns
+        if self._names.is_rotated(name):
+            return self._rotated_start_ns <= mtime_ns < self._rotated_end_ns
+        return self._start_ns <= mtime_ns < self._end_ns
 
     def _check_dates(self) -> None:
         """Compare the dates in names with the times of the last modification."""
@@ -253,7 +260,7 @@ class _Search:
                     " lines are of the day before: the name has the day of the rotation. Set `rotated: next-day` for"
                     " this source, or logrotate's `dateyesterday`.",
                 )
-            elif self.source.rotated == "next-day" and file.mtime_ns >= self._end_ns + self.source.rotation_ns:
+            elif self.source.rotated == "next-day" and file.mtime_ns >= self._rotated_end_ns:
                 self._problem(
                     file.name,
                     f"by `rotated: next-day`, its lines are of {self.partition.key}, but it was last written"
@@ -265,21 +272,19 @@ class _Search:
         """Return whether a file with the day in its name was rotated on that day."""
         if file.mtime_ns < self._start_ns:
             return True
-        written_ns = file.mtime_ns - self._start_ns
-        if not self._names.is_rotated(file.name) or written_ns >= self.source.rotation_ns:
+        if not self._names.is_rotated(file.name) or file.mtime_ns >= self._rotated_start_ns:
             return False
         # Last written while rotation was due: before the rotation of the day, or shortly after that of `dateyesterday`.
         first = self._first_date(file)
-        return first < self.partition.day if first else written_ns < ROTATION_SECONDS * _SECOND_NS
+        return first < self.partition.day if first else file.mtime_ns < self._start_ns + ROTATION_SECONDS * _SECOND_NS
 
     def _check_other_dates(self) -> None:
         """Name the files that have the day in their names and were written on it, though names should be a day late."""
         if self.source.rotated == "same-day":
             return
         names_day = matcher(self.source.own_pattern_on(self.partition))
-        late_ns = self.source.rotation_ns
         for name, mtime_ns in sorted(self._others.items()):
-            if names_day(name) and self._start_ns <= mtime_ns - late_ns < self._end_ns:
+            if names_day(name) and self._rotated_start_ns <= mtime_ns < self._rotated_end_ns:
                 self._problem(
                     name,
                     f"its name says {self.partition.key}, and it was last written {self._time(mtime_ns)}, but by"

@@ -5,6 +5,8 @@ A *live* file is the one that a service writes to: ``access.log``. Rotation rena
 (``app-2026-11-22.log``). https://manpages.debian.org/stable/logrotate/logrotate.8.en.html
 """
 
+import glob
+import os
 import re
 from collections import defaultdict
 from collections.abc import Iterable
@@ -81,11 +83,16 @@ def pattern_that_matches(pattern: str, name: str) -> str:
     :param pattern: of one day
     :param name: what it misses
     """
-    longer = f"{pattern}*"
-    if not pattern.endswith("**") and matcher(longer)(name):
-        return longer
+    # Wider, and not another, so that it matches the other live files of the source, too.
+    folder, slash, last = pattern.rpartition("/")
+    start, extension = os.path.splitext(last)
+    for wider in (f"{last}*", f"{start}*{extension}*"):
+        better = folder + slash + re.sub(r"\*+", "*", wider)
+        if matcher(better)(name):
+            return better
     folder, slash, last = name.rpartition("/")
-    return f"{folder}{slash}{_ROTATED.sub(lambda match: match['stem'], last, count=1)}*"
+    stem = _ROTATED.sub(lambda match: match["stem"], last, count=1)
+    return f"{glob.escape(f'{folder}{slash}{stem}')}*".replace("%", "?")
 
 
 def first_date(line: bytes) -> date | None:
