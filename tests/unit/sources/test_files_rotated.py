@@ -153,7 +153,7 @@ def test_live_file_that_cannot_be_read_may_have_lines_of_the_day(
     def refuse(*_: object, **__: object) -> int:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr("log_archival.sources.files.open_file", refuse)
+    monkeypatch.setattr("log_archival.sources.opening.open_file", refuse)
     assert list(problems(find(tmp_path, {"x.log": ("23 08:00", OF_NEXT)}, "*"))) == ["x.log"]
 
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import time
-from datetime import date
 
 import pytest
 
 from log_archival.sources.pattern import matcher
-from log_archival.sources.rotation import RotatedNames, first_date, pattern_that_matches
+from log_archival.sources.rotation import RotatedNames, pattern_that_matches
 
 
 @pytest.mark.parametrize(
@@ -110,27 +109,3 @@ def test_pattern_of_a_name_is_only_that_name(name: str) -> None:
     assert matcher(pattern)(name)
     assert "%" not in pattern, "it would be a date's"
     assert not matcher(pattern)("web/access.log")
-
-
-@pytest.mark.parametrize(
-    ("line", "expected"),
-    [
-        (b"2026-11-22T23:59:59Z GET /", date(2026, 11, 22)),
-        (b'{"level":"info","time":"2026-11-22T00:00:00+01:00"}', date(2026, 11, 22)),
-        (b"2026/11/22 10:00:00 [error] 7#7: open() failed", date(2026, 11, 22)),
-        (b'10.0.0.1 - - [22/Nov/2026:10:00:00 +0000] "GET / HTTP/1.1" 200', date(2026, 11, 22)),
-        (b"[01/Jan/2027:00:00:00 +0000]", date(2027, 1, 1)),
-        (b"\xff\xfe 2026-11-22", date(2026, 11, 22)),
-        (b"2026-11-22 after 2026-11-23", date(2026, 11, 22)),
-        (b"", None),
-        (b"a line without one", None),
-        (b"Nov 22 10:00:00 web-1 sshd[1]: no year", None),
-        (b"2026-13-40", None),
-        (b"22/Abc/2026", None),
-        (b"31/Feb/2026", None),
-        (b"1795305600 epoch", None),
-    ],
-    ids=repr,
-)
-def test_first_date_of_a_line(line: bytes, expected: date | None) -> None:
-    assert first_date(line) == expected
