@@ -191,7 +191,7 @@ def test_source_that_was_removed_from_the_settings_is_named(s3: MemoryS3, run: R
 SETTINGS: dict[str, Any] = {
     "archive": {"bucket": BUCKET},
     "sources": [
-        {"name": "letters", "class": "tests.support.other_team.LetterSource", "letters": "cab", "lines": 70_000}
+        {"name": "letters", "class": "tests.support.other_team.LetterSource", "letters": "cab", "lines": 7_000}
     ],
 }
 
@@ -205,7 +205,7 @@ def test_another_teams_class_is_archived_from_its_settings(s3: MemoryS3, run: Ru
     path = tmp_path / "archive.yaml"
     path.write_text(yaml.safe_dump(SETTINGS))
     [source] = load_settings(path).sources
-    assert source == LetterSource("letters", "cab", 70_000)
+    assert source == LetterSource("letters", "cab", 7_000)
     run.collect(source)
     assert run.batches == [{"run_directory": str(run.run_dir), "batch": 1, "files": 3, "raw_bytes": 0}]
     summary = archive(run)
@@ -217,7 +217,7 @@ def test_another_teams_class_is_archived_from_its_settings(s3: MemoryS3, run: Ru
 
 
 def test_another_teams_class_is_archived_in_one_task(s3: MemoryS3) -> None:
-    source = LetterSource("letters", "cab", 70_000)
+    source = LetterSource("letters", "cab", 7_000)
     task = CrossAccountPutOperator(task_id="archive", bucket=BUCKET, sources=[source])
     summary = task.execute(context(DAY))
     assert listed(s3) == [("letters", f"{letter}.log") for letter in "abc"]
