@@ -246,7 +246,7 @@ def test_error_while_a_file_is_read_names_it_and_does_not_stop_the_others(
         assert buffering == 0
         return (Failing if name.startswith(b"b") else io.FileIO)(name, mode, opener=opener)
 
-    monkeypatch.setattr("log_archival.sources.files.open", failing_open, raising=False)
+    monkeypatch.setattr("log_archival.sources.opening.open", failing_open, raising=False)
     archives, failures = compress_batch(compressor(), run_directory(tmp_path, files), BATCH)
     assert sorted(archive.name[0] for archive in archives) == ["a", "c"]
     [failure] = failures
