@@ -20,6 +20,7 @@ from tests.support.skips import pytest_make_collect_report, pytest_runtest_maker
 pytest.register_assert_rewrite(
     "tests.support.writer_contract",
     "tests.support.run_dir_contract",
+    "tests.support.source_contract",
     "tests.support.s3_source_contract",
     "tests.support.readme",
 )

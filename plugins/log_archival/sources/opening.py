@@ -46,6 +46,8 @@ def open_unchecked(file: LogFile) -> io.FileIO:
         if error.errno in (errno.EISDIR, *NOT_A_FOLDER):
             raise _changed(file, "was replaced by a folder, or by a link or a file in its path") from None
         raise _unreadable(file, error) from None
+    except ValueError as error:  # the record comes from the run directory, which may name anything
+        raise SourceError(f"source {file.source}: can't read {file.path!r}: {error}") from None
 
 
 def _unreadable(file: LogFile, error: Exception) -> SourceError:
