@@ -87,7 +87,7 @@ def test_same_logs_through_each_source_give_the_same_archives(
     connect_with_permissions(aws, monkeypatch, "logs_s3", s3)
 
     run = Run(aws.bucket, tmp_path / "staging", day)
-    run.collect(files, s3, cloudwatch, batch_bytes=1 << 20)
+    run.collect(files, s3, cloudwatch)
     run.compress()
     archives = run.archives()
     run.upload()
