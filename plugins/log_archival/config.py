@@ -110,7 +110,8 @@ def build_source(given: Any) -> Source:
     """
     if not isinstance(given, dict):
         raise ValueError("it is a mapping that begins with `name:`")
-    kinds = [kind for kind in (*KINDS, "class") if kind in given]
+    # A class of another team may have a parameter of the same name as ours.
+    kinds = ["class"] if "class" in given else [kind for kind in KINDS if kind in given]
     if len(kinds) != 1:
         raise ValueError(f"it has one of `path:`, `s3:`, `cloudwatch:` and `class:`, and not {kinds or 'none'}")
     arguments = {key: value for key, value in given.items() if key != "class"}

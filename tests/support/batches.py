@@ -19,7 +19,8 @@ from log_archival.partition import Partition
 from log_archival.pipeline.compress import Compressor, compress_batch
 from log_archival.pipeline.run_dir import RunDirectory
 from log_archival.records import LogFile
-from log_archival.sources.files import FileSource, open_log_file
+from log_archival.sources.files import FileSource
+from log_archival.sources.opening import open_log_file
 
 PARTITION = Partition(date(2026, 11, 22))
 BATCH = 1

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 import boto3
@@ -45,7 +46,7 @@ class FakeLogs:
         self, service: str = "logs", _connection: str = "", region: str | None = None, _config: object = None
     ) -> Any:
         """Return a client that this answers; it retries twice, without waiting."""
-        session = boto3.Session(aws_access_key_id="test", aws_secret_access_key="test")
+        session = _session()
         config = Config(retries={"mode": "standard", "total_max_attempts": 3})
         made: Any = session.client(service, region_name=region or REGION, config=config)  # type: ignore[call-overload]
         made.meta.events.register("before-send.logs", self._answer)
@@ -111,3 +112,9 @@ class _Raw:
 
     def stream(self, **_: Any) -> Any:
         yield self._body
+
+
+@cache
+def _session() -> boto3.Session:
+    """Return a session that all tests share: to read botocore's data takes a while."""
+    return boto3.Session(aws_access_key_id="test", aws_secret_access_key="test")

@@ -12,7 +12,9 @@ import yaml
 from log_archival.config import SETTINGS_VARIABLE, Settings, load_settings, settings_file
 from log_archival.exceptions import SettingsError
 from log_archival.keys import DEFAULT_KEY
+from log_archival.sources.base import Source
 from log_archival.sources.files import FileSource
+from tests.support.other_team import FolderSource, LetterSource, PlainSource
 
 SHIPPED = Path(__file__).parents[2] / "include" / "archive.yaml"
 LEAST: dict[str, Any] = {
@@ -102,7 +104,7 @@ def test_size_is_read_with_its_unit(text: str | int, size: int, tmp_path: Path) 
         (changed(sources={"app": "/var/log"}), "sources: "),
         (changed(sources=[{"name": "app"}]), "sources.0: it has one of `path:`, "),
         (changed(sources=["app"]), "sources.0: it is a mapping that begins with `name:`"),
-        (source(**{"class": "x.Y"}), "and not ['path', 'class']"),
+        (source(s3="s3://logs/app"), "sources.0: it has one of `path:`, `s3:`, `cloudwatch:` and `class:`, and not"),
         (changed(sources=[{"path": "/var/log"}]), "sources.0: name: Field required"),
         (source(name="a/b"), "sources.0: source name 'a/b' may have letters"),
         (source(path="var/log"), "sources.0: source app: path 'var/log' is not absolute"),
@@ -208,6 +210,141 @@ def test_environment_variable_names_another_file(monkeypatch: pytest.MonkeyPatch
     settings = load_settings(settings_file(SHIPPED))
     assert settings.codec == "gzip"
     assert settings.staging_root == "s3://bucket/staging"
+
+
+def of_class(name: str, **fields: Any) -> dict[str, Any]:
+    """Settings with a source of another team's class."""
+    return changed(sources=[{"name": "team", "class": f"tests.support.other_team.{name}", **fields}])
+
+
+@pytest.mark.parametrize(
+    ("document", "expected"),
+    [
+        (of_class("LetterSource", letters="ab"), LetterSource("team", "ab")),
+        (of_class("LetterSource", letters="ab", lines=5, min_files=0), LetterSource("team", "ab", 5, 0)),
+        (of_class("FolderSource", path="/var/log"), FolderSource("team", "/var/log")),
+    ],
+    ids=["dataclass", "with defaults", "subclass of a kind"],
+)
+def test_class_of_another_team_gets_the_fields_as_arguments(document: Any, expected: Source, tmp_path: Path) -> None:
+    [found] = load(tmp_path, document).sources
+    assert found == expected
+    assert type(found) is type(expected)
+
+
+def test_class_that_is_no_dataclass_gets_the_fields_as_arguments(tmp_path: Path) -> None:
+    [found] = load(tmp_path, of_class("PlainSource", path="anything")).sources
+    assert isinstance(found, PlainSource)
+    assert (found.name, found.path) == ("team", "anything")
+
+
+OTHER_TEAM = "class 'tests.support.other_team"
+
+
+@pytest.mark.parametrize(
+    ("document", "wrong"),
+    [
+        (of_class("Missing"), f"{OTHER_TEAM}.Missing' can't be imported: AttributeError: "),
+        (of_class("Reads"), f"{OTHER_TEAM}.Reads' is no subclass of log_archival.sources.base.Source"),
+        (of_class("dataclass"), "is no subclass of log_archival.sources.base.Source"),
+        (of_class("LetterSource"), "letters: Field required"),
+        (of_class("LetterSource", letters="ab", lines="some"), "lines: Input should be a valid integer"),
+        (of_class("LetterSource", letters="ab", colour="red"), "colour: Unexpected keyword argument"),
+        (of_class("LetterSource", letters="1"), "source team: '1' are not letters"),
+        (of_class("PlainSource"), "missing 1 required keyword-only argument: 'path'"),
+        (of_class("PlainSource", path="x", colour="red"), "unexpected keyword argument 'colour'"),
+        (of_class("PlainSource", path=""), "source team: path is empty"),
+        (of_class("UnfinishedSource"), "Can't instantiate abstract class UnfinishedSource with abstract method"),
+        (changed(sources=[{"name": "a", "class": "no_such_module.X"}]), "can't be imported: ModuleNotFoundError: "),
+        (changed(sources=[{"name": "a", "class": "Source"}]), "class 'Source' can't be imported: ValueError: "),
+        (changed(sources=[{"name": "a", "class": None}]), "class None can't be imported: "),
+        (changed(sources=[{"name": "a", "class": ".relative.Source"}]), "can't be imported: "),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_wrong_class_or_field_of_it_is_named(document: Any, wrong: str, tmp_path: Path) -> None:
+    with pytest.raises(SettingsError) as caught:
+        load(tmp_path, document)
+    _, line = str(caught.value).splitlines()
+    assert line.startswith("  sources.0: ")
+    assert wrong in line
+
+
+@pytest.mark.parametrize(
+    ("text", "where"),
+    [
+        ("sources: []\nsources: []\n", "'sources' is given twice"),
+        ("archive: {bucket: a, bucket: b}\n", "'bucket' is given twice"),
+        ("sources:\n  - name: app\n    path: /a\n    name: web\n", "'name' is given twice"),
+        ("x:\n  - y: {a: 1, b: {c: 1, c: 2}}\n", "'c' is given twice"),
+        ("1: a\n1: b\n", "'1' is given twice"),
+    ],
+    ids=["sections", "of one section", "of one source", "deep", "numbers"],
+)
+def test_key_that_is_given_twice_is_refused(text: str, where: str, tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=where) as caught:
+        load(tmp_path, text)
+    assert "line " in str(caught.value)
+
+
+def test_equal_keys_of_different_mappings_are_no_repetition(tmp_path: Path) -> None:
+    text = yaml.safe_dump(changed(sources=[{"name": name, "path": f"/{name}"} for name in ("a", "b")]))
+    assert [one.name for one in load(tmp_path, text).sources] == ["a", "b"]
+
+
+#: Below the test's folder are `logs`, `logs/app`, `other`, and `link`, which leads to `logs/app`.
+LOOPS: dict[str, tuple[dict[str, Any], str]] = {
+    "staging below": ({"path": "{}/logs", "staging": "{}/logs/staging"}, "staging: {}/logs/staging is below"),
+    "staging equal": ({"path": "{}/logs", "staging": "{}/logs/"}, "staging: {}/logs/ is below source app"),
+    "staging above": ({"path": "{}/logs/app", "staging": "{}/logs"}, ""),
+    "staging beside": ({"path": "{}/logs/app", "staging": "{}/logs/app-staging"}, ""),
+    "staging by a link": ({"path": "{}/logs", "staging": "{}/link/staging"}, "staging: {}/link/staging is below"),
+    "staging through dots": ({"path": "{}/logs", "staging": "{}/other/../logs/x"}, "is below source app"),
+    "source by a link": ({"path": "{}/link", "staging": "{}/logs/app/staging"}, "is below source app"),
+    "source by a URL": ({"path": "file://{}/logs", "staging": "{}/logs/staging"}, "is below source app"),
+    "staging by a URL": ({"path": "{}/logs", "staging": "file://{}/logs/staging"}, "is below source app"),
+    "staging in S3": ({"path": "{}/logs", "staging": "s3://logs/staging"}, ""),
+    "root folder": ({"path": "/", "staging": "{}/staging"}, "is below source app"),
+    "moved below": ({"path": "{}/logs", "after": "move: {}/logs/done"}, "sources.0.after: {}/logs/done is below"),
+    "moved by a link": ({"path": "{}/logs/app", "after": "move: {}/link"}, "sources.0.after: {}/link is below"),
+    "moved beside": ({"path": "{}/logs/app", "after": "move: {}/other"}, ""),
+    "S3, staging below": (
+        {"s3": "s3://logs/app", "staging": "s3://aws_default@logs/app/staging"}, "is below source app",
+    ),
+    "S3, staging beside": ({"s3": "s3://logs/app", "staging": "s3://logs/staging"}, ""),
+    "S3, another bucket": ({"s3": "s3://logs/app", "staging": "s3://logs2/app/staging"}, ""),
+    "S3, the whole bucket": ({"s3": "s3://logs", "staging": "s3://logs/staging"}, "is below source app"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("fields", "wrong"), LOOPS.values(), ids=LOOPS)
+def test_what_is_written_below_a_source_is_refused(fields: dict[str, Any], wrong: str, tmp_path: Path) -> None:
+    (tmp_path / "logs" / "app").mkdir(parents=True)
+    (tmp_path / "other").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "logs" / "app")
+    filled = {name: value.format(tmp_path) for name, value in fields.items()}
+    staging = filled.pop("staging", "/nowhere")
+    document = changed(sources=[{"name": "app", **filled}], staging=staging)
+    if not wrong:
+        assert load(tmp_path, document).staging_root == staging
+        return
+    with pytest.raises(SettingsError) as caught:
+        load(tmp_path, document)
+    [_, line] = str(caught.value).splitlines()
+    assert wrong.format(tmp_path) in line
+    assert line.endswith("which would archive what is written there")
+
+
+def test_folder_to_move_to_may_not_be_below_another_source(tmp_path: Path) -> None:
+    sources = [{"name": "a", "path": "/a", "after": "move: /b/done"}, {"name": "b", "path": "/b"}]
+    with pytest.raises(SettingsError, match=r"sources\.0\.after: /b/done is below source b"):
+        load(tmp_path, changed(sources=sources))
+
+
+def test_staging_by_default_may_not_be_below_a_source(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("AIRFLOW_HOME", "/srv/airflow")
+    with pytest.raises(SettingsError, match="staging: /srv/airflow/staging is below source app"):
+        load(tmp_path, source(path="/srv/airflow"))
 
 
 @pytest.mark.parametrize("after", ["keep", "delete", "move: /var/log/archived"])

@@ -29,8 +29,24 @@ FAILURE = Failure("app", "web-1/app.log", "it vanished")
 
 @pytest.mark.parametrize(
     "record",
-    [FILE, ARCHIVE, RECEIPT, replace(RECEIPT, outcome="existing"), FAILURE],
-    ids=["log file", "archive", "receipt", "receipt of an existing key", "failure"],
+    [
+        FILE,
+        replace(FILE, root="s3://logs/app", size=None, identity='"etag"'),
+        ARCHIVE,
+        RECEIPT,
+        replace(RECEIPT, outcome="existing"),
+        FAILURE,
+        replace(FAILURE, accepted=True),
+    ],
+    ids=[
+        "log file",
+        "log file of unknown size",
+        "archive",
+        "receipt",
+        "receipt of an existing key",
+        "failure",
+        "accepted failure",
+    ],
 )
 def test_records_are_read_back(record: Record, tmp_path: Path) -> None:
     path = tmp_path / "records.jsonl"
@@ -74,6 +90,7 @@ def edited(**fields: Any) -> str:
         (edited(size=True), "not a valid LogFile: size is True"),
         (edited(size=10.5), "not a valid LogFile: size is 10.5"),
         (edited(name=None), "not a valid LogFile: name is None"),
+        (edited(identity=1), "not a valid LogFile: identity is 1"),
         (edited(identity="remove"), "missing 1 required positional argument: 'identity'"),
         (edited(owner="root"), "unexpected keyword argument 'owner'"),
         ("[]", "not a valid LogFile|must be a mapping"),
@@ -83,7 +100,21 @@ def edited(**fields: Any) -> str:
         (edited()[:-9], "line 2: "),
         ("\x00", "Expecting value"),
     ],
-    ids=["text", "bool", "float", "null", "missing", "unknown", "list", "string", "empty", "blank", "torn", "nul"],
+    ids=[
+        "text",
+        "bool",
+        "float",
+        "null",
+        "number",
+        "missing",
+        "unknown",
+        "list",
+        "string",
+        "empty",
+        "blank",
+        "torn",
+        "nul",
+    ],
 )
 def test_edited_line_is_named(line: str, message: str, tmp_path: Path) -> None:
     path = tmp_path / "batch-0001.jsonl"

@@ -139,6 +139,8 @@ def log_plan(found: Collected, compressor: Compressor) -> None:
         log.info("%s%s -> %s%s", file.path, size, key, then)
     for failure in found.failures:
         if not failure.accepted:
-            log.error("would fail the run: source %s: %s: %s", failure.source, failure.name, failure.error)
+            # A source that failed as a whole says its name itself.
+            where = f"source {failure.source}: {failure.name}: " if failure.name else ""
+            log.error("would fail the run: %s%s", where, failure.error)
     count, size = f"{len(found.files):,}", human_size(known_bytes(found.files))
     log.info("dry run: %s files, %s; nothing was archived. Large files are cut into parts.", count, size)

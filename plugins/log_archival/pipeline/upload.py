@@ -137,6 +137,8 @@ class _DirectUpload:
         self.records = RunRecords(files=files)
         self.progress = Progress(log.info, "archived", known_bytes(files))
         self.compressing = threading.BoundedSemaphore(available_cores())
+        reads = {name: source.concurrent_reads for name, source in compressor.sources.items()}
+        self.reading = {name: threading.BoundedSemaphore(count or available_cores()) for name, count in reads.items()}
         self.handed_over, self.large = split_by_size(files, MAX_HANDED_OVER_BYTES)
         self.threads_per_file = threads_per_file(self.large)
         # To assume the role takes some tenths of a second, in which others can compress.
@@ -160,7 +162,7 @@ class _DirectUpload:
     def _compress_and_put(self, file: LogFile) -> list[Archive]:
         in_memory = MAX_IN_MEMORY_BYTES if (file.size or 0) <= MAX_RAW_IN_MEMORY_BYTES else 1
         with ExitStack() as bodies:  # closes those that were not put because another failed
-            with self.compressing:
+            with self.reading[file.source], self.compressing:
                 jobs = self._compress(file, lambda: bodies.enter_context(SpooledTemporaryFile(in_memory)))
             return [self._put(job) for job in jobs]
 

@@ -67,10 +67,11 @@ def _check_files(records: RunRecords, partition: Partition, keys: KeyTemplate) -
     by_file: dict[tuple[str, str], list[Archive]] = defaultdict(list)
     for archive in records.archives:
         by_file[archive.source, archive.name].append(archive)
-    failed = {(failure.source, failure.name) for failure in records.failures}
+    # One that is accepted may be about a file that is archived all the same.
+    failed = {(failure.source, failure.name) for failure in records.failures if not failure.accepted}
     for file in records.files:
         parts = sorted(by_file.pop((file.source, file.name), []), key=lambda archive: archive.part)
-        if (file.source, file.name) not in failed:
+        if parts or (file.source, file.name) not in failed:
             yield from _check_parts(file, parts, partition, keys)
     for (source, name), extra in by_file.items():
         yield Problem(source, name, extra[0].key, "compressed, but never collected")

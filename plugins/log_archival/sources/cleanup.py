@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 from log_archival.exceptions import SourceError
 from log_archival.records import LogFile
-from log_archival.sources.files import check_unchanged, open_log_file
+from log_archival.sources.opening import check_unchanged, open_log_file
 
 log = logging.getLogger(__name__)
 

@@ -5,10 +5,11 @@ A *live* file is the one that a service writes to: ``access.log``. Rotation rena
 (``app-2026-11-22.log``). https://manpages.debian.org/stable/logrotate/logrotate.8.en.html
 """
 
+import glob
+import os
 import re
 from collections import defaultdict
 from collections.abc import Iterable
-from datetime import date
 
 from log_archival.sources.pattern import matcher
 
@@ -18,12 +19,6 @@ _ROTATED = re.compile(
     rf"(?P<stem>.+?)(?:\.(?P<number>\d{{1,4}})|[-._](?:{_DATE}|\d{{10}}))"
     rf"(?P<extension>(?!{_CODEC}\Z)\.[A-Za-z][A-Za-z0-9]{{0,9}})?(?:{_CODEC})?",
     re.DOTALL,
-)
-_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
-# As in ISO 8601 and nginx's error log, and as in the access logs of Apache and nginx.
-_DATE_IN_LINE = re.compile(
-    rb"(?P<year>20\d\d)[-/](?P<month>\d\d)[-/](?P<day>\d\d)"
-    rb"|(?P<day2>\d\d)/(?P<month2>[A-Z][a-z][a-z])/(?P<year2>20\d\d)"
 )
 
 
@@ -81,27 +76,13 @@ def pattern_that_matches(pattern: str, name: str) -> str:
     :param pattern: of one day
     :param name: what it misses
     """
-    longer = f"{pattern}*"
-    if not pattern.endswith("**") and matcher(longer)(name):
-        return longer
+    # Wider, and not another, so that it matches the other live files of the source, too.
+    folder, slash, last = pattern.rpartition("/")
+    start, extension = os.path.splitext(last)
+    for wider in (f"{last}*", f"{start}*{extension}*"):
+        better = folder + slash + re.sub(r"\*+", "*", wider)
+        if matcher(better)(name):
+            return better
     folder, slash, last = name.rpartition("/")
-    return f"{folder}{slash}{_ROTATED.sub(lambda match: match['stem'], last, count=1)}*"
-
-
-def first_date(line: bytes) -> date | None:
-    """Return the first date in a line of a log, if it has one in a usual form.
-
-    :param line: of a log
-    """
-    match = _DATE_IN_LINE.search(line)
-    if not match:
-        return None
-    month = match["month2"].decode() if match["month2"] else ""
-    try:
-        return date(
-            int(match["year"] or match["year2"]),
-            _MONTHS.index(month) + 1 if month else int(match["month"]),
-            int(match["day"] or match["day2"]),
-        )
-    except ValueError:
-        return None
+    stem = _ROTATED.sub(lambda match: match["stem"], last, count=1)
+    return f"{glob.escape(f'{folder}{slash}{stem}')}*".replace("%", "?")

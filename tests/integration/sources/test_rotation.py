@@ -169,6 +169,19 @@ def test_wrong_settings_fail_each_run_and_name_file_and_remedy(
         assert re.search(message, complaint(source, day)), f"backfill of {day.key}"
 
 
+@pytest.mark.parametrize("directives", ["create", "create, compress", "copytruncate", "copytruncate, compress"])
+def test_rotation_later_than_the_settings_say_fails_each_run(
+    directives: str, rotate: Callable[..., RotatedLogs]
+) -> None:
+    timetable = Timetable(date(2026, 11, 21), rotation_seconds=190 * 60)
+    logs = rotate(timetable, directives)
+    source = FileSource(name="app", path=str(logs.folder), pattern="**/*.log*", min_files=0)
+    for day in timetable.days:
+        logs.advance(timetable.run_of(day))
+        found = complaint(source, day)
+        assert re.search(r"busy\.log\.1(\.gz)?: .* Set `rotated_until` to when rotation is over", found), day.key
+
+
 def complaint(source: FileSource, day: Partition) -> str:
     """Return what fails a run; nothing when it succeeds."""
     try:

@@ -1,9 +1,13 @@
-"""CrossAccountPutOperator with plain paths: what it archives, under which keys, and how it fails."""
+"""CrossAccountPutOperator in one task: what it archives, under which keys, and how it fails."""
 
 from __future__ import annotations
 
+import errno
 import gzip
 import json
+import os
+from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -14,6 +18,7 @@ from airflow.sdk.exceptions import AirflowFailException
 from log_archival.aws.writer import DEFAULT_MAX_CONCURRENT_REQUESTS
 from log_archival.exceptions import CompressionError, SourceError
 from log_archival.operators import CrossAccountPutOperator, VerifyArchiveOperator
+from log_archival.sources.files import FileSource
 from tests.support.batches import PARTITION, damage_compression
 from tests.support.memory_s3 import BUCKET, MemoryS3, request_error
 from tests.support.operating import connect, context, use_memory, write_logs
@@ -249,3 +254,141 @@ def test_names_are_below_the_folder_that_the_pattern_spells_out(
     filled = paths.format(tmp_path) if isinstance(paths, str) else [path.format(tmp_path) for path in paths]
     put(paths=filled, root=root.format(tmp_path) if root else None)
     assert listed(s3) == names
+
+
+@pytest.mark.parametrize(
+    ("make", "reason"),
+    [
+        (lambda path: path.symlink_to("/etc/passwd"), "not a regular file (links are not followed)"),
+        (lambda path: path.symlink_to("/etc"), "a link to a folder (links are not followed)"),
+        (lambda path: path.symlink_to("nowhere"), "not a regular file (links are not followed)"),
+        (os.mkfifo, "not a regular file (links are not followed)"),
+    ],
+    ids=["link to a file", "link to a folder", "link to nothing", "fifo"],
+)
+def test_what_is_no_file_is_named_and_skipped(
+    s3: MemoryS3, tmp_path: Path, make: Callable[[Path], object], reason: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "app.log").write_bytes(b"1\n")
+    make(tmp_path / "odd.log")
+    summary = put(paths=f"{tmp_path}/*.log")
+    assert (summary["files"], summary["skipped"], summary["failed"]) == (1, 1, 0)
+    assert listed(s3) == ["app.log"]
+    assert f"source files: skipped odd.log: {reason}" in caplog.messages
+
+
+@pytest.mark.parametrize(
+    "name", ["100%.log", "%Y-%m-%d.log", "%", "new\nline.log", "un\udcff.log", "{digest}.log", "a b.log", ".hidden"]
+)
+@pytest.mark.parametrize("glob", ["*", "exact"])
+def test_any_name_is_archived(s3: MemoryS3, tmp_path: Path, name: str, glob: str) -> None:
+    (tmp_path / name).write_bytes(b"1\n")
+    put(paths=f"{tmp_path}/{name if glob == 'exact' else '*'}")
+    assert listed(s3) == [name]
+
+
+def test_file_that_two_patterns_match_is_archived_once(s3: MemoryS3, tmp_path: Path) -> None:
+    for name in ("a.log", "b.log"):
+        (tmp_path / name).write_bytes(name.encode())
+    summary = put(paths=[f"{tmp_path}/*.log", f"{tmp_path}/a.log", f"{tmp_path}/./a.log"])
+    assert (summary["files"], summary["objects"]) == (2, 2)
+    assert listed(s3) == ["a.log", "b.log"]
+
+
+def test_path_outside_of_the_root_is_refused(s3: MemoryS3, tmp_path: Path) -> None:
+    with pytest.raises(
+        AirflowFailException, match=f"source files: {tmp_path}/other/x is not below the root {tmp_path}/a"
+    ):
+        put(paths=[f"{tmp_path}/a/x", f"{tmp_path}/a/../other/x"], root=f"{tmp_path}/a")
+
+
+def test_no_path_at_all_is_refused(s3: MemoryS3) -> None:
+    with pytest.raises(AirflowFailException, match="source files: `paths` names nothing"):
+        put(paths=[])
+
+
+def test_folder_that_cannot_be_listed_is_an_error(
+    s3: MemoryS3, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "app.log").write_bytes(b"1\n")
+
+    def refuse(_: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(SourceError, match=f"source files: can't list {tmp_path}: Permission denied\nAirflow's worker"):
+        put(paths=f"{tmp_path}/*.log", min_files=0)
+    assert archives(s3) == {}
+
+
+# Sources of the day
+
+
+def put_sources(*sources: FileSource, try_number: int = 1, **arguments: Any) -> dict[str, Any]:
+    run = context(DAY)
+    run["ti"].try_number = try_number
+    return CrossAccountPutOperator(task_id="archive", bucket=BUCKET, sources=sources, **arguments).execute(run)
+
+
+LAST_TRY = 4
+
+
+def test_sources_are_archived_by_day(s3: MemoryS3, tmp_path: Path) -> None:
+    app = write_logs(tmp_path / "app", DAY)
+    write_logs(tmp_path / "app", "2026-11-23")
+    web = replace(write_logs(tmp_path / "web", DAY, {f"a-{DAY}.log": b"1\n"}), name="web")
+    summary = put_sources(app, web)
+    assert {name: figures["files"] for name, figures in summary["sources"].items()} == {"app": 4, "web": 1}
+    assert len(listed(s3)) == 5
+    assert not any("2026-11-23" in name for name in listed(s3))
+    assert put_sources(app, web)["new"] == 0
+
+
+@pytest.mark.parametrize(
+    ("pattern", "message", "tries"),
+    [("*.txt", r"source web: 0 log files match '\*\.txt'", LAST_TRY), ("%Y-%m", "does not distinguish", 1)],
+    ids=["transient", "permanent"],
+)
+def test_failing_source_fails_the_task_when_the_others_are_archived(
+    s3: MemoryS3, tmp_path: Path, pattern: str, message: str, tries: int
+) -> None:
+    app = write_logs(tmp_path / "app", DAY, {f"a-{DAY}.log": b"1\n"})
+    web = FileSource("web", str(tmp_path / "app"), pattern)
+    for try_number in range(1, tries):
+        with pytest.raises(SourceError, match=message):
+            put_sources(app, web, try_number=try_number)
+        assert s3.objects == {}, "the retry may find them"
+    with pytest.raises(AirflowFailException, match=message) as failure:
+        put_sources(app, web, try_number=tries)
+    assert "Everything else is archived, and listed in a manifest." in str(failure.value)
+    assert listed(s3) == [f"a-{DAY}.log"]
+
+
+def test_file_that_vanishes_fails_every_try_and_the_last_lists_the_others(
+    s3: MemoryS3, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = write_logs(tmp_path, DAY, {f"{name}-{DAY}.log": name.encode() for name in "ab"})
+    real = FileSource.find
+
+    def find(self: FileSource, partition: Any) -> Any:
+        listing = real(self, partition)
+        (tmp_path / f"a-{DAY}.log").unlink()
+        return listing
+
+    monkeypatch.setattr(FileSource, "find", find)
+    with pytest.raises(SourceError, match=r"1 of 2 files could not be read:\n.*vanished"):
+        put_sources(source)
+    assert [key for key in s3.objects if "_manifest-" in key] == []
+    (tmp_path / f"a-{DAY}.log").write_bytes(b"a")
+    with pytest.raises(AirflowFailException, match="vanished since it was listed"):
+        put_sources(source, try_number=LAST_TRY)
+    assert listed(s3) == [f"b-{DAY}.log"]
+
+
+def test_file_of_another_day_is_archived_and_fails_the_task(s3: MemoryS3, tmp_path: Path) -> None:
+    source = write_logs(tmp_path, DAY, {f"a-{DAY}.log": b"1\n"})
+    os.utime(tmp_path / f"a-{DAY}.log", (0, 0))
+    with pytest.raises(AirflowFailException, match=rf"app: a-{DAY}\.log: its name says {DAY}, but it was last written"):
+        put_sources(source)
+    assert listed(s3) == [f"a-{DAY}.log"]
+    assert put_sources(replace(source, rotation_problems="accept"))["skipped"] == 1

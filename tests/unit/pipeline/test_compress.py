@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import hashlib
 import io
@@ -11,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -25,6 +26,7 @@ from log_archival.records import Archive, LogFile, Receipt
 from log_archival.sources.files import FileSource
 from tests.support.batches import compressor
 from tests.support.log_files import DAY, log_file, write_file
+from tests.support.other_team import LetterSource, Reads
 
 BATCH = 1
 #: Not random to zstd, so that each codec has something to do.
@@ -198,11 +200,65 @@ def test_small_files_are_compressed_in_the_callers_thread(tmp_path: Path, monkey
     }  # fmt: skip
 
 
+def counted(allowed: int | None, at_once: int) -> LetterSource:
+    """A source of twelve logs, of which `at_once` are read at once, or it never ends."""
+
+    class Counted(LetterSource):
+        concurrent_reads: ClassVar[int | None] = allowed
+        reads: ClassVar[Reads] = Reads(at_once)
+
+    return Counted("letters", "abcdefghijkl")
+
+
+@pytest.mark.parametrize(
+    ("size", "allowed", "at_once"),
+    [(10, 1, 1), (10, 3, 3), (10, 12, 12), (1 << 20, 1, 1), (1 << 20, 3, 3), (1 << 20, 12, module.MAX_LARGE_READS),
+     (None, 1, 1), (None, 3, 3), (None, 12, module.MAX_LARGE_READS), (1 << 20, None, 4), (10, None, 1)],
+)  # fmt: skip
+def test_as_many_files_are_read_at_once_as_the_source_allows(
+    size: int | None, allowed: int | None, at_once: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "available_cores", lambda: 4)
+    source = counted(allowed, at_once)
+    files = [replace(file, size=size) for file in source.find(DAY).files]
+    archives, failures = compress_batch(
+        compressor(sources={"letters": source}), run_directory(tmp_path, files), BATCH
+    )  # fmt: skip
+    assert (len(archives), failures) == (12, [])
+    assert source.reads.most == at_once
+
+
+@pytest.mark.parametrize("content", [b"0123456789" * 20, LINES * 20], ids=["small", "large"])
+def test_error_while_a_file_is_read_names_it_and_does_not_stop_the_others(
+    content: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = find(tmp_path / "logs", {f"{name}-2026-11-22.log": content for name in "abc"})
+
+    class Failing(io.FileIO):
+        """A file on a disk of which a sector can't be read."""
+
+        def readinto(self, buffer: Any, /) -> int:
+            if self.tell() > len(content) // 2:
+                raise OSError(errno.EIO, "Input/output error", "b-2026-11-22.log")
+            return super().readinto(memoryview(buffer)[: len(content) // 2 + 1])
+
+    def failing_open(name: bytes, mode: str, *, buffering: int, opener: Any) -> io.FileIO:
+        assert buffering == 0
+        return (Failing if name.startswith(b"b") else io.FileIO)(name, mode, opener=opener)
+
+    monkeypatch.setattr("log_archival.sources.opening.open", failing_open, raising=False)
+    archives, failures = compress_batch(compressor(), run_directory(tmp_path, files), BATCH)
+    assert sorted(archive.name[0] for archive in archives) == ["a", "c"]
+    [failure] = failures
+    assert failure.name == "b-2026-11-22.log"
+    assert failure.error == f"source app: can't read {tmp_path}/logs/b-2026-11-22.log: Input/output error"
+
+
 @pytest.mark.parametrize(
     ("sizes", "small", "large"),
-    [([], [], []), ([3, 1, 2], [3, 1, 2], []), ([4, 11, 10, 12], [4, 10], [12, 11])],
-    ids=["nothing", "small only", "largest first"],
+    [([], [], []), ([3, 1, 2], [3, 1, 2], []), ([4, 11, 10, 12], [4, 10], [12, 11]), ([4, None, 11], [4], [11, None])],
+    ids=["nothing", "small only", "largest first", "unknown size"],
 )
-def test_files_are_split_by_size(sizes: list[int], small: list[int], large: list[int]) -> None:
+def test_files_are_split_by_size(sizes: list[int | None], small: list[int | None], large: list[int | None]) -> None:
     split = split_by_size([log_file(str(size), size) for size in sizes], 10)
     assert tuple([file.size for file in files] for files in split) == (small, large)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import random
 import threading
+from dataclasses import replace
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, ClassVar
 
 import pytest
 
@@ -20,6 +21,7 @@ from log_archival.records import LogFile, Outcome, Receipt
 from log_archival.sources.files import EveryFile
 from tests.support.batches import compressor
 from tests.support.log_files import DAY
+from tests.support.other_team import LetterSource, Reads
 
 #: With the limits below: compressed in the caller's thread, in a thread, and by the thread that puts it.
 SMALL, MEDIUM, LARGE = 100, 5_000, 100_000
@@ -115,6 +117,25 @@ def test_file_that_cannot_be_read_is_recorded_as_a_failure(tmp_path: Path) -> No
     assert isinstance(records, RunRecords)
     assert sorted(failure.name for failure in records.failures) == ["1.log", "2.log"]
     assert sorted(archive.name for archive in records.archives) == ["0.log", "3.log"]
+
+
+@pytest.mark.parametrize("size", [None, 10, MEDIUM, LARGE], ids=["unknown", "small", "medium", "large"])
+@pytest.mark.parametrize("allowed", [1, 3], ids=str)
+def test_as_many_files_are_read_at_once_as_the_source_allows(
+    allowed: int, size: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "available_cores", lambda: 4)
+
+    class Counted(LetterSource):
+        concurrent_reads: ClassVar[int | None] = allowed
+        reads: ClassVar[Reads] = Reads(allowed)
+
+    source = Counted("letters", "abcdef")
+    files = [replace(file, size=size) for file in source.find(DAY).files]
+    records = run(FakeWriter(), files, sources={"letters": source})
+    assert isinstance(records, RunRecords)
+    assert len(records.archives) == 6
+    assert source.reads.most == allowed
 
 
 def test_parts_are_put_and_recorded_one_by_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -105,6 +105,28 @@ def test_file_that_could_not_be_read_is_no_difference(records: RunRecords) -> No
     assert problems_of(replace(records, archives=archives, receipts=receipts, failures=failures)) == []
 
 
+@pytest.mark.parametrize("accepted", [True, False], ids=["accepted", "not accepted"])
+def test_file_with_a_failure_is_checked_when_it_is_archived(records: RunRecords, accepted: bool) -> None:
+    wrong, *others = records.archives
+    failure = Failure(wrong.source, wrong.name, "its name says another day", accepted)
+    records = replace(records, failures=[failure])
+    assert problems_of(records) == []
+    [problem] = problems_of(replace(records, archives=[replace(wrong, raw_size=wrong.raw_size + 1), *others]))
+    assert "bytes as collected, compressed were" in problem
+
+
+def test_accepted_failure_does_not_explain_a_missing_archive(records: RunRecords) -> None:
+    [lost, *archives] = records.archives
+    receipts = [receipt for receipt in records.receipts if receipt.key != lost.key]
+    failures = [Failure(lost.source, lost.name, "its name says another day", accepted=True)]
+    [problem] = problems_of(replace(records, archives=archives, receipts=receipts, failures=failures))
+    assert "collected, but compressed into these parts" in problem
+
+
+def test_size_that_was_not_known_is_no_difference(records: RunRecords) -> None:
+    assert problems_of(replace(records, files=[replace(file, size=None) for file in records.files])) == []
+
+
 def test_every_difference_is_named(records: RunRecords) -> None:
     problems = problems_of(replace(records, receipts=[]))
     assert len(problems) == len(records.archives)

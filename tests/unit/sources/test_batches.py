@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from log_archival.records import LogFile
-from log_archival.sources.batches import MIN_WEIGHT_BYTES, cut_batches
+from log_archival.sources.batches import MIN_WEIGHT_BYTES, UNKNOWN_WEIGHT_BYTES, cut_batches
 from tests.support.log_files import log_file
 
 #: Airflow's default of `[core] max_map_length`.
@@ -17,12 +17,12 @@ MAX_MAP_LENGTH = 1024
 MIB = 1 << 20
 
 
-def files_of(*sizes: int) -> list[LogFile]:
+def files_of(*sizes: int | None) -> list[LogFile]:
     return [log_file(f"{number}.log", size) for number, size in enumerate(sizes)]
 
 
 def weight_of(files: list[LogFile]) -> int:
-    return sum(max(file.size or 0, MIN_WEIGHT_BYTES) for file in files)
+    return sum(UNKNOWN_WEIGHT_BYTES if file.size is None else max(file.size, MIN_WEIGHT_BYTES) for file in files)
 
 
 @pytest.mark.parametrize(
@@ -37,23 +37,24 @@ def weight_of(files: list[LogFile]) -> int:
         ([1, 2, 3], {"max_files": 2}, [[1, 2], [3]]),
         ([1, 2, 3, 4], {"max_files": 1, "max_batches": 2}, [[1, 2], [3, 4]]),
         ([MIB, MIB, MIB, MIB], {"batch_bytes": 1, "max_batches": 2}, [[MIB, MIB], [MIB, MIB]]),
+        ([None, None, None], {"batch_bytes": 2 * UNKNOWN_WEIGHT_BYTES}, [[None, None], [None]]),
     ],
     ids=["nothing", "an empty file", "full", "large file by itself", "exactly full", "small files have a weight",
-         "many files", "few batches of many files", "few batches of many bytes"],
+         "many files", "few batches of many files", "few batches of many bytes", "sizes that aren't known"],
 )  # fmt: skip
-def test_batches_are_cut(sizes: list[int], bounds: dict[str, int], batches: list[list[int]]) -> None:
+def test_batches_are_cut(sizes: list[int | None], bounds: dict[str, int], batches: list[list[int | None]]) -> None:
     cut = cut_batches(files_of(*sizes), **({"batch_bytes": 1 << 30} | bounds))
     assert [[file.size for file in batch] for batch in cut] == batches
 
 
 @given(
-    st.lists(st.integers(0, 50 * MIB), max_size=100),
+    st.lists(st.integers(0, 50 * MIB) | st.none(), max_size=100),
     st.integers(MIB, 100 * MIB),
     st.integers(1, 50),
     st.integers(1, 40),
 )
 def test_batches_have_every_file_in_order_within_their_bounds(
-    sizes: list[int], batch_bytes: int, max_files: int, max_batches: int
+    sizes: list[int | None], batch_bytes: int, max_files: int, max_batches: int
 ) -> None:
     files = files_of(*sizes)
     batches = cut_batches(files, batch_bytes=batch_bytes, max_files=max_files, max_batches=max_batches)

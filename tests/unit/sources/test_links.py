@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from log_archival.exceptions import SourceError
-from log_archival.sources.files import FileSource, open_log_file
+from log_archival.sources.files import FileSource
+from log_archival.sources.opening import open_log_file
 from tests.support.log_files import DAY, write_file
 
 SECRET = "root:x:0:0\n"

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from log_archival.exceptions import SourceError
-from log_archival.sources.files import FileSource, open_log_file
+from log_archival.sources.files import FileSource
+from log_archival.sources.opening import open_log_file
 from tests.support.log_files import DAY, NOON, find_one, write_file
 
 

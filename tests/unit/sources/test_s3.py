@@ -25,6 +25,7 @@ from log_archival.partition import Partition
 from log_archival.records import Failure, LogFile
 from log_archival.sources.s3 import CLIENT_CONFIG, S3Source
 
+SESSION = boto3.session.Session()
 DAY = Partition(date(2026, 11, 22))
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
 NOON_NS = int(NOON.timestamp()) * 10**9
@@ -46,9 +47,7 @@ def log_file(name: str = "a.log", size: int | None = 5) -> LogFile:
 @contextmanager
 def stubbed(of: S3Source) -> Iterator[tuple[S3Source, Stubber]]:
     """Yield the source with a client that knows the requests to come, all of which have to come."""
-    client: Any = boto3.session.Session().client(
-        "s3", region_name="eu-central-1", aws_access_key_id="x", aws_secret_access_key="x"
-    )
+    client: Any = SESSION.client("s3", region_name="eu-central-1", aws_access_key_id="x", aws_secret_access_key="x")
     with Stubber(client) as stub:
         yield of.with_clients(lambda *_: client), stub
         stub.assert_no_pending_responses()

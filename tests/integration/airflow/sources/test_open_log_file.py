@@ -19,7 +19,8 @@ sys.path[:0] = json.loads(sys.argv[1])
 from datetime import date
 from log_archival.exceptions import SourceError
 from log_archival.partition import Partition
-from log_archival.sources.files import FileSource, open_log_file
+from log_archival.sources.files import FileSource
+from log_archival.sources.opening import open_log_file
 source = FileSource("app", sys.argv[2])
 if os.getuid() == 0:
     os.setgroups([]); os.setgid(65534); os.setuid(65534)
