@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import abc
 import json
-from typing import Any, ClassVar
+from collections.abc import Sequence
+from typing import ClassVar
 
 from log_archival.partition import Partition
 from log_archival.sources.base import ClientFactory
@@ -20,7 +21,7 @@ class LogsPlace(Place):
     An event that comes late is no error: the record is of a stream's day, whose events are read as they are by then.
     """
 
-    stems: ClassVar[Any] = ("i-0abc", "2026/11/22/[$LATEST]b", "a c/ü")
+    stems: ClassVar[Sequence[str]] = ("i-0abc", "2026/11/22/[$LATEST]b", "a c/ü")
 
     def __init__(self, group: str, new_client: ClientFactory) -> None:
         self.group, self.new_client = group, new_client

@@ -216,6 +216,9 @@ class S3Source(Source):
         :raises RefusedError: when no object of the bucket can be read
         """
         bucket, prefix = self._location
+        # The record comes from the run directory, which may name anything; some servers simplify "a/../b" and "a//b".
+        if file.root != self.root or not _is_name(file.name):
+            raise SourceError(f"source {self.name}: {file.path!r} is no object below {self.root}")
         with self._translated_errors("GetObject", file.path, file):
             response = self._connected().get_object(Bucket=bucket, Key=prefix + file.name, IfMatch=file.identity)
         with closing(response["Body"]) as body:

@@ -5,18 +5,23 @@ from __future__ import annotations
 import json
 import secrets
 from collections import defaultdict
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
 from botocore.awsrequest import AWSResponse
 
-from dev.local_aws import REGION, SOURCE_ACCOUNT, LocalAws, Session
+from dev.local_aws import REGION, LocalAws, Session
 from dev.local_aws.clients import isolated_session
 from log_archival.exceptions import RefusedError
 from log_archival.partition import Partition
 from log_archival.sources.cloudwatch import CLIENT_CONFIG, CloudWatchSource
 from tests.support.fake_logs import THROTTLED, response
+from tests.support.logs_place import LogsPlace
+from tests.support.source_contract import SourceContract
+from tests.support.source_users import statements, user_with
+from tests.support.templates import EVERYTHING
 
 #: In Paris, clocks go back on the second of these days.
 ZONE = "Europe/Paris"
@@ -62,10 +67,7 @@ class Logs:
         :param throttled: operations whose next request is throttled once
         """
         source = CloudWatchSource("cw", self.pattern, region=REGION)
-        text = json.dumps([each for each in source.permissions() if each["Action"] != without])
-        for name, value in {"Partition": "aws", "AccountId": SOURCE_ACCOUNT, "Region": REGION}.items():
-            text = text.replace(f"${{AWS::{name}}}", value)
-        user = self.aws.user(SOURCE_ACCOUNT, f"reader-{secrets.token_hex(4)}", *json.loads(text))
+        user = user_with(self.aws, *(each for each in statements(source) if each["Action"] != without))
         return source.with_clients(lambda service, *_: self._client(user, service, throttled or []))
 
     def _client(self, user: Session, service: str, throttled: list[str]) -> Any:
@@ -146,3 +148,34 @@ def test_source_that_is_throttled_goes_on(logs: Logs) -> None:
     throttled = ["DescribeLogGroups", "DescribeLogStreams", "GetLogEvents"]
     assert len(read(logs.source(throttled=throttled), DAYS[0])) == len(STREAMS)
     assert not throttled
+
+
+class MiniStackPlace(LogsPlace):
+    """A log group of the source account."""
+
+    def __init__(self, aws: LocalAws, group: str, user: Session) -> None:
+        super().__init__(group, lambda service, *_: user.client(service))
+        self.aws, self.admin = aws, aws.source_client("logs")
+        self.admin.create_log_group(logGroupName=group)
+
+    def put_events(self, stream: str, events: list[tuple[int, str]]) -> None:
+        where = {"logGroupName": self.group, "logStreamName": stream}
+        with suppress(self.admin.exceptions.ResourceAlreadyExistsException):
+            self.admin.create_log_stream(**where)
+        self.admin.put_log_events(**where, logEvents=[{"timestamp": at, "message": text} for at, text in events])
+
+    def delete_stream(self, stream: str) -> None:
+        self.admin.delete_log_stream(logGroupName=self.group, logStreamName=stream)
+
+    def neighbour(self) -> MiniStackPlace:
+        return MiniStackPlace(self.aws, f"/other{self.group}", user_with(self.aws, EVERYTHING))
+
+
+class TestMiniStack(SourceContract):
+    """As a user whose policy is what the source asks for."""
+
+    @pytest.fixture
+    def place(self, aws: LocalAws) -> MiniStackPlace:
+        group = f"/app/{secrets.token_hex(4)}"
+        source = CloudWatchSource("cw", f"{group[:-1]}?", region=REGION)
+        return MiniStackPlace(aws, group, user_with(aws, *statements(source)))

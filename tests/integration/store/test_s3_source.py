@@ -13,7 +13,8 @@ from log_archival.exceptions import SourceError
 from log_archival.records import LogFile
 from log_archival.sources.s3 import S3Source
 from tests.support.listing_server import OBJECTS, client_of, listed_in_a_process, listing_server
-from tests.support.s3_source_contract import DAY, Place, S3SourceContract
+from tests.support.s3_source_contract import S3Place, S3SourceContract
+from tests.support.source_contract import DAY
 
 if TYPE_CHECKING:
     from tests.support.seaweed import Seaweed
@@ -37,11 +38,11 @@ class TestSeaweed(S3SourceContract):
     """On SeaweedFS."""
 
     @pytest.fixture
-    def place(self, store: Seaweed, bucket: str) -> Place:
-        return Place(store.client(), store.client(), bucket, f"logs-{secrets.token_hex(4)}")
+    def place(self, store: Seaweed, bucket: str) -> S3Place:
+        return S3Place(store.client(), store.client(), bucket, f"logs-{secrets.token_hex(4)}")
 
     def test_s3_source_reads_many_at_once_with_the_credentials_that_boto3_finds(
-        self, store: Seaweed, place: Place, monkeypatch: pytest.MonkeyPatch
+        self, store: Seaweed, place: S3Place, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setenv("AWS_ACCESS_KEY_ID", store.access_key)
         monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", store.secret_key)

@@ -385,6 +385,14 @@ def test_body_that_is_not_what_was_listed_is_an_error(content: StreamingBody, me
         read(content)
 
 
+@pytest.mark.parametrize(
+    "forged", [{"root": "s3://acme-secrets/prod"}, {"name": "../secret"}, {"name": "/a.log"}, {"name": ""}], ids=str
+)
+def test_forged_record_is_refused_without_a_request(forged: dict[str, str]) -> None:
+    with stubbed(source()) as (one, _), pytest.raises(SourceError, match="is no object below s3://acme-logs/prod"):
+        one.open(replace(log_file(), **forged)).__enter__()  # type: ignore[arg-type]
+
+
 def test_store_that_ignores_if_match_is_noticed() -> None:
     with stubbed(source()) as (one, stub):
         expect_get(stub, ETag='"other"')

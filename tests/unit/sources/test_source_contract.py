@@ -6,6 +6,7 @@ import re
 import secrets
 import sqlite3
 import sys
+from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 from types import ModuleType
@@ -90,7 +91,7 @@ class TestCloudWatchInMemory(SourceContract):
 class ReportPlace(Place):
     """The database of the class that the documentation shows, with one report a day."""
 
-    stems: ClassVar[Any] = ("",)
+    stems: ClassVar[Sequence[str]] = ("",)
 
     def __init__(self, database: Path, settings: dict[str, Any]) -> None:
         self.database, self.settings = database, settings
