@@ -1,7 +1,7 @@
-"""The listing of 100,000 objects: a server that answers ListObjectsV2, and what that costs its client.
+"""The listing of 100,000 objects: a server that answers ListObjectsV2, and what `collect` costs with it.
 
 No store here makes so many objects in the time that a test has. To get one of them breaks off.
-As a command, ``python -m tests.support.listing_server URL`` lists them all, and prints a line of JSON.
+As a command, ``python -m tests.support.listing_server URL`` lists and batches them all, and prints a line of JSON.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -22,7 +23,10 @@ from urllib.parse import parse_qs, urlsplit
 
 import boto3
 
+from log_archival.config import DEFAULT_BATCH_BYTES
 from log_archival.partition import Partition
+from log_archival.pipeline.collect import find_log_files, write_batches
+from log_archival.pipeline.run_dir import RunDirectory
 from log_archival.sources.s3 import CLIENT_CONFIG, S3Source
 from tests.support.memory import _peak
 
@@ -80,10 +84,11 @@ def listing_server() -> Iterator[str]:
 
 @dataclass(frozen=True)
 class Listed:
-    """Of one listing: memory in MiB."""
+    """Of one listing, batched: memory in MiB."""
 
     files: int
     requests: int
+    batches: int
     cpu_seconds: float
     idle: float
     peak: float
@@ -123,9 +128,11 @@ def main(url: str) -> None:
     client.meta.events.register("after-call.s3.ListObjectsV2", lambda **_: pages.append(1))
     source = S3Source("elb", "s3://acme-logs", "AWSLogs/111111111111/elasticloadbalancing/eu-central-1/%Y/%m/%d/*")
     source = source.with_clients(lambda *_: client)
-    idle, cpu = _peak(), time.process_time()
-    files = source.find(Partition.parse("2026-11-22")).files
-    result = Listed(len(files), len(pages), time.process_time() - cpu, idle, _peak())
+    with tempfile.TemporaryDirectory() as staging:
+        idle, cpu = _peak(), time.process_time()
+        found = find_log_files([source], Partition.parse("2026-11-22"))
+        batches = write_batches(found, RunDirectory(f"{staging}/run"), DEFAULT_BATCH_BYTES)
+        result = Listed(len(found.files), len(pages), len(batches), time.process_time() - cpu, idle, _peak())
     print(json.dumps(vars(result)))
 
 

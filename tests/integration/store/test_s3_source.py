@@ -60,9 +60,10 @@ class TestSeaweed(S3SourceContract):
 def test_s3_source_lists_many_objects_in_little_memory(show: Callable[[str], None]) -> None:
     result = listed_in_a_process()
     show(
-        f"  {result.files:,} objects listed in {result.requests} requests: {result.cpu_seconds:.1f} s of CPU, peak"
-        f" {result.peak:.0f} MiB, {result.added:.0f} above idle"
+        f"  {result.files:,} objects listed in {result.requests} requests, in {result.batches} batches:"
+        f" {result.cpu_seconds:.1f} s of CPU, peak {result.peak:.0f} MiB, {result.added:.0f} above idle"
     )
+    assert 15 < result.batches < 40
     assert result.files == OBJECTS
     assert result.requests == OBJECTS // 1000
     assert result.added < TARGET_MIB
