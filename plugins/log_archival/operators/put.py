@@ -1,6 +1,5 @@
 """CrossAccountPutOperator."""
 
-import os
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -19,15 +18,14 @@ from log_archival.operators.base import (
     require_some_source,
     with_connections,
 )
-from log_archival.partition import Partition, require_over
-from log_archival.pipeline.collect import Collected, find_log_files
+from log_archival.partition import require_over
+from log_archival.pipeline.collect import find_log_files
 from log_archival.pipeline.run_dir import RunDirectory
 from log_archival.pipeline.summary import format_table, summarize
 from log_archival.pipeline.upload import compress_and_upload, put_manifest, upload_batch
 from log_archival.pipeline.verify import check_records
 from log_archival.sources.base import Source
-from log_archival.sources.files import EveryFile
-from log_archival.sources.pattern import literal_start
+from log_archival.sources.files import NamedFiles
 
 #: Who sees it has most likely scheduled `@daily`, whose logical date is the tick: the first moment of a new day.
 #: https://airflow.apache.org/docs/apache-airflow/stable/authoring-and-scheduling/timetable.html
@@ -103,7 +101,8 @@ class CrossAccountPutOperator(ArchiveOperator, CompressionOperator):
         partition = self.day(context)
         require_over(partition, datetime.now(UTC), allow_open=self.allow_open_day, hint=SCHEDULE_HINT)
         writer = self.hook(context, partition).writer
-        sources, found = self._find(partition)
+        sources = self._sources()
+        found = find_log_files(sources, partition)
         require_some_source(found, len(sources), context)
         records = compress_and_upload(writer, self.compressor(partition, sources), found.files)
         if records.failures and has_tries_left(context):
@@ -122,42 +121,8 @@ class CrossAccountPutOperator(ArchiveOperator, CompressionOperator):
         require_no_failures(records.failures, partition, "When this is mended, clear the task; nothing is added twice.")
         return {"partition": partition.key, "tier": "receipts", **summary}
 
-    def _find(self, partition: Partition) -> tuple[list[Source], Collected]:
+    def _sources(self) -> list[Source]:
         if self.sources is not None:
-            sources = with_connections(self.sources)
-            return sources, find_log_files(sources, partition)
-        root, patterns = split_paths(self.paths or (), self.root, self.source)
-        each = [EveryFile(self.source, root, pattern, min_files=0) for pattern in patterns]
-        found = find_log_files(each, partition)
-        # Two patterns may match one file.
-        found.files = sorted(set(found.files), key=lambda file: file.name)
-        if not found.errors:
-            wanted = EveryFile(self.source, root, min_files=self.min_files)
-            wanted.require_enough(
-                found.files, f"match {self.paths}", [f"{one.name}: {one.error}" for one in found.failures]
-            )
-        return list(each[:1]), found
-
-
-def split_paths(paths: str | Sequence[str], root: str | None, source: str) -> tuple[str, list[str]]:
-    """Return the root of some paths and globs, and their patterns below it.
-
-    :param paths: a path or glob, or several
-    :param root: names are relative to this folder; by default, the folder that all globs spell out: what is found
-        there would change from day to day, and the keys with it
-    :param source: the source's name, for messages
-    :raises SettingsError: when one is outside of `root`
-    """
-    globs = [os.path.abspath(path) for path in ([paths] if isinstance(paths, str) else paths)]
-    if not globs:
-        raise SettingsError(f"source {source}: `paths` names nothing")
-    base = os.path.abspath(root) if root else os.path.commonpath([_fixed_folder(path) for path in globs])
-    patterns = [os.path.relpath(path, base) for path in globs]
-    for path, pattern in zip(globs, patterns, strict=True):
-        if pattern.startswith("../"):
-            raise SettingsError(f"source {source}: {path} is not below the root {base}")
-    return base, patterns
-
-
-def _fixed_folder(path: str) -> str:
-    return os.path.dirname(literal_start(path) + "x")
+            return with_connections(self.sources)
+        paths = (self.paths,) if isinstance(self.paths, str) else tuple(self.paths or ())
+        return [NamedFiles(self.source, paths, self.root, self.min_files)]

@@ -46,16 +46,29 @@ class FileSearch:
                 if matched:
                     self._skip(name, "vanished while its folder was listed")
                 continue
-            if not stat.S_ISREG(status.st_mode):
-                if matched:
-                    self._skip(name, "not a regular file (links are not followed)")
-            elif matched:
-                identity = str(status.st_ino)
-                self.matching[name] = LogFile(
-                    self.source, self.root, name, status.st_size, status.st_mtime_ns, identity
-                )
-            else:
+            if matched:
+                self._add(name, status)
+            elif stat.S_ISREG(status.st_mode):
                 self.others[name] = status.st_mtime_ns
+
+    def look_up(self) -> None:
+        """Look at the one file that a pattern without wildcards names; its folder isn't listed.
+
+        :raises SourceError: when its folder can't be searched
+        """
+        *folders, last = os.fsencode(self.pattern).split(b"/")
+        try:
+            with open_folder(self.root, folders) as descriptor:
+                self._add(self.pattern, os.stat(last, dir_fd=descriptor, follow_symlinks=False))
+        except OSError as error:
+            self._require_missing(error, self.pattern)
+
+    def _add(self, name: str, status: os.stat_result) -> None:
+        if stat.S_ISREG(status.st_mode):
+            identity = str(status.st_ino)
+            self.matching[name] = LogFile(self.source, self.root, name, status.st_size, status.st_mtime_ns, identity)
+        else:
+            self._skip(name, "not a regular file (links are not followed)")
 
     def _skip(self, name: str, why: str) -> None:
         self.skipped.append(Failure(self.source, name, why, accepted=True))
@@ -83,10 +96,13 @@ class FileSearch:
                 for entry in entries:
                     yield os.path.join(folder, entry.name), entry
         except OSError as error:
-            if error.errno not in (errno.ENOENT, *NOT_A_FOLDER):
-                raise SourceError(
-                    f"source {self.source}: can't list {os.path.normpath(f'{self.root}/{folder}')}: {error.strerror}",
-                    hint="Airflow's worker needs read and search permission on the whole tree.",
-                ) from None
+            self._require_missing(error, folder)
             # `min_files` decides whether that is an error.
             self._skip(folder or self.root, "no such folder (links are not followed)")
+
+    def _require_missing(self, error: OSError, name: str) -> None:
+        if error.errno not in (errno.ENOENT, *NOT_A_FOLDER):
+            raise SourceError(
+                f"source {self.source}: can't list {os.path.normpath(f'{self.root}/{name}')}: {error.strerror}",
+                hint="Airflow's worker needs read and search permission on the whole tree.",
+            ) from None

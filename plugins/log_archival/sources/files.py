@@ -14,17 +14,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import cached_property
 from typing import Literal
 from urllib.parse import unquote, urlsplit
 
-from log_archival.exceptions import SettingsError, SourceError
+from log_archival.exceptions import SettingsError
 from log_archival.partition import Partition
 from log_archival.records import Failure, LogFile
 from log_archival.sources.base import Listing, Source, by_name, check_name
 from log_archival.sources.file_days import FilesByName, FilesByNameOfNextDay, FilesByTime, Problem
 from log_archival.sources.file_search import FileSearch
-from log_archival.sources.opening import open_log_file
-from log_archival.sources.pattern import DatedPattern, UndatedPattern
+from log_archival.sources.opening import open_log_file, require_root
+from log_archival.sources.pattern import DatedPattern, UndatedPattern, has_wildcard, literal_start
 
 _TIME_OF_DAY = re.compile(r"([01]\d|2[0-3]):([0-5]\d)")
 
@@ -132,8 +133,7 @@ class FileSource(Source):
         :param file: what `find` returned
         :raises SourceError: when it can't be read, has become another file, or has grown, shrunk or been written to
         """
-        if file.root != self.root:
-            raise SourceError(f"source {self.name}: {file.path} is not below {self.root}")
+        require_root(file, self.root)
         with open_log_file(file) as stream:
             yield stream
 
@@ -152,12 +152,72 @@ class FileSource(Source):
         return self._dated_pattern.on(partition)
 
 
-class EveryFile(FileSource):
-    """A folder of which every file is archived that matches, whatever its day; % is no directive in its pattern."""
+@dataclass(frozen=True)
+class NamedFiles(Source):
+    """Files that paths and globs name, whatever their day.
 
-    @property
-    def _dated_pattern(self) -> DatedPattern:
-        return UndatedPattern(self.pattern, self.name)
+    :param name: letters, digits, dots, dashes and underscores; part of every key
+    :param paths: paths and globs; ``**`` matches across folders
+    :param folder: names are relative to this folder; by default, the one that all globs spell out, since what is found
+        there changes from day to day, and the keys with it
+    :param min_files: fewer files than this fail the run
+    """
 
-    def _choose(self, search: FileSearch, _: Partition) -> tuple[list[LogFile], list[Problem], list[str]]:
-        return by_name(list(search.matching.values())), [], []
+    name: str
+    paths: tuple[str, ...]
+    folder: str | None = None
+    min_files: int = 1
+
+    @cached_property
+    def root(self) -> str:
+        """The folder, as an absolute path."""
+        fixed = [os.path.dirname(literal_start(os.path.abspath(path)) + "x") for path in self.paths]
+        return os.path.abspath(self.folder) if self.folder else os.path.commonpath(fixed)
+
+    def check(self) -> None:
+        """Check the settings.
+
+        :raises SettingsError: for an impossible name or pattern, or a path outside of `folder`
+        """
+        check_name(self.name)
+        if not self.paths:
+            raise SettingsError(f"source {self.name}: `paths` names nothing")
+        for path, pattern in zip(self.paths, self._patterns, strict=True):
+            if pattern.startswith("../"):
+                full = os.path.abspath(path)
+                raise SettingsError(f"source {self.name}: {full} is not below the root {self.root}")
+            UndatedPattern(pattern, self.name).check()
+
+    def find(self, partition: Partition) -> Listing:
+        """Return the files, by name.
+
+        :param partition: the day, which doesn't matter
+        :raises SourceError: when there are fewer than `min_files`, or a folder can't be read
+        :raises SettingsError: for an impossible name or pattern, or a path outside of `folder`
+        """
+        self.check()
+        matching: dict[str, LogFile] = {}
+        skipped: dict[str, Failure] = {}
+        for pattern in self._patterns:
+            search = FileSearch(self.name, self.root, pattern, matching)
+            search.run() if has_wildcard(pattern) else search.look_up()
+            skipped |= {failure.name: failure for failure in search.skipped}
+        files = by_name(list(matching.values()))
+        clues = [f"{failure.name}: {failure.error}" for failure in skipped.values()]
+        self.require_enough(files, f"match {', '.join(self.paths[:3])}", clues)
+        return Listing(files, list(skipped.values()))
+
+    @contextmanager
+    def open(self, file: LogFile) -> Iterator[io.BufferedReader]:
+        """Open a file that this source found, and check before and after reading that it is still that file.
+
+        :param file: what `find` returned
+        :raises SourceError: when it can't be read, has become another file, or has grown, shrunk or been written to
+        """
+        require_root(file, self.root)
+        with open_log_file(file) as stream:
+            yield stream
+
+    @cached_property
+    def _patterns(self) -> list[str]:
+        return [os.path.relpath(os.path.abspath(path), self.root) for path in self.paths]

@@ -15,6 +15,17 @@ from log_archival.sources.base import SourceReader
 from log_archival.sources.safe_open import NOT_A_FOLDER, open_file, open_folder
 
 
+def require_root(file: LogFile, root: str) -> None:
+    """Check that a record is of a source's own folder: it comes from the run directory, which may name anything.
+
+    :param file: the record
+    :param root: the source's folder
+    :raises SourceError: when it is of another
+    """
+    if file.root != root:
+        raise SourceError(f"source {file.source}: {file.path} is not below {root}")
+
+
 @contextmanager
 def open_log_file(file: LogFile) -> Iterator[io.BufferedReader]:
     """Open a file that a source found, and check before and after reading that it is still that file.

@@ -18,7 +18,7 @@ from log_archival.pipeline import upload as module
 from log_archival.pipeline.run_dir import RunRecords
 from log_archival.pipeline.upload import compress_and_upload
 from log_archival.records import LogFile, Outcome, Receipt
-from log_archival.sources.files import EveryFile
+from log_archival.sources.files import NamedFiles
 from tests.support.batches import compressor
 from tests.support.log_files import DAY
 from tests.support.other_team import LetterSource, Reads
@@ -64,7 +64,7 @@ def write_random(folder: Path, sizes: list[int]) -> list[LogFile]:
     """Write files that don't compress."""
     for number, size in enumerate(sizes):
         (folder / f"{number}.log").write_bytes(random.Random(number).randbytes(size))
-    return EveryFile("app", str(folder), "*.log", min_files=0).find(DAY).files
+    return NamedFiles("app", (f"{folder}/*.log",), min_files=0).find(DAY).files
 
 
 def run(writer: Any, files: list[LogFile], **arguments: Any) -> RunRecords | BaseException:
