@@ -115,7 +115,7 @@ def test_demo_succeeds(demo: Finished) -> None:
     )
     assert last, demo.output
     files, objects, raw, stored, verified = map(int, last.groups())
-    assert files == objects == verified == 315
+    assert files == objects == verified == 321
     assert raw == sum(path.stat().st_size for path in (demo.folder / "logs").rglob("*") if path.is_file())
     assert 100e6 < 3 * stored < raw
 
