@@ -102,6 +102,13 @@ class Verify(_Section):
     read_connection: str | None = None
 
 
+def _staging(url: str | None) -> str | None:
+    parts = urlsplit(url or "")
+    if url and parts.scheme in ("", "file") and not os.path.isabs(parts.path):
+        raise ValueError(f"{url!r} is neither an absolute path nor a URL such as s3://aws_default@bucket/folder")
+    return url
+
+
 def build_source(given: Any) -> Source:
     """Return the source that one element of ``sources`` describes.
 
@@ -157,7 +164,7 @@ class Settings(_Section):
     codec: Literal["zstd", "gzip", "none"] = "zstd"
     part_size: ByteSize = Field(ByteSize(DEFAULT_PART_BYTES), ge=MIN_PART_BYTES, le=MAX_PUT_BYTES)
     batch_size: ByteSize = Field(ByteSize(DEFAULT_BATCH_BYTES), ge=1 << 20)
-    staging: str | None = None
+    staging: Annotated[str | None, AfterValidator(_staging)] = None
     verify: Verify = Verify()
     #: Checks of check_least_privilege whose failure is accepted, by name.
     accepted_risks: list[str] = []
@@ -210,9 +217,10 @@ class _UniqueKeyLoader(yaml.SafeLoader):
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen = set()
         for key, _ in node.value:
-            if key.value in seen and isinstance(key, yaml.ScalarNode):
-                raise yaml.constructor.ConstructorError(None, None, f"{key.value!r} is given twice", key.start_mark)
-            seen.add(key.value if isinstance(key, yaml.ScalarNode) else None)
+            if isinstance(key, yaml.ScalarNode):
+                if key.value in seen:
+                    raise yaml.constructor.ConstructorError(None, None, f"{key.value!r} is given twice", key.start_mark)
+                seen.add(key.value)
         return super().construct_mapping(node, deep)
 
 

@@ -107,6 +107,8 @@ def test_size_is_read_with_its_unit(text: str | int, size: int, tmp_path: Path) 
         (source(s3="s3://logs/app"), "sources.0: it has one of `path:`, `s3:`, `cloudwatch:` and `class:`, and not"),
         (changed(sources=[{"path": "/var/log"}]), "sources.0: name: Field required"),
         (source(name="a/b"), "sources.0: source name 'a/b' may have letters"),
+        (changed(staging="staging"), "staging: 'staging' is neither an absolute path nor a URL"),
+        (changed(staging="file:staging"), "staging: 'file:staging' is neither an absolute path nor a URL"),
         (source(path="var/log"), "sources.0: source app: path 'var/log' is not absolute"),
         (source(path="s3://b/x"), "sources.0: source app: 's3://b/x' is not a local path"),
         (source(pattern="../*"), "sources.0: source app: pattern '../*' must stay below"),
@@ -278,6 +280,7 @@ def test_wrong_class_or_field_of_it_is_named(document: Any, wrong: str, tmp_path
         ("sources:\n  - name: app\n    path: /a\n    name: web\n", "'name' is given twice"),
         ("x:\n  - y: {a: 1, b: {c: 1, c: 2}}\n", "'c' is given twice"),
         ("1: a\n1: b\n", "'1' is given twice"),
+        ("? [a, b]\n: 1\n? [a, b]\n: 2\n", "found unhashable key"),
     ],
     ids=["sections", "of one section", "of one source", "deep", "numbers"],
 )
