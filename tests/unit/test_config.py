@@ -282,7 +282,7 @@ def test_wrong_class_or_field_of_it_is_named(document: Any, wrong: str, tmp_path
         ("1: a\n1: b\n", "'1' is given twice"),
         ("? [a, b]\n: 1\n? [a, b]\n: 2\n", "found unhashable key"),
     ],
-    ids=["sections", "of one section", "of one source", "deep", "numbers"],
+    ids=["sections", "of one section", "of one source", "deep", "numbers", "lists"],
 )
 def test_key_that_is_given_twice_is_refused(text: str, where: str, tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match=where) as caught:
