@@ -176,7 +176,7 @@ def _blocks(source: IO[bytes], size_hint: int) -> Iterator[memoryview]:
 
     Each block is the beginning of a bytearray that belongs to nobody else.
     """
-    rest = memoryview(b"")
+    rest = b""
     for number in itertools.count():
         # One byte more than expected, so that the end of the stream is seen without another block.
         room = min(BLOCK_BYTES, len(rest) + size_hint + 1) if size_hint >= 0 else BLOCK_BYTES
@@ -190,8 +190,9 @@ def _blocks(source: IO[bytes], size_hint: int) -> Iterator[memoryview]:
                 yield memoryview(buffer)[:end]
             return
         cut = end if end < room else buffer.rfind(b"\n", 0, end) + 1 or end
+        # A copy, and before the block is yielded: a view would keep the whole of it in memory for one block more.
+        rest = bytes(memoryview(buffer)[cut:end])
         yield memoryview(buffer)[:cut]
-        rest = memoryview(buffer)[cut:end]
 
 
 def _compress_block(codec: Codec, block: memoryview, *, check: bool) -> bytes | memoryview:

@@ -47,7 +47,7 @@ def in_order(job: Callable[[T], R], items: Iterable[T], workers: int) -> Iterato
     """Run a job for each item in threads, and yield items and results in the order of the items.
 
     :param job: what to run
-    :param items: what to run it for; at most one more than `workers` are held at a time
+    :param items: what to run it for; at most `workers` are held at a time, and the one that was yielded
     :param workers: how many jobs run at once; with one, they run in the caller's thread
     """
     if workers == 1:
@@ -57,7 +57,7 @@ def in_order(job: Callable[[T], R], items: Iterable[T], workers: int) -> Iterato
         pending: deque[tuple[T, Future[R]]] = deque()
         for item in items:
             pending.append((item, pool.submit(job, item)))
-            if len(pending) > workers:
+            if len(pending) >= workers:
                 first, future = pending.popleft()
                 yield first, future.result()
         for first, future in pending:

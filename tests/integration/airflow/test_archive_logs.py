@@ -154,7 +154,7 @@ def test_day_without_files_fails_and_names_source_and_pattern(archive: Archive) 
     before = archive.versions()
     run_id = archive.airflow.trigger("archive_logs", conf={"date": "2026-11-19"})
     log = wait_for_log(archive, run_id, "collect", "files match")
-    assert "source app: 0 files match '**/*-2026-11-19.log'" in log
+    assert "source app: 0 log files match '**/*-2026-11-19.log'" in log
     archive.airflow.api("PATCH", f"/dags/archive_logs/dagRuns/{run_id}", {"state": "failed"})
     assert archive.versions() == before
 
