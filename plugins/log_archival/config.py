@@ -36,7 +36,7 @@ from log_archival.exceptions import SettingsError
 from log_archival.keys import DEFAULT_KEY, DEFAULT_PREFIX, KeyTemplate
 from log_archival.partition import zone
 from log_archival.sources.base import Source
-from log_archival.sources.cleanup import MOVE
+from log_archival.sources.cleanup import folder_to_move_to
 from log_archival.sources.cloudwatch import CloudWatchSource
 from log_archival.sources.files import FileSource
 from log_archival.sources.s3 import S3Source
@@ -244,8 +244,8 @@ def _loops(settings: Settings) -> Iterator[str]:
     """Yield what would be written below a source: the next run would archive it again, and so on."""
     written = {"staging": settings.staging_root}
     for number, source in enumerate(settings.sources):
-        if source.after.startswith(MOVE):
-            written[f"sources.{number}.after"] = source.after.removeprefix(MOVE).strip()
+        if folder := folder_to_move_to(source.after):
+            written[f"sources.{number}.after"] = folder
     for source in settings.sources:
         roots = [source.root] if isinstance(source, FileSource | S3Source) else []
         for where, folder in written.items():

@@ -3,12 +3,12 @@
 import abc
 import io
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any, ClassVar, Self
 
-import boto3
 from botocore.config import Config
 from pydantic import ConfigDict
 
@@ -21,17 +21,6 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 #: Returns a boto3 client, given the service, an Airflow connection's id, a region or None for the connection's own, and
 #: the client's settings where the connection has no others.
 ClientFactory = Callable[[str, str, str | None, Config], Any]
-
-
-def boto3_client(service: str, _connection: str, region: str | None, config: Config) -> Any:
-    """Return a client whose credentials boto3 finds by itself: outside of Airflow there are no connections.
-
-    :param service: the AWS service
-    :param region: of the service; None for the one that boto3 finds
-    :param config: the client's settings
-    """
-    session: Any = boto3.session.Session()
-    return session.client(service, region_name=region, config=config)
 
 
 @dataclass(frozen=True)
@@ -117,16 +106,17 @@ class Source(abc.ABC):
         """
         return self
 
-    def require_enough(self, files: Sequence[LogFile], what: str, clues: Sequence[str] = ()) -> None:
+    def require_enough(self, files: Sequence[LogFile], what: str, clues: Iterable[str] = ()) -> None:
         """Raise an error when there are fewer files than `min_files`.
 
         :param files: what was found
         :param what: where and how was searched
-        :param clues: what was seen there instead
+        :param clues: what was seen there instead; only the first few are asked for, and only when they are shown
         :raises SourceError: naming both
         """
         if len(files) < self.min_files:
-            also = f"; there: {', '.join(clues[:3])}" if clues else ""
+            first = ", ".join(islice(clues, 3))
+            also = f"; there: {first}" if first else ""
             raise SourceError(
                 f"source {self.name}: {len(files)} log files {what}; at least {self.min_files} are expected{also}",
                 hint="Did the service stop logging, or write somewhere else, or late? Does the pattern fit its names?",
@@ -175,7 +165,7 @@ class SourceReader(io.RawIOBase):
             raise self._translate(error) from error
 
 
-def by_name(files: Iterator[LogFile] | Sequence[LogFile]) -> list[LogFile]:
+def by_name(files: Iterable[LogFile]) -> list[LogFile]:
     """Return log files sorted by name.
 
     :param files: what a source found

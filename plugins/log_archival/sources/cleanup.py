@@ -17,6 +17,14 @@ KEEP, DELETE, MOVE = "keep", "delete", "move: "
 SAFE_TIERS = ("probe", "read")
 
 
+def folder_to_move_to(action: str) -> str | None:
+    """Return the folder of ``move: /folder``; None for another action.
+
+    :param action: what to do with a source's files
+    """
+    return action.removeprefix(MOVE).strip() if action.startswith(MOVE) else None
+
+
 def clean_up_sources(
     files: list[LogFile], sha256: Mapping[tuple[str, str], str], actions: Mapping[str, str], *, tier: str
 ) -> dict[str, int]:

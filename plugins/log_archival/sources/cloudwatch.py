@@ -4,13 +4,11 @@ import enum
 import io
 import json
 import re
-import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
-from functools import cached_property
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 from botocore.config import Config
 
@@ -19,7 +17,8 @@ from log_archival.concurrency import concurrently
 from log_archival.exceptions import ArchiveRequestError, RefusedError, SettingsError, SourceError
 from log_archival.partition import Partition, zone
 from log_archival.records import LogFile
-from log_archival.sources.base import ClientFactory, Listing, Source, SourceReader, boto3_client, by_name, check_name
+from log_archival.sources.aws_source import AwsSource
+from log_archival.sources.base import Listing, SourceReader, by_name, check_name
 
 #: What a client needs: throttled requests are sent again, and the rate adapts to what the account's quota leaves. Mode
 #: `standard` has a budget for retries that is spent at a quota's limit: of 12 clients that shared 10 requests a second,
@@ -40,8 +39,6 @@ _MARGIN_MS = _DAY_MS
 #: Older events are rejected, so that a stream has none that is older than this when the stream is created.
 #: https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_PutLogEvents.html
 _OLDEST_EVENT_MS = 14 * _DAY_MS
-# boto3 makes clients from one session in one thread at a time only.
-_making_a_client = threading.Lock()
 
 
 class _Events(enum.Enum):
@@ -63,15 +60,15 @@ class _StreamDay:
 
 
 @dataclass(frozen=True)
-class CloudWatchSource(Source):
+class CloudWatchSource(AwsSource):
     """Log groups of CloudWatch Logs, of which each stream that has events of the day is a log file.
+
+    See `AwsSource` for the connection and the region.
 
     :param name: of the source, part of every key
     :param cloudwatch: names of log groups, or patterns: ``*`` and ``?`` stand for any characters, as in a policy
     :param streams: which streams of these, a pattern of the same kind
     :param min_files: fewer streams with events than this fail the run
-    :param connection: the Airflow connection
-    :param region: of the log groups; None for the connection's own
     :param settle_minutes: how long after the day's end late events are waited for
     """
 
@@ -79,15 +76,14 @@ class CloudWatchSource(Source):
     cloudwatch: str | list[str]
     streams: str = "*"
     min_files: int = 1
-    connection: str = "aws_default"
-    region: str | None = None
     settle_minutes: int = 0
-    new_client: ClientFactory = field(default=boto3_client, repr=False, compare=False)
 
     # GetLogEvents has a quota of 10 to 30 requests a second, by region, for the whole account: four readers come near
     # it, and more would only be throttled. DescribeLogStreams has 25 and DescribeLogGroups 10, and are sent one by one.
     # https://docs.aws.amazon.com/AmazonCloudWatch/latest/logs/cloudwatch_limits_cwl.html
     concurrent_reads: ClassVar[int | None] = 4
+    service: ClassVar[str] = "logs"
+    client_config: ClassVar[Config] = CLIENT_CONFIG
 
     def check(self) -> None:
         """Check the settings.
@@ -171,13 +167,6 @@ class CloudWatchSource(Source):
             statements.insert(0, ("logs:DescribeLogGroups", [f"{groups}*"]))
         return [{"Effect": "Allow", "Action": action, "Resource": resources} for action, resources in statements]
 
-    def with_clients(self, new_client: ClientFactory) -> Self:
-        """Return this source with another way to make its client.
-
-        :param new_client: makes a boto3 client
-        """
-        return replace(self, new_client=new_client)
-
     # Names
 
     @property
@@ -222,22 +211,21 @@ class CloudWatchSource(Source):
 
     # Requests
 
-    @cached_property
-    def _cached_client(self) -> Any:
-        with self._translated("CloudWatch Logs", f"(connection {self.connection!r})"):
-            return self.new_client("logs", self.connection, self.region, CLIENT_CONFIG)
+    def make_client(self) -> Any:
+        """Return a new client.
 
-    @property
-    def _client(self) -> Any:
-        with _making_a_client:
-            return self._cached_client
+        :raises SourceError: when it can't be made for now
+        :raises RefusedError: when its connection is refused
+        """
+        with self._translated("CloudWatch Logs", f"(connection {self.connection!r})"):
+            return super().make_client()
 
     @property
     def _region(self) -> str:
-        return str(self._client.meta.region_name)
+        return str(self.client.meta.region_name)
 
     def _arn(self, resource: str) -> str:
-        return f"arn:{self._client.meta.partition}:logs:{self._region}:*:log-group:{resource}"
+        return f"arn:{self.client.meta.partition}:logs:{self._region}:*:log-group:{resource}"
 
     def _hint(self, request: Request, code: str, message: str) -> str:
         if code in ACCESS_DENIED:
@@ -269,7 +257,7 @@ class CloudWatchSource(Source):
             prefix = _WILDCARD.split(pattern, maxsplit=1)[0]
             arguments = {"logGroupNamePrefix": prefix} if prefix else {}
             with self._translated("DescribeLogGroups", self._arn("*")):
-                pages = self._client.get_paginator("describe_log_groups").paginate(**arguments)
+                pages = self.client.get_paginator("describe_log_groups").paginate(**arguments)
                 names = [group["logGroupName"] for page in pages for group in page["logGroups"]]
             groups.update(name for name in names if _matches(pattern, name))
         self._require_distinct(sorted(groups))
@@ -281,7 +269,7 @@ class CloudWatchSource(Source):
         prefix = _WILDCARD.split(self.streams, maxsplit=1)[0]
         arguments = {"logGroupName": group} | ({"logStreamNamePrefix": prefix} if prefix else {})
         with self._translated("DescribeLogStreams", self._arn(f"{group}:*")):
-            for page in self._client.get_paginator("describe_log_streams").paginate(**arguments):
+            for page in self.client.get_paginator("describe_log_streams").paginate(**arguments):
                 yield from (stream for stream in page["logStreams"] if _matches(self.streams, stream["logStreamName"]))
 
     def _has_events(self, day: _StreamDay) -> bool:
@@ -303,7 +291,7 @@ class CloudWatchSource(Source):
         arn = self._arn(f"{day.group}:log-stream:{day.stream}")
         while True:
             with self._translated("GetLogEvents", arn):
-                page = self._client.get_log_events(**arguments)
+                page = self.client.get_log_events(**arguments)
             if page["events"]:
                 yield page["events"]
             if page["nextForwardToken"] == arguments.get("nextToken"):

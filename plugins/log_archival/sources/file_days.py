@@ -58,8 +58,9 @@ class _Files:
             return self.rotated_start_ns <= mtime_ns < self.rotated_end_ns
         return self.start_ns <= mtime_ns < self.end_ns
 
+    @cached_property
     def missed(self) -> list[str]:
-        """Return the names of the files that were written on the day, and don't match."""
+        """The names of the files that were written on the day, and don't match."""
         return [name for name, mtime_ns in sorted(self.others.items()) if self.written_on_day(name, mtime_ns)]
 
     def first_day(self, file: LogFile) -> date | None:
@@ -76,13 +77,13 @@ class FilesByTime(_Files):
     @cached_property
     def files(self) -> list[LogFile]:
         """The files of the day."""
-        return by_name([file for file in self.matching.values() if self._is_of_day(file)])
+        return by_name(file for file in self.matching.values() if self._is_of_day(file))
 
     def problems(self) -> Iterator[Problem]:
         """Yield the files that hold lines of the day, or may, and are not archived with it."""
         found = {file.name for file in self.files}
         rotated = {self.names.live_name(name) for name in found}
-        for name in self.missed():
+        for name in self.missed:
             live = self.names.live_name(name)
             if live != name and live in self.matching:
                 rotated.add(live)
@@ -106,10 +107,10 @@ class FilesByTime(_Files):
             return of_day
         # Last written in the night, this one or the next, before rotation was over. Its lines are of the day before,
         # unless all are of the night: a job that logs once, at half past midnight, after the rotation.
-        first = self.first_day(file)
         if of_day:
+            first = self.first_day(file)
             return first is not None and first >= self.partition.day
-        return first is None or first <= self.partition.day
+        return self._may_have_lines_of_day(file)
 
     def _may_have_lines_of_day(self, file: LogFile) -> bool:
         first = self.first_day(file)
@@ -145,7 +146,7 @@ class FilesByName(_Files):
     @cached_property
     def files(self) -> list[LogFile]:
         """The files of the day: all that match."""
-        return by_name(list(self.matching.values()))
+        return by_name(self.matching.values())
 
     def problems(self) -> Iterator[Problem]:
         """Yield the files whose names say the day, but which were rotated on it."""

@@ -7,6 +7,7 @@ Which day a file is of is told by the date in its name, or by when it was last m
 lines of a day end up in a file that is renamed, or copied, after midnight. See docs/sources.md.
 """
 
+import abc
 import io
 import os
 import re
@@ -15,6 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import cached_property
+from itertools import chain
 from typing import Literal
 from urllib.parse import unquote, urlsplit
 
@@ -22,7 +24,8 @@ from log_archival.exceptions import SettingsError
 from log_archival.partition import Partition
 from log_archival.records import Failure, LogFile
 from log_archival.sources.base import Listing, Source, by_name, check_name
-from log_archival.sources.file_days import FilesByName, FilesByNameOfNextDay, FilesByTime, Problem
+from log_archival.sources.cleanup import DELETE, KEEP, folder_to_move_to
+from log_archival.sources.file_days import FilesByName, FilesByNameOfNextDay, FilesByTime
 from log_archival.sources.file_search import FileSearch
 from log_archival.sources.opening import open_log_file, require_root
 from log_archival.sources.pattern import DatedPattern, UndatedPattern, has_wildcard, literal_start
@@ -30,8 +33,28 @@ from log_archival.sources.pattern import DatedPattern, UndatedPattern, has_wildc
 _TIME_OF_DAY = re.compile(r"([01]\d|2[0-3]):([0-5]\d)")
 
 
+class _LocalFiles(Source):
+    """The base of sources whose files are on this machine."""
+
+    @property
+    @abc.abstractmethod
+    def root(self) -> str:
+        """The folder that names are relative to, an absolute path."""
+
+    @contextmanager
+    def open(self, file: LogFile) -> Iterator[io.BufferedReader]:
+        """Open a file that this source found, and check before and after reading that it is still that file.
+
+        :param file: what `find` returned
+        :raises SourceError: when it can't be read, has become another file, or has grown, shrunk or been written to
+        """
+        require_root(file, self.root)
+        with open_log_file(file) as stream:
+            yield stream
+
+
 @dataclass(frozen=True)
-class FileSource(Source):
+class FileSource(_LocalFiles):
     """A folder of log files.
 
     :param name: letters, digits, dots, dashes and underscores; part of every key
@@ -80,8 +103,7 @@ class FileSource(Source):
         check_name(self.name)
         _ = self.root
         self._dated_pattern.check()
-        folder = self.after.removeprefix("move: ").strip()
-        if self.after not in ("keep", "delete") and (folder == self.after or not os.path.isabs(folder)):
+        if self.after not in (KEEP, DELETE) and not os.path.isabs(folder_to_move_to(self.after) or ""):
             raise SettingsError(f"source {self.name}: after is one of keep, delete and 'move: /absolute/folder'")
         if self.min_files < 0:
             raise SettingsError(f"source {self.name}: min_files {self.min_files} is less than 0")
@@ -104,38 +126,23 @@ class FileSource(Source):
         self.check()
         search = FileSearch(self.name, self.root, self.pattern_on(partition))
         search.run()
-        files, problems, missed = self._choose(search, partition)
-        failures = search.skipped + [
-            Failure(self.name, name, error, self.rotation_problems == "accept") for name, error in problems
-        ]
-        clues = [f"{failure.name}: {failure.error}" for failure in failures]
-        clues += [f"{name} (does not match)" for name in missed]
+        found = self._files_of_day(search, partition)
+        accepted = self.rotation_problems == "accept"
+        failures = [*search.skipped, *(Failure(self.name, *problem, accepted) for problem in found.problems())]
+        clues = chain(
+            (f"{failure.name}: {failure.error}" for failure in failures),
+            (f"{name} (does not match)" for name in found.missed),
+        )
         by_time = "" if self._dated_pattern.dated else f", last modified on {partition.key} ({partition.timezone})"
-        self.require_enough(files, f"match {search.pattern!r} in {self.root}{by_time}", clues)
-        return Listing(files, failures)
+        self.require_enough(found.files, f"match {search.pattern!r} in {self.root}{by_time}", clues)
+        return Listing(found.files, failures)
 
-    def _choose(self, search: FileSearch, partition: Partition) -> tuple[list[LogFile], list[Problem], list[str]]:
-        """Return the day's files, what is wrong with files, and the names of the day that don't match."""
-        found: FilesByTime | FilesByName
+    def _files_of_day(self, search: FileSearch, partition: Partition) -> FilesByTime | FilesByName:
         if not self._dated_pattern.dated:
-            found = FilesByTime(search, partition, self.rotated_until)
-        elif self.rotated == "same-day":
-            found = FilesByName(search, partition, self.rotated_until)
-        else:
-            own_pattern = self._dated_pattern.on(partition)
-            found = FilesByNameOfNextDay(search, partition, self.rotated_until, own_pattern)
-        return found.files, list(found.problems()), found.missed()
-
-    @contextmanager
-    def open(self, file: LogFile) -> Iterator[io.BufferedReader]:
-        """Open a file that this source found, and check before and after reading that it is still that file.
-
-        :param file: what `find` returned
-        :raises SourceError: when it can't be read, has become another file, or has grown, shrunk or been written to
-        """
-        require_root(file, self.root)
-        with open_log_file(file) as stream:
-            yield stream
+            return FilesByTime(search, partition, self.rotated_until)
+        if self.rotated == "same-day":
+            return FilesByName(search, partition, self.rotated_until)
+        return FilesByNameOfNextDay(search, partition, self.rotated_until, self._dated_pattern.on(partition))
 
     @property
     def _dated_pattern(self) -> DatedPattern:
@@ -153,7 +160,7 @@ class FileSource(Source):
 
 
 @dataclass(frozen=True)
-class NamedFiles(Source):
+class NamedFiles(_LocalFiles):
     """Files that paths and globs name, whatever their day.
 
     :param name: letters, digits, dots, dashes and underscores; part of every key
@@ -202,21 +209,10 @@ class NamedFiles(Source):
             search = FileSearch(self.name, self.root, pattern, matching)
             search.run() if has_wildcard(pattern) else search.look_up()
             skipped |= {failure.name: failure for failure in search.skipped}
-        files = by_name(list(matching.values()))
-        clues = [f"{failure.name}: {failure.error}" for failure in skipped.values()]
+        files = by_name(matching.values())
+        clues = (f"{failure.name}: {failure.error}" for failure in skipped.values())
         self.require_enough(files, f"match {', '.join(self.paths[:3])}", clues)
         return Listing(files, list(skipped.values()))
-
-    @contextmanager
-    def open(self, file: LogFile) -> Iterator[io.BufferedReader]:
-        """Open a file that this source found, and check before and after reading that it is still that file.
-
-        :param file: what `find` returned
-        :raises SourceError: when it can't be read, has become another file, or has grown, shrunk or been written to
-        """
-        require_root(file, self.root)
-        with open_log_file(file) as stream:
-            yield stream
 
     @cached_property
     def _patterns(self) -> list[str]:

@@ -7,13 +7,12 @@ what was listed, or an error: to ask for a version by its id would take s3:GetOb
 
 import io
 import re
-import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cached_property, partial
-from typing import Annotated, Any, ClassVar, Self
+from typing import Annotated, Any, ClassVar
 
 from botocore.config import Config
 from botocore.exceptions import ClientError
@@ -24,7 +23,8 @@ from log_archival.aws.errors import ACCESS_DENIED, Request, hint_of_code, hint_o
 from log_archival.exceptions import ArchiveRequestError, RefusedError, SettingsError, SourceError
 from log_archival.partition import Partition
 from log_archival.records import Failure, LogFile
-from log_archival.sources.base import ClientFactory, Listing, Source, SourceReader, boto3_client, by_name, check_name
+from log_archival.sources.aws_source import AwsSource
+from log_archival.sources.base import Listing, SourceReader, by_name, check_name
 from log_archival.sources.pattern import DatedPattern, has_wildcard, literal_start, matcher
 
 _CONCURRENT_READS = 16
@@ -56,13 +56,11 @@ _HINTS = {
     ),
     "InvalidObjectState": _RESTORE,
 }
-# Clients are made by one thread at a time. Not a lock for each source: those are copied, and locks can't be.
-_NEW_CLIENT = threading.Lock()
 
 
 @dataclass(frozen=True)
-class S3Source(Source):
-    """A prefix in a bucket of the source account.
+class S3Source(AwsSource):
+    """A prefix in a bucket of the source account; see `AwsSource` for the connection and the region.
 
     :param name: letters, digits, dots, dashes and underscores; part of every key
     :param s3: ``s3://bucket/prefix``; the prefix is a folder's, with or without its slash
@@ -71,20 +69,16 @@ class S3Source(Source):
         prefixes that it leaves are listed; without any, the objects that were last modified within the partition's day
         are found, and everything below the prefix is listed.
     :param min_files: fewer objects than this fail the run
-    :param connection: the id of an Airflow connection of the source account
-    :param region: the bucket's region; None for the connection's own
-    :param new_client: makes the client; not a key of archive.yaml, which can't hold a function
     """
 
     concurrent_reads: ClassVar[int | None] = _CONCURRENT_READS
+    service: ClassVar[str] = "s3"
+    client_config: ClassVar[Config] = CLIENT_CONFIG
 
     name: str
     s3: str
     pattern: str = "**/*"
     min_files: Annotated[int, Field(ge=0)] = 1
-    connection: str = "aws_default"
-    region: str | None = None
-    new_client: ClientFactory = field(default=boto3_client, repr=False, compare=False)
 
     def check(self) -> None:
         """Check the settings.
@@ -124,17 +118,6 @@ class S3Source(Source):
                 hint="Wildcards and dates belong in `pattern`, which matches what is below the prefix.",
             )
         return bucket, f"{prefix}/" if prefix else ""
-
-    def with_clients(self, new_client: ClientFactory) -> Self:
-        """Return this source with another way to make its client.
-
-        :param new_client: makes a boto3 client
-        """
-        return replace(self, new_client=new_client)
-
-    @cached_property
-    def _client(self) -> Any:
-        return self.new_client("s3", self.connection, self.region, CLIENT_CONFIG)
 
     def permissions(self) -> list[dict[str, Any]]:
         """Return the statements of an IAM policy that allows to list the prefix and to get its objects."""
@@ -198,7 +181,7 @@ class S3Source(Source):
     def _listed(self, what: str, prefix: str, **delimiter: str) -> Iterator[Mapping[str, Any]]:
         bucket = self._location[0]
         with self._translated_errors("ListObjectsV2", f"s3://{bucket}/{prefix}"):
-            pages = self._connected().get_paginator("list_objects_v2")
+            pages = self.client.get_paginator("list_objects_v2")
             # The restore status needs no other permission than the listing.
             for page in pages.paginate(
                 Bucket=bucket, Prefix=prefix, OptionalObjectAttributes=["RestoreStatus"], **delimiter
@@ -220,7 +203,7 @@ class S3Source(Source):
         if file.root != self.root or not _is_name(file.name):
             raise SourceError(f"source {self.name}: {file.path!r} is no object below {self.root}")
         with self._translated_errors("GetObject", file.path, file):
-            response = self._connected().get_object(Bucket=bucket, Key=prefix + file.name, IfMatch=file.identity)
+            response = self.client.get_object(Bucket=bucket, Key=prefix + file.name, IfMatch=file.identity)
         with closing(response["Body"]) as body:
             # For stores that don't know If-Match.
             if response.get("ETag", file.identity) != file.identity:
@@ -229,10 +212,6 @@ class S3Source(Source):
             raw: Any = SourceReader(read_into, partial(self._broke_off, file), (Exception,))
             with io.BufferedReader(raw) as stream:
                 yield stream
-
-    def _connected(self) -> Any:
-        with _NEW_CLIENT:
-            return self._client
 
     def _broke_off(self, file: LogFile, error: Exception) -> SourceError:
         return SourceError(
