@@ -21,13 +21,6 @@ CONTENTS = {f"web-{number}/app-{DAY}.log": b"%d GET /orders 200\n" % number * 10
 
 
 @pytest.fixture
-def s3(monkeypatch: pytest.MonkeyPatch) -> MemoryS3:
-    s3 = MemoryS3()
-    use_memory(monkeypatch, s3)
-    return s3
-
-
-@pytest.fixture
 def collected(tmp_path: Path) -> Run:
     """A run that has collected two files."""
     run = Run(BUCKET, tmp_path / "staging", DAY)

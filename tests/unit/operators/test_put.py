@@ -28,14 +28,6 @@ LATER = "2999-11-22"
 FOLDER = "logs/2026/11/22/"
 
 
-@pytest.fixture
-def s3(monkeypatch: pytest.MonkeyPatch) -> MemoryS3:
-    """A bucket in memory, into which the operators put."""
-    s3 = MemoryS3()
-    use_memory(monkeypatch, s3)
-    return s3
-
-
 def put(**arguments: Any) -> dict[str, Any]:
     return CrossAccountPutOperator(task_id="archive", bucket=BUCKET, **arguments).execute(context(DAY))
 

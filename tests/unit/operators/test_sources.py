@@ -22,17 +22,10 @@ from log_archival.records import Failure
 from log_archival.sources.base import Listing, Source
 from log_archival.sources.files import FileSource
 from tests.support.memory_s3 import BUCKET, MemoryS3
-from tests.support.operating import Run, context, use_memory, write_logs
+from tests.support.operating import Run, context, write_logs
 from tests.support.other_team import BrokenSource, LetterSource
 
 DAY = "2026-11-22"
-
-
-@pytest.fixture
-def s3(monkeypatch: pytest.MonkeyPatch) -> MemoryS3:
-    s3 = MemoryS3()
-    use_memory(monkeypatch, s3)
-    return s3
 
 
 @pytest.fixture

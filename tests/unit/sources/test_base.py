@@ -82,8 +82,8 @@ def test_source_needs_no_clients_and_no_permissions_by_default() -> None:
 
 
 def test_file_of_another_root_is_not_opened(tmp_path: Path) -> None:
-    file = find_one(tmp_path / "root")
-    with FileSource("app", f"{tmp_path}/root/").open(file) as stream:
+    file = find_one(tmp_path / "logs")
+    with FileSource("app", f"{tmp_path}/logs/").open(file) as stream:
         assert stream.read() == b"a line\n"
     source = FileSource("app", str(tmp_path / "other"))
     with pytest.raises(SourceError, match=f"source app: {file.path} is not below {tmp_path}/other"), source.open(file):
