@@ -101,11 +101,11 @@ def archive_logs() -> None:
     )
     verify = VerifyArchiveOperator(
         task_id="verify",
+        sources=SETTINGS.sources,
         staging=SETTINGS.staging_root,
         tier="{{ params.verify }}",
         depth="{{ params.depth }}",
         read_conn_id=SETTINGS.verify.read_connection,
-        after={source.name: source.after for source in SETTINGS.sources if source.after != "keep"},
         # A day without files has no batches, and a manifest all the same; a dry run has neither.
         trigger_rule="none_failed_min_one_success",
         **ARCHIVE,

@@ -10,6 +10,8 @@ from log_archival.exceptions import StagingError
 
 #: Whether this run put the object, or its key existed already.
 Outcome = Literal["new", "existing"]
+#: How the server has shown that it refuses other bytes than were sent.
+Proof = Literal["checksum", "signed payload", "md5", "none"]
 
 
 class Record:
@@ -70,7 +72,8 @@ class Archive(Record):
     :param raw_sha256: of the uncompressed content, in hex
     :param stored_size: of the object, in bytes
     :param stored_sha256: of the object, in hex
-    :param staged: the data file in the run directory that has the object's bytes; empty when they were never staged
+    :param staged: the name of the data file in the run directory that has the object's bytes; empty when they were
+        never staged
     :param offset: the first byte in that file
     """
 
@@ -106,14 +109,21 @@ class Receipt(Record):
     :param outcome: ``new``, or ``existing`` when the key existed already
     :param stored_size: what was sent, in bytes
     :param stored_sha256: of what was sent, in hex
-    :param echoed_sha256: the SHA-256 that S3 computed and returned, in hex; None when it returned none
+    :param proof: what shows that the server has these bytes: it compares the SHA-256 in a header (``checksum``) or in
+        the signature (``signed payload``), or a ``Content-MD5`` (``md5``). ``none``: it compares nothing, or the key
+        existed
     """
 
     key: str
     outcome: Outcome
     stored_size: int
     stored_sha256: str
-    echoed_sha256: str | None = None
+    proof: Proof = "none"
+
+    @property
+    def acknowledged(self) -> bool:
+        """Whether the server has acknowledged the put of these very bytes."""
+        return self.outcome == "new" and self.proof != "none"
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from typing import Any, Literal
 from botocore.exceptions import ClientError
 
 from log_archival.aws.writer import ArchiveWriter
+from log_archival.records import Proof
 
 BUCKET = "acme-log-archive"
 ACCOUNT = "222222222222"
@@ -49,6 +50,10 @@ class MemoryS3:
     """
 
     compares_checksums: Literal["before", "after", "never"] = "after"
+    #: The checksum that the server knows.
+    knows: Proof = "checksum"
+    #: Is called with each body that arrives, and returns what arrives instead.
+    on_the_way: Callable[[bytes], bytes] = lambda body: body
     objects: dict[str, StoredObject] = field(default_factory=dict)
     #: The keys of all requests, in the order in which they arrived.
     requests: list[str] = field(default_factory=list)
@@ -77,19 +82,28 @@ class MemoryS3:
         if request["ExpectedBucketOwner"] != ACCOUNT:
             raise put_error("AccessDenied", 403)
         body = request["Body"] if isinstance(request["Body"], bytes) else request["Body"].read()
+        body = self.on_the_way(body)
         checksum = base64.b64encode(hashlib.sha256(body).digest()).decode()
-        damaged = self.compares_checksums != "never" and checksum != request["ChecksumSHA256"]
+        damaged = self.compares_checksums != "never" and not self._fits(body, request)
+        mismatch = "XAmzContentSHA256Mismatch" if self.knows == "signed payload" else "BadDigest"
         with self._lock:
             if damaged and self.compares_checksums == "before":
-                raise put_error("BadDigest", 400)
+                raise put_error(mismatch, 400)
             if request["Key"] in self.objects:
                 raise put_error("PreconditionFailed", 412)
             if damaged:
-                raise put_error("BadDigest", 400)
+                raise put_error(mismatch, 400)
             self.objects[request["Key"]] = StoredObject(
                 body, request.get("ContentType", ""), request.get("Metadata", {})
             )
-        return {"ETag": '"e"'} if self.compares_checksums == "never" else {"ChecksumSHA256": checksum, "ETag": '"e"'}
+        # Some servers return what they were sent, and compare nothing.
+        return {"ChecksumSHA256": checksum if self.knows == "checksum" else request["ChecksumSHA256"], "ETag": '"e"'}
+
+    def _fits(self, body: bytes, request: dict[str, Any]) -> bool:
+        md5 = request.get("ContentMD5")
+        if self.knows == "md5" or (self.knows == "signed payload" and md5):
+            return md5 in (None, base64.b64encode(hashlib.md5(body, usedforsecurity=False).digest()).decode())
+        return bool(base64.b64encode(hashlib.sha256(body).digest()).decode() == request["ChecksumSHA256"])
 
     def writer(self, **arguments: Any) -> ArchiveWriter:
         """Return a writer to this bucket.

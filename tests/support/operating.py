@@ -81,6 +81,7 @@ class Run:
         ]
 
     def verify(self, **arguments: Any) -> dict[str, Any]:
+        arguments = {"sources": self.sources, **arguments}
         operator = VerifyArchiveOperator(task_id="verify", bucket=self.bucket, staging=self.staging, **arguments)
         return operator.execute(self.context)
 

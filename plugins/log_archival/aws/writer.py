@@ -3,7 +3,9 @@
 import base64
 import enum
 import hashlib
+import threading
 from collections.abc import Callable, Mapping
+from functools import cached_property
 from typing import IO, Any
 
 import tenacity
@@ -12,8 +14,9 @@ from botocore.exceptions import ClientError
 from log_archival.aws.connection import DEFAULT_ACL
 from log_archival.aws.errors import CHECKSUM_MISMATCH, RACE, Request, code_and_status, translated_errors, writer_hint
 from log_archival.codecs import MAX_PUT_BYTES
-from log_archival.exceptions import ArchiveRequestError, SettingsError
-from log_archival.records import Receipt
+from log_archival.exceptions import ArchiveRequestError, RefusedError, SettingsError
+from log_archival.keys import random_probe_key
+from log_archival.records import Proof, Receipt
 
 #: Where a request takes 30 ms, 64 put hardly more files a second than 32: Python's time for each put is then the limit.
 #: `make bench ARGS="--only latency"` measures it.
@@ -45,8 +48,9 @@ class ArchiveWriter:
     - An object is put once (``If-None-Match: *``): nothing here replaces, reads, lists or deletes one.
     - Each put is one PutObject, never a multipart upload, which needs more permissions than putting does. It carries
       the SHA-256 of its body, and names the account that the bucket must belong to.
-    - `put` returns when the server has acknowledged these very bytes, or that the key exists; whatever else happens,
-      it raises. After an error the object may exist, and the same put may be sent again.
+    - `put` returns when the server has acknowledged the put, or that the key exists; whatever else happens, it raises.
+      The receipt says what shows that the server compares the bytes with what was sent. After an error the object may
+      exist, and the same put may be sent again.
     - Every method may be called from many threads at once; `max_concurrent_requests` says from how many.
     - Errors are permanent (`RefusedError`), or transient (`ArchiveRequestError`) after the client's own retries.
 
@@ -80,6 +84,7 @@ class ArchiveWriter:
         self._account = role_arn.split(":")[4]
         self._who = f"{role_arn} (session {session_name})"
         self._assume_request = Request("AssumeRole", role_arn, assumed_by)
+        self._lock = threading.Lock()
 
     def assume_role(self) -> None:
         """Assume the role now rather than with the first put, to fail early.
@@ -118,6 +123,10 @@ class ArchiveWriter:
         arguments: dict[str, Any] = {"ContentType": content_type, "ChecksumSHA256": checksum}
         if metadata:
             arguments["Metadata"] = dict(metadata)
+        with self._lock:
+            proof = self._proof
+        if proof == "md5":
+            arguments["ContentMD5"] = _md5_of(body)
         response = self._put_unless_exists(key, body, arguments)
         if response is None:
             return Receipt(key, "existing", size, sha256)
@@ -127,7 +136,7 @@ class ArchiveWriter:
             raise ArchiveRequestError(
                 f"S3 stored s3://{self.bucket}/{key} with SHA-256 {echoed_sha256}, and {sha256} was sent"
             )
-        return Receipt(key, "new", size, sha256, echoed_sha256)
+        return Receipt(key, "new", size, sha256, proof)
 
     def probe(self, key: str) -> ProbeResult:
         """Ask whether a key exists, with nothing but the permission to put.
@@ -145,6 +154,21 @@ class ArchiveWriter:
         except _ChecksumRefusedError:
             return ProbeResult.CHECKSUM_REFUSED
         return ProbeResult.EXISTS if response is None else ProbeResult.CREATED
+
+    @cached_property
+    def _proof(self) -> Proof:
+        """How this server shows that it refuses damaged bodies: it is sent one that doesn't fit its checksums.
+
+        What a server returns is no proof: some return the checksum that they were sent, and compare nothing.
+        """
+        try:
+            self._put_unless_exists(random_probe_key(self.prefix), b"", {"ChecksumSHA256": _OTHER_SHA256})
+            by_md5 = self.probe(random_probe_key(self.prefix)) is ProbeResult.CHECKSUM_REFUSED
+        except _ChecksumRefusedError as error:
+            return "signed payload" if error.code == "XAmzContentSHA256Mismatch" else "checksum"
+        except RefusedError:
+            return "none"  # the put that follows says why
+        return "md5" if by_md5 else "none"
 
     def _put_unless_exists(
         self, key: str, body: bytes | IO[bytes], arguments: Mapping[str, Any]
@@ -178,6 +202,7 @@ class ArchiveWriter:
                 if code in CHECKSUM_MISMATCH:
                     raise _ChecksumRefusedError(
                         f"{request} failed: S3 received other bytes than the checksum says ({code})",
+                        code=code,
                         hint="Damage on the way is transient. If retries fail, too, the staged data are damaged:"
                         " clear the run's `compress` and what follows it.",
                     ) from error
@@ -190,7 +215,25 @@ class ArchiveWriter:
 
 
 class _ChecksumRefusedError(ArchiveRequestError):
-    """S3 computed another checksum than was sent. Of a put, damage on the way, which is transient."""
+    """S3 computed another checksum than was sent. Of a put, damage on the way, which is transient.
+
+    :param code: the error code
+    """
+
+    def __init__(self, message: str, *, code: str, hint: str) -> None:
+        super().__init__(message, hint=hint)
+        self.code = code
+
+
+def _md5_of(body: bytes | IO[bytes]) -> str:
+    """Return the ``Content-MD5`` of a body, which is read from where it is, and left there."""
+    if isinstance(body, bytes):
+        digest = hashlib.md5(body, usedforsecurity=False)
+    else:
+        start = body.tell()
+        digest = hashlib.file_digest(body, lambda: hashlib.md5(usedforsecurity=False))  # type: ignore[arg-type]
+        body.seek(start)
+    return base64.b64encode(digest.digest()).decode()
 
 
 def _is_race(error: BaseException) -> bool:

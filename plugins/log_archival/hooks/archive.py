@@ -8,6 +8,7 @@ from botocore.config import Config
 
 from log_archival.aws.connection import DEFAULT_ACL, DEFAULT_CONN_ID, require_acl, require_kms_key_arn, session_policy
 from log_archival.aws.errors import Request, translated_errors, writer_hint
+from log_archival.aws.payload_signing import sign_known_payloads
 from log_archival.aws.writer import DEFAULT_MAX_CONCURRENT_REQUESTS, ArchiveWriter
 from log_archival.hooks.assumed_role import AssumedRole
 from log_archival.keys import DEFAULT_PREFIX
@@ -62,7 +63,7 @@ class CrossAccountS3Hook(BaseHook):
             client_config=Config(
                 max_pool_connections=max_concurrent_requests,
                 retries={"mode": "standard", "total_max_attempts": 5},
-                # The signed x-amz-checksum-sha256 header protects the body; hashing it again adds nothing.
+                # `sign_known_payloads` signs the SHA-256 that is known; where it doesn't, nothing is hashed again.
                 s3={"payload_signing_enabled": False},
             ),
             **kwargs,
@@ -75,7 +76,7 @@ class CrossAccountS3Hook(BaseHook):
         :raises ConnectionSettingsError: when the connection is not right
         """
         return ArchiveWriter(
-            self._role.get_conn,
+            lambda: self._client,
             bucket=self.bucket,
             prefix=self.prefix,
             role_arn=self._role.role.role_arn,
@@ -84,6 +85,12 @@ class CrossAccountS3Hook(BaseHook):
             acl=self.acl,
             max_concurrent_requests=self.max_concurrent_requests,
         )
+
+    @cached_property
+    def _client(self) -> Any:
+        client = self._role.get_conn()
+        sign_known_payloads(client)
+        return client
 
     def get_conn(self) -> ArchiveWriter:
         """Return the writer, under the name that Airflow gives it."""

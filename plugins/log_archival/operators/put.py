@@ -23,7 +23,7 @@ from log_archival.pipeline.collect import find_log_files
 from log_archival.pipeline.run_dir import RunDirectory
 from log_archival.pipeline.summary import format_table, summarize
 from log_archival.pipeline.upload import compress_and_upload, put_manifest, upload_batch
-from log_archival.pipeline.verify import check_records
+from log_archival.pipeline.verify import check_proofs, check_records
 from log_archival.sources.base import Source
 from log_archival.sources.files import NamedFiles
 
@@ -93,8 +93,10 @@ class CrossAccountPutOperator(ArchiveOperator, CompressionOperator):
             return self._compress_and_upload(context)
 
     def _upload(self, staged: Mapping[str, Any], context: Context) -> dict[str, Any]:
-        writer = self.hook(context, self.day(context)).writer
-        receipts = upload_batch(writer, RunDirectory(staged["run_directory"]), int(staged["batch"]))
+        partition = self.day(context)
+        writer = self.hook(context, partition).writer
+        run_dir, batch = RunDirectory(staged["run_directory"]), int(staged["batch"])
+        receipts = upload_batch(writer, run_dir, batch, partition, self.keys)
         return {"objects": len(receipts), "new": sum(receipt.outcome == "new" for receipt in receipts)}
 
     def _compress_and_upload(self, context: Context) -> dict[str, Any]:
@@ -112,14 +114,17 @@ class CrossAccountPutOperator(ArchiveOperator, CompressionOperator):
                 hint="The next try reads them again; the last one goes on without them, and then fails.",
             )
         records.failures += found.failures
-        if problems := check_records(records, partition, self.keys):
+        if problems := check_records(records, partition, self.keys, [source.name for source in sources]):
             raise VerificationError(list_problems(problems, f"{partition.key}: {len(problems)} problems"))
         ti = context["ti"]
         put_manifest(writer, self.keys, partition, records.archives, dag_id=ti.dag_id, run_id=ti.run_id)
         summary = summarize(records)
+        proved = check_proofs(records.receipts)
+        if proved.tier_reason:
+            self.log.warning("archived at tier %s only: %s", proved.tier, proved.tier_reason)
         self.log.info("archived %s\n%s", partition.key, format_table(summary))
         require_no_failures(records.failures, partition, "When this is mended, clear the task; nothing is added twice.")
-        return {"partition": partition.key, "tier": "receipts", **summary}
+        return {"partition": partition.key, "tier": proved.tier, "tier_reason": proved.tier_reason, **summary}
 
     def _sources(self) -> list[Source]:
         if self.sources is not None:

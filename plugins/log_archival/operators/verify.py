@@ -1,6 +1,6 @@
 """VerifyArchiveOperator."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Any, get_args
 
@@ -20,9 +20,19 @@ from log_archival.partition import Partition
 from log_archival.pipeline.run_dir import RunDirectory, RunRecords
 from log_archival.pipeline.summary import PROOF, format_table, summarize
 from log_archival.pipeline.upload import put_manifest
-from log_archival.pipeline.verify import Tier, Verification, check_objects, check_records, probe_keys
+from log_archival.pipeline.verify import (
+    ReachedTier,
+    Tier,
+    Verification,
+    archived_files,
+    check_objects,
+    check_proofs,
+    check_records,
+    probe_keys,
+)
 from log_archival.reader.archive import ArchiveReader, Depth
 from log_archival.records import Archive
+from log_archival.sources.base import Source
 from log_archival.sources.cleanup import clean_up_sources
 
 
@@ -41,8 +51,9 @@ class VerifyArchiveOperator(ArchiveOperator):
         and a second connection has looked at the objects (templated)
     :param depth: for ``read``: ``checksums`` (HeadObject) or ``bytes`` (every byte is downloaded) (templated)
     :param read_conn_id: for ``read``: a connection that may read
-    :param after: by source, what to do with its files once they are verified at tier `probe` or `read`: ``keep``,
-        ``delete``, or ``move: /folder``
+    :param sources: where the log files are, as `CollectLogsOperator` has them. What a source says to do `after` is done
+        with its files that S3 acknowledged in this run, once they are verified at tier `probe`, or with those that were
+        read at tier `read`
     :returns: the summary: tier, manifest, and by source and in all, how many files, objects, bytes, and how many
         objects were new or existing
     """
@@ -54,18 +65,18 @@ class VerifyArchiveOperator(ArchiveOperator):
         self,
         *,
         staging: str,
+        sources: Sequence[Source],
         tier: str = "probe",
         depth: str = "checksums",
         read_conn_id: str | None = None,
-        after: Mapping[str, str] | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.staging = staging
+        self.sources = sources
         self.tier = tier
         self.depth = depth
         self.read_conn_id = read_conn_id
-        self.after = after or {}
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Verify.
@@ -95,8 +106,7 @@ class VerifyArchiveOperator(ArchiveOperator):
                 "When this is mended, clear the run's `collect` and what follows it; nothing is added twice, and until"
                 f" then no source is cleaned up. The records are in {run_dir}.",
             )
-            sha256 = {(one.source, one.name): one.file_sha256 for one in records.archives if one.source in self.after}
-            cleaned_up = clean_up_sources(records.files, sha256, self.after, tier=verification.tier)
+            cleaned_up = self._clean_up(records, verification.tier, partition)
             run_dir.delete()
             return {
                 "partition": partition.key,
@@ -117,12 +127,25 @@ class VerifyArchiveOperator(ArchiveOperator):
             raise SettingsError("tier read needs a second connection that may read: `read_connection` of archive.yaml")
 
     def _verify(self, writer: ArchiveWriter, records: RunRecords, partition: Partition) -> Verification:
-        if problems := check_records(records, partition, self.keys):
+        if problems := check_records(records, partition, self.keys, [source.name for source in self.sources]):
             return Verification("receipts", problems=problems)
         if self.tier == "read":
             reader = ArchiveReaderHook(str(self.read_conn_id), bucket=self.bucket).get_conn()
             return check_objects("read", records.archives, partial(self._check_object, reader), reader.workers)
-        return probe_keys(writer, records.archives) if self.tier == "probe" else Verification("receipts")
+        proved = check_proofs(records.receipts)
+        # Where nothing is compared, a probe would create an object.
+        return probe_keys(writer, records.archives) if (self.tier, proved.tier) == ("probe", "receipts") else proved
+
+    def _clean_up(self, records: RunRecords, tier: ReachedTier, partition: Partition) -> dict[str, int]:
+        done = clean_up_sources(records.files, archived_files(records, tier), self.sources, tier=tier)
+        if done.wrong:
+            raise VerificationError(
+                list_problems(done.wrong, f"{partition.key}: {len(done.wrong)} log files are not what was archived"),
+                hint="Their archives are wrong, or somebody has changed them and kept their times. Nothing was deleted or"
+                " moved. Clear the run's `collect` and what follows it to archive what the files have now, next to what"
+                " was archived; then find out which is right.",
+            )
+        return done.counts
 
     def _check_object(self, reader: ArchiveReader, archive: Archive) -> str | None:
         entry = Entry.from_archive(archive)

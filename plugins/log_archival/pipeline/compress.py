@@ -29,7 +29,7 @@ MIN_THREADED_BYTES = 32 << 10
 #: So many large files of a service are compressed at once: each takes some blocks of memory.
 MAX_LARGE_READS = 6
 
-#: A file to write to, its URL, and the offset at which the archive begins.
+#: A file to write to, its name in the run directory, and the offset at which the archive begins.
 Destination = tuple[IO[bytes], str, int]
 #: Opens the destination of a file's archive, or of its next part.
 OpenDestination = Callable[[], AbstractContextManager[Destination]]
@@ -87,9 +87,9 @@ class Compressor:
                 codec=codec.name, content_type=codec.content_type,
                 raw_size=part.raw_size, raw_sha256=part.raw_sha256,
                 stored_size=part.stored_size, stored_sha256=part.stored_sha256,
-                staged=url, offset=offset,
+                staged=staged, offset=offset,
             )
-            for number, (part, (_, url, offset)) in enumerate(zip(result.parts, destinations, strict=True), 1)
+            for number, (part, (_, staged, offset)) in enumerate(zip(result.parts, destinations, strict=True), 1)
         ]  # fmt: skip
 
     def source_of(self, file: LogFile) -> Source:
@@ -132,6 +132,21 @@ class Compressor:
             self.partition, source=file.source, name=file.name, digest=digest, codec_suffix=codec.suffix,
             part=part if parts > 1 else None,
         )  # fmt: skip
+
+
+def expected_key(archive: Archive, partition: Partition, keys: KeyTemplate) -> str:
+    """Return the key that an archive must have, by what its record says of the file.
+
+    :param archive: the record
+    :param partition: the day
+    :param keys: the key template
+    :raises SettingsError: for an unknown codec
+    """
+    suffix = codecs.codec_named(archive.codec).suffix
+    part = archive.part if archive.parts > 1 else None
+    return keys.archive_key(
+        partition, source=archive.source, name=archive.name, digest=archive.raw_sha256, codec_suffix=suffix, part=part
+    )
 
 
 def compress_batch(compressor: Compressor, run_dir: RunDirectory, batch: int) -> tuple[list[Archive], list[Failure]]:

@@ -2,19 +2,20 @@
 
 import io
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import count
 from typing import IO, Any
 
 from log_archival.exceptions import StagingError
-from log_archival.pipeline.location import path_of
 from log_archival.records import Archive
 
 #: Archives of files up to this size share a data file; what doesn't compress becomes a little larger.
 MAX_PACKED_FILE_BYTES = 4 << 20
 MAX_PACKED_BYTES = MAX_PACKED_FILE_BYTES + (64 << 10)
 _HINT = "Clear the run's `compress` and what follows it to compress the batch again."
+_NAME = re.compile(r"data-\d{4,}-\d{6,}\.bin", re.ASCII)
 
 
 class PackWriter:
@@ -32,23 +33,23 @@ class PackWriter:
 
     @contextmanager
     def open_archive(self, *, large: bool) -> Iterator[tuple[IO[bytes], str, int]]:
-        """Yield a file to write one archive to, its URL, and the offset at which the archive begins.
+        """Yield a file to write one archive to, its name, and the offset at which the archive begins.
 
         :param large: whether the archive gets a file of its own
         """
         if large:
-            stream, url = self._new_file()
+            stream, name = self._new_file()
             with stream:
-                yield stream, url, 0
+                yield stream, name, 0
             return
         try:
-            stream, url = self._free.pop()
+            stream, name = self._free.pop()
         except IndexError:
-            stream, url = self._new_file()
+            stream, name = self._new_file()
         try:
-            yield stream, url, stream.tell()
+            yield stream, name, stream.tell()
         finally:
-            self._free.append((stream, url))
+            self._free.append((stream, name))
 
     def close(self) -> None:
         """Close the files of small archives."""
@@ -56,24 +57,28 @@ class PackWriter:
             stream.close()
 
     def _new_file(self) -> tuple[IO[bytes], str]:
-        path = self._folder / f"{self._stem}-{next(self._numbers):06d}.bin"
-        return path.open("wb"), str(path)
+        name = f"{self._stem}-{next(self._numbers):06d}.bin"
+        return (self._folder / name).open("wb"), name
 
 
-def open_staged(archive: Archive) -> IO[bytes]:
+def open_staged(folder: Any, archive: Archive) -> IO[bytes]:
     """Return an archive's staged bytes, as a file that the caller closes.
 
+    :param folder: the path of the run directory; nothing outside of it is opened, whatever the record says
     :param archive: with the data file and offset
     :raises StagingError: when they are not all there
     """
+    path = folder / archive.staged
+    if not _NAME.fullmatch(archive.staged) or archive.offset < 0 or archive.stored_size < 0:
+        raise StagingError(f"{archive.path} can't be staged in {path}, from {archive.offset} on", hint=_HINT)
     try:
-        stream: IO[bytes] = path_of(archive.staged).open("rb")
+        stream: IO[bytes] = path.open("rb")
     except FileNotFoundError:
-        raise StagingError(f"{archive.staged} is missing", hint=_HINT) from None
+        raise StagingError(f"{path} is missing", hint=_HINT) from None
     size = stream.seek(0, os.SEEK_END)
     if size < archive.offset + archive.stored_size:
         stream.close()
-        raise StagingError(f"{archive.staged} ends within the archive of {archive.path}", hint=_HINT)
+        raise StagingError(f"{path} ends within the archive of {archive.path}", hint=_HINT)
     stream.seek(archive.offset)
     if archive.stored_size > MAX_PACKED_BYTES:
         return stream

@@ -7,6 +7,7 @@ failures-0001.jsonl      its files that could not be read       written by compr
 failures-0000.jsonl      what was not archived at all           written by collect
 data-0001-….bin          the archives' bytes                    written by compress, deleted by upload
 receipts-0001.jsonl      what S3 returned for each put          written by upload
+earlier-0001.jsonl       receipts of the run's earlier tries    written by collect and compress, when they start again
 """
 
 import hashlib
@@ -15,17 +16,18 @@ import shutil
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
-from typing import Any, Self
+from typing import IO, Any, Self
 
 from log_archival.exceptions import StagingError
 from log_archival.pipeline.location import path_of
-from log_archival.pipeline.packs import PackWriter
+from log_archival.pipeline.packs import PackWriter, open_staged
 from log_archival.records import Archive, Failure, LogFile, Receipt, Record, read_jsonl, to_line, write_jsonl
 
 #: A component of a path has at most 255 bytes in every usual file system; Airflow's ids have up to 250 characters.
 MAX_NAME_CHARS = 200
-#: In place of a batch's number: what `collect` found that is in no batch.
+#: In place of a batch's number: what `collect` writes that is of no batch.
 _COLLECT = 0
 
 
@@ -37,12 +39,18 @@ class RunRecords:
     :param archives: what was compressed
     :param receipts: what was uploaded
     :param failures: the files that could not be archived
+    :param earlier: acknowledged receipts of what this run did before its tasks were cleared
     """
 
     files: list[LogFile] = field(default_factory=list)
     archives: list[Archive] = field(default_factory=list)
     receipts: list[Receipt] = field(default_factory=list)
     failures: list[Failure] = field(default_factory=list)
+    earlier: list[Receipt] = field(default_factory=list)
+
+    def acknowledged_keys(self) -> set[str]:
+        """Return the keys whose put the server has acknowledged in this run, with a proof."""
+        return {receipt.key for receipt in chain(self.receipts, self.earlier) if receipt.acknowledged}
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,15 +84,19 @@ class RunDirectory:
     def create(self, batches: Sequence[Sequence[LogFile]], failures: Sequence[Failure] = ()) -> None:
         """Make the directory, empty but for the batches: a run that starts again does everything again.
 
+        What S3 has acknowledged before is still known: nothing is ever replaced.
+
         :param batches: the log files of each batch; their numbers count from 1
         :param failures: what is in none of them
         """
+        earlier = self._acknowledged("earlier-", "receipts-")
         self.delete()
         # Logs can contain what nobody else may read. Object stores have no modes, and ignore it.
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         for number, files in enumerate(batches, 1):
             write_jsonl(self._file("files", number), files)
         write_jsonl(self._file("failures", _COLLECT), failures)
+        write_jsonl(self._file("earlier", _COLLECT), earlier)
         write_jsonl(self._folder / "collected.json", [_Collected(len(batches))])
 
     def log_files(self, batch: int) -> list[LogFile]:
@@ -100,6 +112,8 @@ class RunDirectory:
 
         :param batch: its number
         """
+        if earlier := self._acknowledged(f"earlier-{batch:04d}", f"receipts-{batch:04d}"):
+            write_jsonl(self._file("earlier", batch), earlier)
         self._delete_files(batch, "archives", "failures", "receipts", "data")
 
     def pack_writer(self, batch: int) -> PackWriter:
@@ -132,10 +146,7 @@ class RunDirectory:
 
         :param batch: its number
         """
-        receipts: list[Receipt] = []
-        with suppress(StagingError):  # there are none yet, or the process ended within a line
-            receipts.extend(read_jsonl(self._file("receipts", batch), Receipt))
-        return receipts
+        return _readable_receipts(self._file("receipts", batch))
 
     def write_receipts(self, batch: int, receipts: Iterable[Receipt]) -> list[Receipt]:
         """Write receipts as they come, each at once, so that a killed task's retry has it (on a local disk).
@@ -151,6 +162,14 @@ class RunDirectory:
                 stream.flush()
                 written.append(receipt)
         return written
+
+    def open_staged(self, archive: Archive) -> IO[bytes]:
+        """Return an archive's staged bytes, as a file that the caller closes.
+
+        :param archive: what `archives` returned
+        :raises StagingError: when they are not all there
+        """
+        return open_staged(self._folder, archive)
 
     def delete_data(self, batch: int) -> None:
         """Delete the staged data of a batch.
@@ -180,6 +199,7 @@ class RunDirectory:
             records.archives += read_jsonl(self._file("archives", number), Archive, shared=shared)
             records.failures += read_jsonl(self._file("failures", number), Failure, shared=shared)
             records.receipts += read_jsonl(self._file("receipts", number), Receipt, shared=shared)
+        records.earlier = self._acknowledged("earlier-")
         return records
 
     def delete(self) -> None:
@@ -189,14 +209,30 @@ class RunDirectory:
         elif self._folder.exists():
             self._folder.rmdir(recursive=True)
 
+    def _acknowledged(self, *starts: str) -> list[Receipt]:
+        """Return the acknowledged receipts in the files whose names begin so, each key once."""
+        receipts = chain.from_iterable(map(_readable_receipts, self._files(*starts)))
+        return list({receipt.key: receipt for receipt in receipts if receipt.acknowledged}.values())
+
     def _delete_files(self, batch: int, *kinds: str) -> None:
-        starts = tuple(f"{kind}-{batch:04d}" for kind in kinds)
-        for path in list(self._folder.iterdir()):
-            if path.name.startswith(starts):
-                path.unlink()
+        for path in self._files(*(f"{kind}-{batch:04d}" for kind in kinds)):
+            path.unlink()
+
+    def _files(self, *starts: str) -> list[Any]:
+        if not self._folder.exists():
+            return []
+        return [path for path in self._folder.iterdir() if path.name.startswith(starts)]
 
     def _file(self, kind: str, batch: int) -> Any:
         return self._folder / f"{kind}-{batch:04d}.jsonl"
+
+
+def _readable_receipts(path: Any) -> list[Receipt]:
+    """Return the receipts in a file, up to a line that was cut off."""
+    receipts: list[Receipt] = []
+    with suppress(StagingError):  # there are none yet, or the process ended within a line
+        receipts.extend(read_jsonl(path, Receipt))
+    return receipts
 
 
 def plain_name(name: str) -> str:

@@ -10,8 +10,9 @@ from log_archival.progress import human_size
 FIGURES = ("files", "objects", "raw_bytes", "stored_bytes", "new", "existing", "failed", "skipped")
 #: What each tier proves, in words that promise no more.
 PROOF = {
-    "receipts": "S3 acknowledged every archive with its checksum; nobody has looked whether it still exists",
-    "probe": "every key exists, and only its own archive can have been put there; nobody has read the objects",
+    "sent": "every archive was sent, and nothing shows that the server has these bytes",
+    "receipts": "S3 compared what this run put with its checksums; nobody has looked whether it still exists",
+    "probe": "every key exists, and S3 compared what this run put with its checksums; nobody has read the objects",
     "read checksums": "every object exists with the size and the SHA-256 that it was sent with",
     "read bytes": "every object was downloaded, decompressed and hashed",
 }

@@ -14,6 +14,7 @@ from typing import IO
 
 from log_archival.aws.writer import ArchiveWriter
 from log_archival.concurrency import available_cores, concurrently
+from log_archival.exceptions import StagingError
 from log_archival.keys import KeyTemplate
 from log_archival.manifest import manifest_body, manifest_metadata
 from log_archival.partition import Partition
@@ -21,11 +22,11 @@ from log_archival.pipeline.compress import (
     Compressor,
     Destination,
     compress_each,
+    expected_key,
     known_bytes,
     split_by_size,
     threads_per_file,
 )
-from log_archival.pipeline.packs import open_staged
 from log_archival.pipeline.run_dir import RunDirectory, RunRecords
 from log_archival.progress import Progress
 from log_archival.records import Archive, Failure, LogFile, Receipt
@@ -85,7 +86,9 @@ def put_manifest(
     )
 
 
-def upload_batch(writer: ArchiveWriter, run_dir: RunDirectory, batch: int) -> list[Receipt]:
+def upload_batch(
+    writer: ArchiveWriter, run_dir: RunDirectory, batch: int, partition: Partition, keys: KeyTemplate
+) -> list[Receipt]:
     """Put a batch's staged archives, write their receipts, then delete the staged data.
 
     Archives that an earlier try of this task has put are not put again.
@@ -93,10 +96,19 @@ def upload_batch(writer: ArchiveWriter, run_dir: RunDirectory, batch: int) -> li
     :param writer: of the archive bucket
     :param run_dir: has the batch
     :param batch: the batch's number
+    :param partition: the day
+    :param keys: the key template
     :returns: the receipts of the whole batch
+    :raises StagingError: when a record has another key than its file
     :raises LogArchivalError: at the first put that fails; those under way are waited for
     """
     archives = run_dir.archives(batch)
+    for archive in archives:  # what is put can't be taken back
+        if archive.key != (expected := expected_key(archive, partition, keys)):
+            raise StagingError(
+                f"the record of {archive.path} in {run_dir} has the key {archive.key}, expected {expected}",
+                hint="Was it edited, or were the settings changed? Clear the run's `collect` and what follows it.",
+            )
     stored = {archive.key: archive.stored_sha256 for archive in archives}
     earlier = [one for one in run_dir.earlier_receipts(batch) if stored.get(one.key) == one.stored_sha256]
     acknowledged = {receipt.key for receipt in earlier}
@@ -104,7 +116,7 @@ def upload_batch(writer: ArchiveWriter, run_dir: RunDirectory, batch: int) -> li
     progress = Progress(log.info, "uploaded", sum(archive.raw_size for archive in left))
 
     def put(archive: Archive) -> Receipt:
-        with open_staged(archive) as body:
+        with run_dir.open_staged(archive) as body:
             return put_archive(writer, archive, body, progress)
 
     if left:

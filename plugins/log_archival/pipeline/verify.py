@@ -1,5 +1,6 @@
 """Verify: whether what was collected is what the archive has. Every difference is reported, not only the first.
 
+- Tier `sent`: every collected file has its archives, and every archive a receipt, on a server that proves nothing.
 - Tier `receipts`: every collected file has its archives, and every archive the receipt of its put.
 - Tier `probe`: and every key exists, asked with puts that can't create anything.
 - Tier `read`: and a second connection that may read has looked at every object.
@@ -7,23 +8,26 @@
 
 import logging
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Literal
 
 from log_archival.aws.writer import ArchiveWriter, ProbeResult
-from log_archival.codecs import codec_named
 from log_archival.concurrency import concurrently
 from log_archival.keys import KeyTemplate, random_probe_key
 from log_archival.partition import Partition
+from log_archival.pipeline.compress import expected_key
 from log_archival.pipeline.run_dir import RunRecords
 from log_archival.progress import Progress
 from log_archival.records import Archive, LogFile, Receipt
+from log_archival.sources.cleanup import Archived
 
 log = logging.getLogger(__name__)
 
+#: What can be asked for.
 Tier = Literal["receipts", "probe", "read"]
+ReachedTier = Literal["sent", "receipts", "probe", "read"]
 #: So many keys, from all of the run, are tried before it is concluded that the server doesn't answer probes: some of
 #: them could be missing, but hardly all.
 MAX_TRIAL_PROBES = 10
@@ -49,15 +53,20 @@ class Problem:
         return f"{self.source}: {self.path}" + (f" (key {self.key})" if self.key else "") + f": {self.message}"
 
 
-def check_records(records: RunRecords, partition: Partition, keys: KeyTemplate) -> list[Problem]:
+def check_records(
+    records: RunRecords, partition: Partition, keys: KeyTemplate, sources: Collection[str]
+) -> list[Problem]:
     """Check that every collected file has its archives or a failure, and every archive its receipt.
 
     :param records: what the run's tasks wrote
     :param partition: the day
     :param keys: the key template
+    :param sources: the names of the sources
     :returns: every difference
     """
+    strangers = [file for file in records.files if file.source not in sources]
     return [
+        *(Problem(file.source, file.path, "", "there is no source of this name in the settings") for file in strangers),
         *_check_files(records, partition, keys),
         *_check_receipts(records.archives, records.receipts),
     ]
@@ -88,11 +97,7 @@ def _check_parts(file: LogFile, parts: list[Archive], partition: Partition, keys
     if len(parts) == 1 and parts[0].raw_sha256 != parts[0].file_sha256:
         yield problem("", f"expected SHA-256 {parts[0].file_sha256}, its only part has {parts[0].raw_sha256}")
     for archive in parts:
-        part, suffix = archive.part if archive.parts > 1 else None, codec_named(archive.codec).suffix
-        expected = keys.archive_key(
-            partition, source=file.source, name=file.name, digest=archive.raw_sha256, codec_suffix=suffix, part=part
-        )
-        if archive.key != expected:
+        if archive.key != (expected := expected_key(archive, partition, keys)):
             yield problem(archive.key, f"expected key {expected}")
 
 
@@ -107,8 +112,6 @@ def _check_receipts(archives: list[Archive], receipts: list[Receipt]) -> Iterato
             yield problem(f"expected 1 receipt, there are {len(found)}")
         elif found[0].stored_sha256 != sha256:
             yield problem(f"expected SHA-256 {sha256}, S3 acknowledged {found[0].stored_sha256}")
-        elif found[0].echoed_sha256 not in (None, sha256):
-            yield problem(f"expected SHA-256 {sha256}, S3 returned {found[0].echoed_sha256}")
     for key in sorted(by_key):
         yield Problem("?", "?", key, "has a receipt, but no archive")
 
@@ -122,9 +125,38 @@ class Verification:
     :param problems: every difference
     """
 
-    tier: Tier
+    tier: ReachedTier
     tier_reason: str = ""
     problems: list[Problem] = field(default_factory=list)
+
+
+def check_proofs(receipts: Iterable[Receipt]) -> Verification:
+    """Return what receipts prove: tier `receipts`, or `sent` where the server compared nothing with what was sent.
+
+    :param receipts: of the run
+    """
+    if all(receipt.acknowledged or receipt.outcome == "existing" for receipt in receipts):
+        return Verification("receipts")
+    return Verification(
+        "sent",
+        "this server stores a body that fits neither its SHA-256, in a header and in the signature, nor its MD5, so"
+        " nothing shows that it has the bytes that were sent; verify at tier read",
+    )
+
+
+def archived_files(records: RunRecords, tier: ReachedTier) -> dict[tuple[str, str], Archived]:
+    """Return what is known of the content of each file's archives, by source and name.
+
+    :param records: of a verified run
+    :param tier: at which it was verified
+    """
+    acknowledged = records.acknowledged_keys()
+    found: dict[tuple[str, str], Archived] = {}
+    for archive in records.archives:
+        name = archive.source, archive.name
+        certain = tier == "read" or archive.key in acknowledged
+        found[name] = Archived(archive.file_sha256, certain and (name not in found or found[name].certain))
+    return found
 
 
 def probe_keys(writer: ArchiveWriter, archives: list[Archive]) -> Verification:
@@ -159,7 +191,7 @@ def _check_key(writer: ArchiveWriter, archive: Archive) -> str | None:
 
 
 def check_objects(
-    tier: Tier, archives: list[Archive], check: Callable[[Archive], str | None], max_concurrent_requests: int
+    tier: ReachedTier, archives: list[Archive], check: Callable[[Archive], str | None], max_concurrent_requests: int
 ) -> Verification:
     """Check every object, many at once.
 
