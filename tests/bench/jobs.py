@@ -117,7 +117,9 @@ def upload(bucket: str, day: str, staged: dict[str, Any]) -> dict[str, Any]:
 
 def verify(bucket: str, staging: str, day: str) -> dict[str, Any]:
     """Run the DAG's last task."""
-    return VerifyArchiveOperator(task_id="verify", bucket=bucket, staging=staging).execute(context(day))
+    return VerifyArchiveOperator(task_id="verify", bucket=bucket, staging=staging, sources=[source("/")]).execute(
+        context(day)
+    )
 
 
 def compress_to_nowhere(files: list[str]) -> None:

@@ -126,7 +126,7 @@ def main(work: str, file: str, run_directory: str, bucket: str, part_size: str) 
         run_dir.write_compressed(BATCH, archives, failures)
     elif work == "upload":
         archives, failures = run_dir.archives(BATCH), []
-        receipts = upload_batch(writer, run_dir, BATCH)
+        receipts = upload_batch(writer, run_dir, BATCH, compressor.partition, compressor.keys)
         if {receipt.outcome for receipt in receipts} != {"new"}:
             raise RuntimeError(f"expected new objects only: {receipts}")
     else:

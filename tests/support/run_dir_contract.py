@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from log_archival.exceptions import StagingError
-from log_archival.pipeline.packs import MAX_PACKED_BYTES, open_staged
+from log_archival.pipeline.packs import MAX_PACKED_BYTES
 from log_archival.pipeline.run_dir import RunDirectory
 from log_archival.records import Archive, LogFile, Receipt
 
@@ -35,8 +35,8 @@ def stage(run_dir: RunDirectory, bodies: Sequence[bytes], *, batch: int = BATCH)
     return archives
 
 
-def read(one: Archive) -> bytes:
-    with open_staged(one) as stream:
+def read(run_dir: RunDirectory, one: Archive) -> bytes:
+    with run_dir.open_staged(one) as stream:
         return stream.read()
 
 
@@ -51,9 +51,10 @@ class RunDirContract:
 
     def test_staged_archives_are_read_back(self, root: str) -> None:
         bodies = [b"", b"a" * 50, b"b" * LARGE, b"c" * 100, b"", b"d" * (LARGE + 1), b"\0\xff" * 20]
-        archives = stage(new_run(root), bodies)
-        assert [read(one) for one in archives] == bodies
-        names = [one.staged.rpartition("/")[2] for one in archives]
+        run_dir = new_run(root)
+        archives = stage(run_dir, bodies)
+        assert [read(RunDirectory(str(run_dir)), one) for one in archives] == bodies
+        names = [one.staged for one in archives]
         assert (names[2], names[5]) == ("data-0001-000002.bin", "data-0001-000003.bin")
         assert {names[number] for number in (0, 1, 3, 4, 6)} == {"data-0001-000001.bin"}
 
@@ -73,9 +74,9 @@ class RunDirContract:
         run_dir = new_run(root)
         [first], [second] = (stage(run_dir, [b"x"], batch=batch) for batch in (1, 2))
         run_dir.delete_data(1)
-        assert read(second) == b"x"
+        assert read(run_dir, second) == b"x"
         with pytest.raises(StagingError, match=r"data-0001-000001\.bin is missing"):
-            open_staged(first)
+            run_dir.open_staged(first)
         assert run_dir.log_files(BATCH) == FILES
 
     def test_run_that_starts_again_begins_empty(self, root: str) -> None:
@@ -83,8 +84,8 @@ class RunDirContract:
         [staged], [kept] = (stage(one, [b"x"]) for one in (run_dir, other))
         new_run(root, "run")
         with pytest.raises(StagingError, match="is missing"):
-            open_staged(staged)
-        assert read(kept) == b"x"
+            run_dir.open_staged(staged)
+        assert read(other, kept) == b"x"
 
     def test_deleted_run_is_gone_and_others_stay(self, root: str) -> None:
         run_dir, other = new_run(root, "run"), new_run(root, "other")
@@ -97,7 +98,7 @@ class RunDirContract:
     @pytest.mark.parametrize(
         ("changes", "message"),
         [
-            ({"staged": "gone.bin"}, "gone.bin is missing\nClear the run's `compress`"),
+            ({"staged": "data-0009-000001.bin"}, "data-0009-000001.bin is missing\nClear the run's `compress`"),
             ({"offset": 1}, "ends within the archive of /logs/app.log\nClear the run's `compress`"),
             ({"stored_size": LARGE + 1}, "ends within the archive of /logs/app.log"),
         ],
@@ -109,9 +110,46 @@ class RunDirContract:
     ) -> None:
         run_dir = new_run(root)
         [staged] = stage(run_dir, [b"x" * size])
-        if "staged" in changes:
-            changes = {"staged": f"{run_dir}/{changes['staged']}"}
         damaged: Archive = replace(staged, **changes)  # type: ignore[arg-type]
         with pytest.raises(StagingError, match=message) as caught:
-            open_staged(damaged)
+            run_dir.open_staged(damaged)
         assert damaged.staged in str(caught.value)
+
+    @pytest.mark.parametrize(
+        "changes",
+        [
+            {"staged": "../other/data-0001-000001.bin"},
+            {"staged": "{run_dir}/data-0001-000001.bin"},
+            {"staged": "/etc/passwd"},
+            {"staged": "file:///etc/passwd"},
+            {"staged": "s3://aws_default@acme/data-0001-000001.bin"},
+            {"staged": "files-0001.jsonl"},
+            {"staged": ""},
+            {"staged": "data-0001-000001.bin\n"},
+            {"offset": -1},
+            {"stored_size": -1},
+        ],
+        ids=repr,
+    )
+    def test_record_cannot_name_data_elsewhere(self, root: str, changes: dict[str, object]) -> None:
+        run_dir = new_run(root)
+        [staged] = stage(run_dir, [b"x" * 60])
+        if "staged" in changes:
+            changes = {"staged": str(changes["staged"]).replace("{run_dir}", str(run_dir))}
+        with pytest.raises(StagingError, match=r"app\.log can't be staged in "):
+            run_dir.open_staged(replace(staged, **changes))  # type: ignore[arg-type]
+
+    def test_acknowledged_receipts_outlast_a_run_that_starts_again(self, root: str) -> None:
+        run_dir = new_run(root)
+        acknowledged = Receipt("logs/1", "new", 1, "a" * 64, "checksum")
+        others = [Receipt("logs/2", "existing", 1, "a" * 64), Receipt("logs/3", "new", 1, "a" * 64, "none")]
+        run_dir.write_receipts(BATCH, iter([acknowledged, *others]))
+        for start_again in (lambda: run_dir.begin_batch(BATCH), lambda: new_run(root), lambda: new_run(root)):
+            start_again()
+            assert run_dir.earlier_receipts(BATCH) == []
+        second = Receipt("logs/4", "new", 1, "a" * 64, "md5")
+        run_dir.write_compressed(BATCH, [], [])
+        run_dir.write_receipts(BATCH, iter([second, replace(acknowledged, outcome="existing", proof="none")]))
+        records = run_dir.read_records()
+        assert records.earlier == [acknowledged]
+        assert records.acknowledged_keys() == {"logs/1", "logs/4"}

@@ -17,7 +17,7 @@ import pytest
 
 from log_archival.aws.writer import SEND_AT_ONCE_BYTES, ArchiveWriter, ProbeResult
 from log_archival.exceptions import ArchiveRequestError, RefusedError, SettingsError
-from log_archival.records import Receipt
+from log_archival.records import Proof, Receipt
 from tests.support.memory_s3 import MemoryS3, StoredObject
 
 PREFIX = "logs/2026/11/22/"
@@ -32,10 +32,11 @@ RACERS = 16
 class Server(Protocol):
     """A server to run the contract on.
 
-    `probe_of_existing` is what it does with a probe of a key that exists.
+    `probe_of_existing` is what it does with a probe of a key that exists; `proof` is what it compares.
     """
 
     probe_of_existing: ProbeResult
+    proof: Proof
 
     def writer(self, prefix: str = PREFIX, *, max_concurrent_requests: int = RACERS) -> ArchiveWriter:
         """Return a writer whose session is narrowed to a prefix."""
@@ -54,6 +55,7 @@ class BotoServer:
     bucket: str
     probe_of_existing: ProbeResult
     new_writer: Callable[[str, int], ArchiveWriter]
+    proof: Proof = "checksum"
 
     def writer(self, prefix: str = PREFIX, *, max_concurrent_requests: int = RACERS) -> ArchiveWriter:
         return self.new_writer(prefix, max_concurrent_requests)
@@ -74,8 +76,12 @@ class MemoryServer:
     s3: MemoryS3
     probe_of_existing: ProbeResult
 
+    @property
+    def proof(self) -> Proof:
+        return self.s3.knows
+
     def writer(self, prefix: str = PREFIX, *, max_concurrent_requests: int = RACERS) -> ArchiveWriter:
-        return self.s3.writer(prefix=prefix, max_concurrent_requests=max_concurrent_requests)
+        return self.s3.writer(tries=True, prefix=prefix, max_concurrent_requests=max_concurrent_requests)
 
     def get(self, key: str) -> StoredObject | None:
         return self.s3.objects.get(key)
@@ -102,8 +108,8 @@ class WriterContract:
     def test_put_stores_the_body_its_type_and_its_metadata(self, server: Server, size: int) -> None:
         key, body = new_key(), secrets.token_bytes(size)
         receipt = put(server.writer(), key, body, metadata=METADATA)
-        assert (receipt.key, receipt.outcome, receipt.stored_size) == (key, "new", size)
-        assert receipt.echoed_sha256 == receipt.stored_sha256 == sha256_of(body)
+        assert receipt == Receipt(key, "new", size, sha256_of(body), server.proof)
+        assert receipt.acknowledged
         assert server.get(key) == StoredObject(body, "application/zstd", METADATA)
 
     def test_put_accepts_bytes(self, server: Server) -> None:
@@ -135,7 +141,7 @@ class WriterContract:
     @SMALL_AND_LARGE
     def test_body_with_another_checksum_is_refused_and_not_stored(self, server: Server, size: int) -> None:
         key, body = new_key(), secrets.token_bytes(size)
-        with pytest.raises(ArchiveRequestError, match=f"{key} .*S3 received other bytes than the checksum") as caught:
+        with pytest.raises(ArchiveRequestError, match=f"{key} .*other bytes than its checksum") as caught:
             put(server.writer(), key, body, sha256=sha256_of(body[1:] + b"x"))
         assert not caught.value.permanent
         assert server.get(key) is None
@@ -185,7 +191,8 @@ class WriterContract:
         with ThreadPoolExecutor(RACERS) as pool:  # none has assumed the role before
             receipts = list(pool.map(lambda key: put(writer, key, bodies[key]), bodies))
         assert [(receipt.key, receipt.outcome) for receipt in receipts] == [(key, "new") for key in bodies]
-        assert all(receipt.echoed_sha256 == sha256_of(bodies[receipt.key]) for receipt in receipts)
+        assert all(receipt.stored_sha256 == sha256_of(bodies[receipt.key]) for receipt in receipts)
+        assert {receipt.proof for receipt in receipts} == {server.proof}
         assert all(server.get(key) == StoredObject(body, "application/zstd", {}) for key, body in bodies.items())
 
 

@@ -21,7 +21,7 @@ ARCHIVE = Archive(
     "app", "/var/log/app", "web-1/app.log", 10, 1_795_000_000_123_456_789, "a" * 64, 1, 1, "logs/k.zst", "zstd",
     "application/zstd", 10, "a" * 64, 8, "b" * 64, "/staging/data.bin", 5,
 )  # fmt: skip
-RECEIPT = Receipt("logs/k.zst", "new", 8, "b" * 64, "b" * 64)
+RECEIPT = Receipt("logs/k.zst", "new", 8, "b" * 64, "checksum")
 
 
 FAILURE = Failure("app", "web-1/app.log", "it vanished")
@@ -134,7 +134,9 @@ def test_line_that_is_no_text_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "fields", [{"outcome": "already"}, {"outcome": None}, {"echoed_sha256": 1}, {"stored_size": None}], ids=repr
+    "fields",
+    [{"outcome": "already"}, {"outcome": None}, {"proof": "sha1"}, {"proof": None}, {"stored_size": None}],
+    ids=repr,
 )
 def test_edited_receipt_is_refused(fields: dict[str, Any], tmp_path: Path) -> None:
     path = tmp_path / "receipts-0001.jsonl"

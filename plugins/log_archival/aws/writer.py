@@ -3,6 +3,7 @@
 import base64
 import enum
 import hashlib
+import io
 import threading
 from collections.abc import Callable, Mapping
 from functools import cached_property
@@ -13,7 +14,7 @@ from botocore.exceptions import ClientError
 
 from log_archival.aws.connection import DEFAULT_ACL
 from log_archival.aws.errors import CHECKSUM_MISMATCH, RACE, Request, code_and_status, translated_errors, writer_hint
-from log_archival.codecs import MAX_PUT_BYTES
+from log_archival.codecs import CHUNK_BYTES, MAX_PUT_BYTES
 from log_archival.exceptions import ArchiveRequestError, RefusedError, SettingsError
 from log_archival.keys import random_probe_key
 from log_archival.records import Proof, Receipt
@@ -125,8 +126,10 @@ class ArchiveWriter:
             arguments["Metadata"] = dict(metadata)
         with self._lock:
             proof = self._proof
-        if proof == "md5":
-            arguments["ContentMD5"] = _md5_of(body)
+        if proof in ("md5", "none"):  # the server compares no SHA-256
+            found_sha256, arguments["ContentMD5"] = _sha256_and_md5(body)
+            if found_sha256 != sha256:
+                raise _ChecksumRefusedError(f"s3://{self.bucket}/{key} was not put: other bytes than its checksum")
         response = self._put_unless_exists(key, body, arguments)
         if response is None:
             return Receipt(key, "existing", size, sha256)
@@ -201,10 +204,7 @@ class ArchiveWriter:
                     return None
                 if code in CHECKSUM_MISMATCH:
                     raise _ChecksumRefusedError(
-                        f"{request} failed: S3 received other bytes than the checksum says ({code})",
-                        code=code,
-                        hint="Damage on the way is transient. If retries fail, too, the staged data are damaged:"
-                        " clear the run's `compress` and what follows it.",
+                        f"{request} failed: S3 received other bytes than its checksum ({code})", code
                     ) from error
                 raise
 
@@ -215,25 +215,30 @@ class ArchiveWriter:
 
 
 class _ChecksumRefusedError(ArchiveRequestError):
-    """S3 computed another checksum than was sent. Of a put, damage on the way, which is transient.
+    """A body has another checksum than its record. Of a put, damage on the way, which is transient.
 
-    :param code: the error code
+    :param code: the server's error code; empty when the body was not sent
     """
 
-    def __init__(self, message: str, *, code: str, hint: str) -> None:
-        super().__init__(message, hint=hint)
+    def __init__(self, message: str, code: str = "") -> None:
+        super().__init__(
+            message,
+            hint="Damage on the way is transient. If retries fail, too, the staged data are damaged: clear the run's"
+            " `compress` and what follows it.",
+        )
         self.code = code
 
 
-def _md5_of(body: bytes | IO[bytes]) -> str:
-    """Return the ``Content-MD5`` of a body, which is read from where it is, and left there."""
-    if isinstance(body, bytes):
-        digest = hashlib.md5(body, usedforsecurity=False)
-    else:
-        start = body.tell()
-        digest = hashlib.file_digest(body, lambda: hashlib.md5(usedforsecurity=False))  # type: ignore[arg-type]
-        body.seek(start)
-    return base64.b64encode(digest.digest()).decode()
+def _sha256_and_md5(body: bytes | IO[bytes]) -> tuple[str, str]:
+    """Return the SHA-256 of a body in hex, and its ``Content-MD5``; it is read from where it is, and left there."""
+    sha256, md5 = hashlib.sha256(), hashlib.md5(usedforsecurity=False)
+    stream = io.BytesIO(body) if isinstance(body, bytes) else body
+    start = stream.tell()
+    while data := stream.read(CHUNK_BYTES):
+        sha256.update(data)
+        md5.update(data)
+    stream.seek(start)
+    return sha256.hexdigest(), base64.b64encode(md5.digest()).decode()
 
 
 def _is_race(error: BaseException) -> bool:

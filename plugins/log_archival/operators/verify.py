@@ -141,9 +141,9 @@ class VerifyArchiveOperator(ArchiveOperator):
         if done.wrong:
             raise VerificationError(
                 list_problems(done.wrong, f"{partition.key}: {len(done.wrong)} log files are not what was archived"),
-                hint="Their archives are wrong, or somebody has changed them and kept their times. Nothing was deleted or"
-                " moved. Clear the run's `collect` and what follows it to archive what the files have now, next to what"
-                " was archived; then find out which is right.",
+                hint="Their archives are wrong, or somebody has changed them and kept their times. Nothing was deleted"
+                " or moved. Clear the run's `collect` and what follows it: what the files have now is archived next to"
+                " what was archived. Then find out which is right.",
             )
         return done.counts
 

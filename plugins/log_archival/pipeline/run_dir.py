@@ -96,7 +96,8 @@ class RunDirectory:
         for number, files in enumerate(batches, 1):
             write_jsonl(self._file("files", number), files)
         write_jsonl(self._file("failures", _COLLECT), failures)
-        write_jsonl(self._file("earlier", _COLLECT), earlier)
+        if earlier:
+            write_jsonl(self._file("earlier", _COLLECT), earlier)
         write_jsonl(self._folder / "collected.json", [_Collected(len(batches))])
 
     def log_files(self, batch: int) -> list[LogFile]:

@@ -35,7 +35,7 @@ class TestSeaweed(WriterContract, EnforcedSessionContract):
         key, body = new_key(), secrets.token_bytes(20 << 20)
         receipt = put(server.writer(), key, body)
         head = server.client.head_object(Bucket=server.bucket, Key=key, ChecksumMode="ENABLED")
-        assert base64.b64decode(head["ChecksumSHA256"]).hex() == receipt.echoed_sha256
+        assert base64.b64decode(head["ChecksumSHA256"]).hex() == receipt.stored_sha256
         assert head["ContentLength"] == len(body)
 
     def test_probes_leave_nothing(self, server: BotoServer) -> None:

@@ -18,7 +18,7 @@ from botocore.stub import ANY, Stubber
 from log_archival.aws import writer as writer_module
 from log_archival.aws.writer import SEND_AT_ONCE_BYTES, ArchiveWriter, ProbeResult
 from log_archival.exceptions import ArchiveRequestError, RefusedError, SettingsError
-from log_archival.records import Receipt
+from log_archival.records import Proof, Receipt
 from tests.support.memory_s3 import OWNER, ROLE, SESSION_NAME
 
 PREFIX = "logs/2026/11/22/"
@@ -56,8 +56,9 @@ def on_put(client: Any) -> Iterator[OnPut]:
         yield register
 
 
-def writer_of(client: Any, **arguments: Any) -> ArchiveWriter:
-    return ArchiveWriter(
+def writer_of(client: Any, *, proof: Proof | None = "checksum", **arguments: Any) -> ArchiveWriter:
+    """Return a writer that knows already what the server compares; with None it tries."""
+    writer = ArchiveWriter(
         lambda: client,
         bucket="acme-log-archive",
         prefix=PREFIX,
@@ -66,6 +67,9 @@ def writer_of(client: Any, **arguments: Any) -> ArchiveWriter:
         assumed_by=OWNER,
         **arguments,
     )
+    if proof:
+        writer._proof = proof
+    return writer
 
 
 def put(writer: ArchiveWriter, body: Any = BODY, key: str = KEY, **arguments: Any) -> Receipt:
@@ -103,7 +107,7 @@ def test_put_sends_exactly(
 ) -> None:
     stub.add_response("put_object", {"ChecksumSHA256": CHECKSUM, "ETag": '"e"', "VersionId": "v1"}, sent)
     receipt = put(writer_of(client, **settings), **arguments)
-    assert receipt == Receipt(KEY, "new", len(BODY), SHA256, SHA256)
+    assert receipt == Receipt(KEY, "new", len(BODY), SHA256, "checksum")
 
 
 def test_arguments_are_known_to_botocore(client: Any) -> None:
@@ -151,6 +155,70 @@ def test_probe_raises_other_errors(code: str, status: int, permanent: bool, clie
     assert caught.value.permanent is permanent
 
 
+#: Of one byte: no empty body has it.
+OTHER_SHA256 = base64.b64encode(hashlib.sha256(b"\0").digest()).decode()
+
+
+@pytest.mark.parametrize(
+    ("responses", "proof"),
+    [
+        (["BadDigest"], "checksum"),
+        (["XAmzContentChecksumMismatch"], "checksum"),
+        (["XAmzContentSHA256Mismatch"], "signed payload"),
+        (["", "BadDigest"], "md5"),
+        (["", "InvalidDigest"], "md5"),
+        (["", ""], "none"),
+        (["AccessDenied"], "none"),
+    ],
+    ids=["checksum", "checksum, by its newer code", "signed payload", "md5", "invalid md5", "nothing", "refused"],
+)
+def test_put_is_preceded_by_bodies_that_the_server_has_to_refuse(
+    responses: list[str], proof: Proof, client: Any, stub: Stubber, on_put: OnPut
+) -> None:
+    keys: list[str] = []
+    on_put("provide-client-params", lambda params, **_: keys.append(params["Key"]))
+    trial = PROBE | {"Key": ANY}
+    for number, code in enumerate(responses):
+        sent = trial if number else {name: value for name, value in trial.items() if name != "ContentMD5"}
+        if code:
+            stub.add_client_error("put_object", code, http_status_code=403, expected_params=sent)
+        else:
+            stub.add_response("put_object", {"ChecksumSHA256": OTHER_SHA256}, sent)  # it returns what it was sent
+    md5 = (
+        base64.b64encode(hashlib.md5(BODY, usedforsecurity=False).digest()).decode()
+        if proof in ("md5", "none")
+        else None
+    )
+    for _ in range(2):
+        stub.add_response("put_object", {"ChecksumSHA256": CHECKSUM}, expected(ContentMD5=md5))
+    writer = writer_of(client, proof=None)
+    receipts = [put(writer) for _ in range(2)]
+    assert receipts == [Receipt(KEY, "new", len(BODY), SHA256, proof)] * 2
+    assert [receipt.acknowledged for receipt in receipts] == [proof != "none"] * 2
+    assert keys[len(responses) :] == [KEY, KEY]
+    assert all(re.fullmatch(f"{PREFIX}_probe-[0-9a-f]{{32}}", key) for key in keys[: len(responses)])
+
+
+def test_transient_error_of_the_trial_is_one_of_the_put(client: Any, stub: Stubber) -> None:
+    stub.add_client_error("put_object", "SlowDown", http_status_code=503)
+    with pytest.raises(ArchiveRequestError, match="SlowDown") as caught:
+        put(writer_of(client, proof=None))
+    assert not caught.value.permanent
+
+
+def test_md5_of_a_large_file_is_that_of_the_bytes_that_are_sent(client: Any, stub: Stubber, on_put: OnPut) -> None:
+    sent: list[bytes] = []
+    on_put("provide-client-params", lambda params, **_: sent.append(params["Body"].read()))
+    body = b"x" * (SEND_AT_ONCE_BYTES + 1)
+    md5 = base64.b64encode(hashlib.md5(body, usedforsecurity=False).digest()).decode()
+    stub.add_response("put_object", {}, expected(Body=ANY, ContentMD5=md5, ChecksumSHA256=ANY))
+    stream = io.BytesIO(b"head" + body)
+    stream.seek(4)
+    sha256 = hashlib.sha256(body).hexdigest()
+    assert put(writer_of(client, proof="md5"), stream, sha256=sha256, size=len(body)).proof == "md5"
+    assert sent == [body]
+
+
 @pytest.mark.parametrize("size", [0, 1, SEND_AT_ONCE_BYTES, SEND_AT_ONCE_BYTES + 1], ids=str)
 def test_small_file_is_sent_as_bytes_and_large_one_as_a_file(
     size: int, client: Any, stub: Stubber, on_put: OnPut
@@ -168,7 +236,7 @@ def test_small_file_is_sent_as_bytes_and_large_one_as_a_file(
     stub.add_response("put_object", {}, expected(Body=ANY, ChecksumSHA256=ANY))
     stream = io.BytesIO(b"head" + content)
     stream.seek(4)
-    assert put(writer_of(client), stream, sha256=sha256, size=size) == Receipt(KEY, "new", size, sha256)
+    assert put(writer_of(client), stream, sha256=sha256, size=size) == Receipt(KEY, "new", size, sha256, "checksum")
     assert sent == [content]
 
 
@@ -221,7 +289,7 @@ def test_race_without_an_end_is_a_transient_error(client: Any, stub: Stubber, pa
         ("InternalError", 500, False, "This error is transient"),
         ("ServiceUnavailable", 503, False, "This error is transient"),
         ("RequestTimeout", 400, False, "This error is transient"),
-        ("BadDigest", 400, False, "S3 received other bytes than the checksum says"),
+        ("BadDigest", 400, False, "S3 received other bytes than its checksum"),
         ("XAmzContentChecksumMismatch", 400, False, "S3 received other bytes"),
         ("AccessDenied", 403, True, "archive_account.yaml"),
         ("NoSuchBucket", 404, True, "Is the bucket's name right"),

@@ -217,7 +217,7 @@ def test_hook_gets_the_operators_settings(
     extra = {"role_arn": "arn:aws:iam::222222222222:role/W", "external_id": "agreed", "region_name": "eu-west-1"}
     connect(monkeypatch, {"conn_type": "aws", "extra": extra})
     if operator is VerifyArchiveOperator:
-        arguments = {**arguments, "staging": "/nowhere"}
+        arguments = {**arguments, "staging": "/nowhere", "sources": ()}
     task = operator(task_id="task", bucket=BUCKET, acl=None, **arguments)
     writer = task.hook(context(DAY), PARTITION).writer
     assert (writer.max_concurrent_requests, writer.prefix, writer.acl, writer.bucket) == (

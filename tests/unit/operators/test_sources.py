@@ -92,7 +92,7 @@ def test_failing_source_fails_only_itself(
     run.collect(*sources)
     assert [batch["files"] for batch in run.batches] == [2]
     with pytest.raises(AirflowFailException, match=message) as failure:
-        archive(run, after={"db": "delete"})
+        archive(run)
     assert str(failure.value).startswith(
         f"{DAY}: 1 sources or log files are not archived as they should be:\n  source web: "
     )

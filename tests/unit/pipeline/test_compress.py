@@ -111,8 +111,8 @@ def run_directory(tmp_path: Path, files: list[LogFile]) -> RunDirectory:
     return run_dir
 
 
-def staged(archive: Archive) -> bytes:
-    with open_staged(archive) as body:
+def staged(tmp_path: Path, archive: Archive) -> bytes:
+    with open_staged(tmp_path / "run", archive) as body:
         return body.read()
 
 
@@ -131,11 +131,11 @@ def test_batch_is_staged_in_packs_and_large_files(cores: int, tmp_path: Path, mo
     files = find(tmp_path / "logs", CONTENTS)
     archives, failures = compress_batch(compressor(), run_directory(tmp_path, files), BATCH)
     assert failures == []
-    assert {archive.name: raw(archive, staged(archive)) for archive in archives} == CONTENTS
+    assert {archive.name: raw(archive, staged(tmp_path, archive)) for archive in archives} == CONTENTS
     assert archives == sorted(archives, key=lambda archive: (archive.staged, archive.offset)), "read in order"
     [large] = [archive for archive in archives if archive.name.startswith("d-")]
     assert [archive.staged for archive in archives].count(large.staged) == 1
-    assert (tmp_path / "run" / Path(large.staged).name).stat().st_size == large.stored_size
+    assert (tmp_path / "run" / large.staged).stat().st_size == large.stored_size
     assert len({archive.staged for archive in archives}) <= min(cores, len(files)) + 1
 
 
@@ -180,7 +180,7 @@ def test_second_try_leaves_nothing_of_the_first(tmp_path: Path) -> None:
     (tmp_path / "run" / "data-0001-000099.bin").touch()
     archives, _ = compress_batch(compressor(), run_dir, BATCH)
     names = sorted(path.name for path in (tmp_path / "run").iterdir())
-    assert {name for name in names if name.startswith("data-")} == {Path(archive.staged).name for archive in archives}
+    assert {name for name in names if name.startswith("data-")} == {archive.staged for archive in archives}
     assert set(first) - set(names) == {"archives-0001.jsonl", "failures-0001.jsonl", "receipts-0001.jsonl"}
 
 

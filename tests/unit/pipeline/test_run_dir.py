@@ -25,7 +25,7 @@ class TestLocalDisk(RunDirContract):
 
 def test_archive_that_grew_when_it_was_compressed_shares_its_file(tmp_path: Path) -> None:
     # A file just below the limit that doesn't compress: its archive is just above it, behind others.
-    writer = PackWriter(tmp_path, "data")
+    writer = PackWriter(tmp_path, "data-0001")
     bodies = [b"x" * 10, b"y" * (MAX_PACKED_FILE_BYTES + 100), b"z" * 10]
     archives = []
     for body in bodies:
@@ -33,7 +33,7 @@ def test_archive_that_grew_when_it_was_compressed_shares_its_file(tmp_path: Path
             stream.write(body)
         archives.append(archive(staged, offset, len(body)))
     writer.close()
-    assert [read(one) for one in archives] == bodies
+    assert [read(RunDirectory(str(tmp_path)), one) for one in archives] == bodies
     assert len({one.staged for one in archives}) == 1
 
 

@@ -12,10 +12,11 @@ from pathlib import Path
 import pytest
 
 from log_archival.exceptions import ArchiveRequestError, RefusedError, StagingError
+from log_archival.keys import KeyTemplate
 from log_archival.pipeline.run_dir import RunDirectory
 from log_archival.pipeline.upload import upload_batch
 from log_archival.records import Receipt, read_jsonl, to_line
-from tests.support.batches import BATCH, compress_again, compressed_batch, data_files
+from tests.support.batches import BATCH, PARTITION, compress_again, compressed_batch, data_files
 from tests.support.memory_s3 import MemoryS3, put_error
 
 CONTENTS = {f"web-{number}/app.log": b"%d GET /orders 200\n" % number for number in range(8)}
@@ -29,7 +30,7 @@ def run_dir(tmp_path: Path) -> RunDirectory:
 
 
 def upload(s3: MemoryS3, run_dir: RunDirectory, *, at_once: int = 1) -> list[Receipt]:
-    return upload_batch(s3.writer(max_concurrent_requests=at_once), run_dir, BATCH)
+    return upload_batch(s3.writer(max_concurrent_requests=at_once), run_dir, BATCH, PARTITION, KeyTemplate())
 
 
 def written(run_dir: RunDirectory) -> list[Receipt]:
@@ -184,7 +185,7 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], type[Exception], str]] = {
     "changed": (
         lambda path: path.write_bytes(bytes([path.read_bytes()[0] ^ 1]) + path.read_bytes()[1:]),
         ArchiveRequestError,
-        "S3 received other bytes than the checksum says",
+        "S3 received other bytes than its checksum",
     ),
     "truncated": (
         lambda path: path.write_bytes(path.read_bytes()[:-1]),
@@ -214,7 +215,7 @@ def test_bytes_of_another_archive_are_refused(run_dir: RunDirectory) -> None:
     first, second, *others = run_dir.archives(BATCH)
     swapped = replace(first, staged=second.staged, offset=second.offset)
     run_dir.write_compressed(BATCH, [swapped, second, *others], [])
-    with pytest.raises(ArchiveRequestError, match="S3 received other bytes than the checksum says"):
+    with pytest.raises(ArchiveRequestError, match="S3 received other bytes than its checksum"):
         upload(s3, run_dir)
     assert first.key not in s3.objects
 

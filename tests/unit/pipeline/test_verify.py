@@ -14,8 +14,15 @@ from log_archival.codecs import NONE
 from log_archival.keys import KeyTemplate
 from log_archival.pipeline.run_dir import RunDirectory, RunRecords
 from log_archival.pipeline.upload import upload_batch
-from log_archival.pipeline.verify import MAX_TRIAL_PROBES, check_records, probe_keys
-from log_archival.records import Archive, Failure
+from log_archival.pipeline.verify import (
+    MAX_TRIAL_PROBES,
+    archived_files,
+    check_proofs,
+    check_records,
+    probe_keys,
+)
+from log_archival.records import Archive, Failure, Receipt
+from log_archival.sources.cleanup import Archived
 from tests.support.batches import BATCH, PARTITION, compressed_batch
 from tests.support.memory_s3 import MemoryS3
 
@@ -25,7 +32,7 @@ CONTENTS = {"web-1/app.log": b"1 GET /orders 200\n" * 50, "web-2/app.log": b"2\n
 def uploaded(tmp_path: Path, s3: MemoryS3, contents: dict[str, bytes], **arguments: Any) -> RunRecords:
     """Return the records of a run that was uploaded, and forget its requests."""
     run_dir: RunDirectory = compressed_batch(tmp_path, contents, **arguments)
-    upload_batch(s3.writer(), run_dir, BATCH)
+    upload_batch(s3.writer(), run_dir, BATCH, PARTITION, KeyTemplate())
     s3.requests.clear()
     return run_dir.read_records()
 
@@ -36,7 +43,7 @@ def records(tmp_path: Path) -> RunRecords:
 
 
 def problems_of(records: RunRecords) -> list[str]:
-    return [str(problem) for problem in check_records(records, PARTITION, KeyTemplate())]
+    return [str(problem) for problem in check_records(records, PARTITION, KeyTemplate(), ["app"])]
 
 
 def test_complete_records_have_no_problems(records: RunRecords) -> None:
@@ -69,7 +76,7 @@ DIFFERENCES: dict[str, tuple[str, Change, str]] = {
         "logs/1999/01/01/app/x): has a receipt, but no archive",
     ),
     "receipt of other bytes": ("receipts", first(stored_sha256="0" * 64), "S3 acknowledged 0000"),
-    "other checksum returned": ("receipts", first(echoed_sha256="0" * 64), "S3 returned 0000"),
+    "file of no source": ("files", first(source="etc"), "etc: {}: there is no source of this name in the settings"),
     "archive missing": (
         "archives", lambda found: found[1:], "collected, but compressed into these parts (number, of how many): []",
     ),
@@ -94,8 +101,9 @@ def test_difference_is_named(records: RunRecords, kind: str, change: Change, mes
     setattr(records, kind, change(getattr(records, kind)))
     problems = problems_of(records)
     assert problems
+    message = message.format(records.files[0].path)
     assert any(message in problem for problem in problems), problems
-    assert all(problem.startswith(("app: ", "?: ")) for problem in problems)
+    assert all(problem.startswith(("app: ", "etc: ", "?: ")) for problem in problems)
 
 
 def test_file_that_could_not_be_read_is_no_difference(records: RunRecords) -> None:
@@ -134,9 +142,53 @@ def test_every_difference_is_named(records: RunRecords) -> None:
         assert any(archive.key in problem and archive.path in problem for problem in problems)
 
 
-def test_receipt_without_a_returned_checksum_is_enough(records: RunRecords) -> None:
-    receipts = [replace(receipt, echoed_sha256=None) for receipt in records.receipts]
+@pytest.mark.parametrize(
+    ("changes", "tier"),
+    [
+        ({"proof": "checksum"}, "receipts"),
+        ({"proof": "signed payload"}, "receipts"),
+        ({"proof": "md5"}, "receipts"),
+        ({"proof": "none"}, "sent"),
+        ({"outcome": "existing", "proof": "none"}, "receipts"),
+    ],
+    ids=["checksum", "signed payload", "md5", "nothing", "key that existed"],
+)
+def test_receipts_prove_what_the_server_compared(records: RunRecords, changes: dict[str, Any], tier: str) -> None:
+    receipts = first(**changes)(records.receipts)
     assert problems_of(replace(records, receipts=receipts)) == []
+    result = check_proofs(receipts)
+    assert result.tier == tier
+    assert ("nothing shows that it has the bytes" in result.tier_reason) is (tier == "sent")
+
+
+def test_day_without_archives_needs_no_proof() -> None:
+    assert check_proofs([]).tier == "receipts"
+
+
+ACKNOWLEDGED = Receipt("logs/1", "new", 1, "a" * 64, "checksum")
+
+
+@pytest.mark.parametrize(
+    ("receipt", "earlier", "tier", "certain"),
+    [
+        (ACKNOWLEDGED, [], "probe", True),
+        (replace(ACKNOWLEDGED, outcome="existing", proof="none"), [], "probe", False),
+        (replace(ACKNOWLEDGED, outcome="existing", proof="none"), [], "read", True),
+        (replace(ACKNOWLEDGED, outcome="existing", proof="none"), [ACKNOWLEDGED], "probe", True),
+        (replace(ACKNOWLEDGED, outcome="existing", proof="none"), [replace(ACKNOWLEDGED, key="x")], "probe", False),
+        (replace(ACKNOWLEDGED, proof="none"), [], "sent", False),
+    ],
+    ids=["new", "existing", "existing and read", "put by this run before", "another key before", "nothing compared"],
+)
+def test_content_is_certain_when_this_run_put_it_or_it_was_read(
+    records: RunRecords, receipt: Receipt, earlier: list[Receipt], tier: Any, certain: bool
+) -> None:
+    [archive, *_] = records.archives
+    # A file in two parts, of which the first is beyond doubt.
+    parts = [replace(archive, key=f"logs/{number}", part=number + 1, parts=2) for number in (0, 1)]
+    records = RunRecords([], parts, [replace(ACKNOWLEDGED, key="logs/0"), receipt], [], earlier)
+    found = archived_files(records, tier)
+    assert found == {(archive.source, archive.name): Archived(archive.file_sha256, certain)}
 
 
 # Probes
