@@ -63,13 +63,14 @@ class Seaweed:
 
     @staticmethod
     @contextlib.contextmanager
-    def start(directory: Path | None = None, *, memory_mib: int = 1024) -> Iterator[Seaweed]:
+    def start(directory: Path | None = None, *, memory_mib: int = 1024, anonymous: bool = False) -> Iterator[Seaweed]:
         """Start a server on free ports of 127.0.0.1 and stop it at the end of the block.
 
         :param directory: where to make the temporary folder of its data, for example on a tmpfs; by default
             the system's place for temporary files. Everything in it is removed at the end.
         :param memory_mib: the server's soft memory limit (Go's GOMEMLIMIT), MiB. With 256 it spends half of its
             CPU on collecting garbage during large puts; with 1024 it stays near 550 MiB and is twice as fast.
+        :param anonymous: whether anybody may do anything, and signatures are not verified; there is no STS then.
         :raises RuntimeError: the server ended or wasn't ready in time; with the end of its log.
         """
         with tempfile.TemporaryDirectory(prefix="seaweed-", dir=directory) as name:
@@ -83,7 +84,7 @@ class Seaweed:
             log = home / "weed.log"
             with log.open("wb") as output:
                 process = subprocess.Popen(
-                    [sys.executable, "-IS", "-c", _LAUNCH, str(os.getpid()), *_command(home, ports)],
+                    [sys.executable, "-IS", "-c", _LAUNCH, str(os.getpid()), *_command(home, ports, anonymous)],
                     stdin=subprocess.DEVNULL,
                     stdout=output,
                     stderr=subprocess.STDOUT,
@@ -152,7 +153,7 @@ class Seaweed:
         }
 
 
-def _command(home: Path, ports: dict[str, int]) -> list[str]:
+def _command(home: Path, ports: dict[str, int], anonymous: bool) -> list[str]:
     weed = Path(sys.executable).with_name("weed")
     program = str(weed) if weed.exists() else shutil.which("weed")
     if program is None:
@@ -162,8 +163,6 @@ def _command(home: Path, ports: dict[str, int]) -> list[str]:
         "ip": "127.0.0.1",
         "ip.bind": "127.0.0.1",
         **ports,
-        "s3.config": home / "identities.json",
-        "s3.iam.config": home / "iam.json",
         "s3.localSocket": home / "s3.sock",
         "filer.localSocket": home / "filer.sock",
         # A bucket takes seven volumes, and large objects spread over them: room for a hundred buckets and for
@@ -177,6 +176,8 @@ def _command(home: Path, ports: dict[str, int]) -> list[str]:
         # Otherwise it reports to its makers.
         "master.telemetry": "false",
     }
+    if not anonymous:
+        options |= {"s3.config": home / "identities.json", "s3.iam.config": home / "iam.json"}
     return [program, "mini", *(f"-{name}={value}" for name, value in options.items())]
 
 
