@@ -46,6 +46,13 @@ def new_run(root: str, run_id: str = "scheduled__2026-11-22T00:00:00+00:00") -> 
     return run_dir
 
 
+def write_receipts(run_dir: RunDirectory, receipts: Sequence[Receipt], *, batch: int = BATCH) -> None:
+    with run_dir.receipt_writer(batch) as writer:
+        for receipt in receipts:
+            writer.write(receipt)
+    assert writer.receipts == receipts
+
+
 class RunDirContract:
     """What holds on every file system."""
 
@@ -66,7 +73,7 @@ class RunDirContract:
         run_dir, archives = RunDirectory(url), [archive("", 0, 1)]
         run_dir.write_compressed(BATCH, archives, [])
         receipts = [Receipt(f"logs/{number}", "new", 1, "a" * 64) for number in range(3)]
-        assert run_dir.write_receipts(BATCH, iter(receipts)) == receipts
+        write_receipts(run_dir, receipts)
         records = RunDirectory(url).read_records()
         assert (records.files, records.archives, records.receipts) == (FILES, archives, receipts)
 
@@ -143,13 +150,13 @@ class RunDirContract:
         run_dir = new_run(root)
         acknowledged = Receipt("logs/1", "new", 1, "a" * 64, "checksum")
         others = [Receipt("logs/2", "existing", 1, "a" * 64), Receipt("logs/3", "new", 1, "a" * 64, "none")]
-        run_dir.write_receipts(BATCH, iter([acknowledged, *others]))
+        write_receipts(run_dir, [acknowledged, *others])
         for start_again in (lambda: run_dir.begin_batch(BATCH), lambda: new_run(root), lambda: new_run(root)):
             start_again()
             assert run_dir.earlier_receipts(BATCH) == []
         second = Receipt("logs/4", "new", 1, "a" * 64, "md5")
         run_dir.write_compressed(BATCH, [], [])
-        run_dir.write_receipts(BATCH, iter([second, replace(acknowledged, outcome="existing", proof="none")]))
+        write_receipts(run_dir, [second, replace(acknowledged, outcome="existing", proof="none")])
         records = run_dir.read_records()
         assert records.earlier == [acknowledged]
         assert records.acknowledged_keys() == {"logs/1", "logs/4"}

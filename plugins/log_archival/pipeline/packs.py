@@ -68,9 +68,9 @@ def open_staged(folder: Any, archive: Archive) -> IO[bytes]:
     :param archive: with the data file and offset
     :raises StagingError: when they are not all there
     """
-    path = folder / archive.staged
     if not _NAME.fullmatch(archive.staged) or archive.offset < 0 or archive.stored_size < 0:
-        raise StagingError(f"{archive.path} can't be staged in {path}, from {archive.offset} on", hint=_HINT)
+        raise StagingError(f"{archive.path} can't be staged in {archive.staged!r} at {archive.offset}", hint=_HINT)
+    path = folder / archive.staged
     try:
         stream: IO[bytes] = path.open("rb")
     except FileNotFoundError:

@@ -13,8 +13,9 @@ earlier-0001.jsonl       receipts of the run's earlier tries    written by colle
 import hashlib
 import re
 import shutil
-from collections.abc import Iterable, Sequence
-from contextlib import suppress
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
@@ -56,6 +57,29 @@ class RunRecords:
 @dataclass(frozen=True, slots=True)
 class _Collected(Record):
     batches: int
+
+
+class ReceiptWriter:
+    """Writes receipts as they come, from any thread, each at once, so that a killed task's retry has it (on a disk).
+
+    :param stream: to write to
+    """
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        self._stream = stream
+        self._lock = threading.Lock()
+        #: What was written.
+        self.receipts: list[Receipt] = []
+
+    def write(self, receipt: Receipt) -> None:
+        """Write a receipt.
+
+        :param receipt: the receipt
+        """
+        with self._lock:
+            self._stream.write(to_line(receipt))
+            self._stream.flush()
+            self.receipts.append(receipt)
 
 
 class RunDirectory:
@@ -149,20 +173,14 @@ class RunDirectory:
         """
         return _readable_receipts(self._file("receipts", batch))
 
-    def write_receipts(self, batch: int, receipts: Iterable[Receipt]) -> list[Receipt]:
-        """Write receipts as they come, each at once, so that a killed task's retry has it (on a local disk).
+    @contextmanager
+    def receipt_writer(self, batch: int) -> Iterator[ReceiptWriter]:
+        """Yield what writes a batch's receipts, those to keep of earlier tries too.
 
         :param batch: the batch's number
-        :param receipts: all of them, those to keep of earlier tries too
-        :returns: the same receipts
         """
-        written = []
         with self._file("receipts", batch).open("wb") as stream:
-            for receipt in receipts:
-                stream.write(to_line(receipt))
-                stream.flush()
-                written.append(receipt)
-        return written
+            yield ReceiptWriter(stream)
 
     def open_staged(self, archive: Archive) -> IO[bytes]:
         """Return an archive's staged bytes, as a file that the caller closes.

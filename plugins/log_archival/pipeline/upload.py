@@ -114,18 +114,22 @@ def upload_batch(
     acknowledged = {receipt.key for receipt in earlier}
     left = [archive for archive in archives if archive.key not in acknowledged]
     progress = Progress(log.info, "uploaded", sum(archive.raw_size for archive in left))
-
-    def put(archive: Archive) -> Receipt:
-        with run_dir.open_staged(archive) as body:
-            return put_archive(writer, archive, body, progress)
-
     if left:
         writer.assume_role()
-    new = (receipt for _, receipt in concurrently(put, left, writer.max_concurrent_requests))
-    receipts = run_dir.write_receipts(batch, chain(earlier, new))
+    with run_dir.receipt_writer(batch) as written:
+        for receipt in earlier:
+            written.write(receipt)
+
+        def put(archive: Archive) -> None:
+            # Written here: of the puts that are under way when one fails, the receipts are kept, too.
+            with run_dir.open_staged(archive) as body:
+                written.write(put_archive(writer, archive, body, progress))
+
+        for _ in concurrently(put, left, writer.max_concurrent_requests):
+            pass
     progress.done()
     run_dir.delete_data(batch)
-    return receipts
+    return written.receipts
 
 
 def compress_and_upload(writer: ArchiveWriter, compressor: Compressor, files: list[LogFile]) -> RunRecords:

@@ -54,7 +54,7 @@ def open_store() -> Iterator[Seaweed]:
         yield server
 
 
-@pytest.fixture(params=STORES.values(), ids=STORES)
+@pytest.fixture(params=list(STORES.values()), ids=list(STORES))
 def kind(request: pytest.FixtureRequest) -> Any:
     return request.param
 

@@ -27,6 +27,7 @@ from log_archival.sources.files import FileSource
 from tests.support.batches import compressor
 from tests.support.log_files import DAY, log_file, write_file
 from tests.support.other_team import LetterSource, Reads
+from tests.support.run_dir_contract import write_receipts
 
 BATCH = 1
 #: Not random to zstd, so that each codec has something to do.
@@ -175,7 +176,7 @@ def test_second_try_leaves_nothing_of_the_first(tmp_path: Path) -> None:
     files = find(tmp_path / "logs", CONTENTS)
     run_dir = run_directory(tmp_path, files)
     run_dir.write_compressed(BATCH, *compress_batch(compressor(), run_dir, BATCH))
-    run_dir.write_receipts(BATCH, [Receipt("logs/k", "new", 1, "a" * 64)])
+    write_receipts(run_dir, [Receipt("logs/k", "new", 1, "a" * 64)])
     first = sorted(path.name for path in (tmp_path / "run").iterdir())
     (tmp_path / "run" / "data-0001-000099.bin").touch()
     archives, _ = compress_batch(compressor(), run_dir, BATCH)

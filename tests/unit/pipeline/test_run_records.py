@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,6 +12,7 @@ from log_archival.exceptions import StagingError
 from log_archival.pipeline.run_dir import RunDirectory
 from log_archival.records import Archive, Failure, Receipt, to_line
 from tests.support.log_files import log_file
+from tests.support.run_dir_contract import write_receipts
 
 FILES = [log_file("a.log", 1), log_file("b.log", 2), log_file("c.log", 3)]
 BATCHES = [FILES[:2], FILES[2:]]
@@ -39,7 +40,7 @@ def run_dir(folder: Path) -> RunDirectory:
     run_dir.create(BATCHES, [OF_COLLECT])
     for batch, (name, failures) in enumerate([("a.log", [Failure("app", "b.log", "vanished")]), ("c.log", [])], 1):
         run_dir.write_compressed(batch, [archive(name)], failures)
-        run_dir.write_receipts(batch, [receipt(name)])
+        write_receipts(run_dir, [receipt(name)], batch=batch)
     return run_dir
 
 
@@ -126,16 +127,11 @@ def test_earlier_receipts_are_those_of_whole_lines(
 
 
 def test_receipt_is_on_disk_as_soon_as_it_is_written(run_dir: RunDirectory) -> None:
-    written: list[Receipt] = []
-
-    def receipts() -> Iterator[Receipt]:
-        for name in ("a.log", "b.log", "c.log"):
-            assert run_dir.earlier_receipts(1) == written
-            written.append(receipt(name))
-            yield written[-1]
-
-    assert run_dir.write_receipts(1, receipts()) == written
-    assert run_dir.earlier_receipts(1) == written
+    with run_dir.receipt_writer(1) as writer:
+        for count, name in enumerate(("a.log", "b.log", "c.log"), 1):
+            writer.write(receipt(name))
+            assert run_dir.earlier_receipts(1) == writer.receipts
+            assert len(writer.receipts) == count
 
 
 def test_creating_a_run_directory_again_empties_it(run_dir: RunDirectory, folder: Path) -> None:
