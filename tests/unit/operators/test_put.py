@@ -42,6 +42,26 @@ def listed(s3: MemoryS3) -> list[str]:
     return sorted(entry["path"] for entry in json.loads(s3.objects[s3.only("_manifest-")].body)["archives"])
 
 
+@pytest.mark.parametrize(
+    ("server", "tier", "reason"),
+    [
+        (MemoryS3(), "receipts", ""),
+        (MemoryS3(knows="md5"), "receipts", ""),
+        (MemoryS3("never"), "sent", "nothing shows that it has the bytes that were sent"),
+    ],
+    ids=["compares the SHA-256", "compares the MD5", "compares nothing"],
+)
+def test_tier_is_what_the_server_has_shown(
+    server: MemoryS3, tier: str, reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use_memory(monkeypatch, server)
+    write_logs(tmp_path, DAY)
+    result = put(paths=f"{tmp_path}/**/*-{DAY}.log*")
+    assert (result["tier"], result["new"]) == (tier, 4)
+    assert reason in result["tier_reason"]
+    assert bool(result["tier_reason"]) is bool(reason)
+
+
 def test_plain_paths_are_compressed_put_and_listed(s3: MemoryS3, tmp_path: Path) -> None:
     write_logs(tmp_path, DAY)
     paths = f"{tmp_path}/**/*-{DAY}.log*"
