@@ -130,7 +130,7 @@ def _read_form(headers: dict[str, str], body: bytes) -> str:
     fields = {name.lower(): value.decode("latin-1") for name, _, _, value in parts if name != "file"}
     claims = {name: value for name, value in headers.items() if name.startswith("x-local-")}
     _request.set(_request.get() | {"headers": {**fields, "x-amz-acl": fields.get("acl", ""), **claims}})
-    return fields.get("key", "")
+    return str(fields.get("key", ""))
 
 
 @wraps(iam_actions, "extract_resource_arn")

@@ -371,10 +371,7 @@ MUTATIONS: dict[str, Mutation] = {
     "logs may be replaced": _without_statement(
         ONCE, failing={"put-without-if-none-match", "put-with-another-if-none-match", "replace-with-if-match"}
     ),
-    "any If-None-Match is accepted": Mutation(
-        (), {ONCE: setting(Condition={"Null": {"s3:if-none-match": "true"}})}, {"put-with-another-if-none-match"}
-    ),
-    "any If-None-Match of what creates an object is accepted": Mutation(
+    "any If-None-Match is accepted": Mutation(  # as the statement once was
         (), {ONCE: setting(Condition={"Null": {"s3:if-none-match": "true"},
                                       "Bool": {"s3:ObjectCreationOperation": "true"}})},
         {"put-with-another-if-none-match"},

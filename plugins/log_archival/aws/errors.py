@@ -18,8 +18,8 @@ _SOURCE = "include/cloudformation/source_account.yaml"
 
 #: What a request gets that the policies deny; HeadObject has no body, so only the status.
 ACCESS_DENIED = frozenset({"AccessDenied", "AccessDeniedException", "AllAccessDisabled", "403"})
-#: What S3 returns, with the status 501, for a header's value that it knows nothing to do with.
-NOT_IMPLEMENTED = "NotImplemented"
+#: What S3 returns, with the status 501, for a header's value that it doesn't implement.
+NOT_IMPLEMENTED = frozenset({"NotImplemented", "501"})
 #: What S3, or a server like it, returns when the body is not what the checksum says.
 CHECKSUM_MISMATCH = frozenset(
     {"BadDigest", "InvalidDigest", "XAmzContentChecksumMismatch", "XAmzContentSHA256Mismatch"}
@@ -46,7 +46,7 @@ def is_transient(code: str, status: int) -> bool:
     :param code: the error code of S3, STS or KMS
     :param status: the HTTP status; 0 when there is none
     """
-    if code in ACCESS_DENIED or code == NOT_IMPLEMENTED or status == 501:
+    if code in ACCESS_DENIED | NOT_IMPLEMENTED or status == 501:
         return False
     return code in _TRANSIENT or status in _TRANSIENT_STATUSES or not 300 <= status < 500
 

@@ -137,14 +137,14 @@ CHECKS = {check.name: check for check in [
     # To an unused key. S3 itself knows no other value than `*`.
     Check("put-with-another-if-none-match", "upload with an ETag as If-None-Match, which would replace other objects",
           _put(IfNoneMatch=f'"{secrets.token_hex(16)}"'), f"{_BUCKET}, NobodyMayReplaceALog",
-          refusal_codes=ACCESS_DENIED | {NOT_IMPLEMENTED}, hardening=True),
+          refusal_codes=ACCESS_DENIED | NOT_IMPLEMENTED, hardening=True),
     # With an ETag that no object has, so that nothing is replaced where this is permitted.
     Check("replace-with-if-match", "upload over the canary with If-Match instead of If-None-Match",
           _put(Key=_canary, IfNoneMatch=None, IfMatch=f'"{secrets.token_hex(16)}"'), f"{_BUCKET}, NobodyMayReplaceALog",
           frozenset({"PreconditionFailed", "NoSuchKey"}), hardening=True),
     Check("start-a-multipart-upload", "CreateMultipartUpload under the prefix, without and with If-None-Match",
           methodcaller("start_multipart_upload"), f"{_BUCKET}, LogsArriveInOnePut",
-          refusal_codes=ACCESS_DENIED | {NOT_IMPLEMENTED}, hardening=True),
+          refusal_codes=ACCESS_DENIED | NOT_IMPLEMENTED, hardening=True),
     Check("abort-a-multipart-upload", "AbortMultipartUpload of an upload that does not exist",
           _s3("abort_multipart_upload", Key=_unused_key, UploadId="none-" + "0" * 27), _ELSE, _NOT_FOUND),
     Check("put-with-a-lesser-storage-class", "upload with the storage class REDUCED_REDUNDANCY",
