@@ -6,8 +6,8 @@ import secrets
 from collections.abc import Callable
 from typing import Any
 
+import httpx
 import pytest
-import urllib3
 
 from dev.local_aws import LocalAws, Session
 from tests.support.templates import ARCHIVE, OWNERS_ACL, error_code, put, without_statements
@@ -105,7 +105,7 @@ def test_log_is_not_replaced_by_a_presigned_put(log: Log, who: Session, value: s
     arguments = {"Bucket": log.bucket, "Key": log.key, "ACL": OWNERS_ACL}
     url = who.client("s3").generate_presigned_url("put_object", arguments)
     headers = {"x-amz-acl": OWNERS_ACL, **({} if value is None else {"If-None-Match": value})}  # the latter unsigned
-    assert urllib3.request("PUT", url, body=OTHER_BYTES, headers=headers, retries=False).status == status
+    assert httpx.put(url, content=OTHER_BYTES, headers=headers, trust_env=False).status_code == status
     assert log.versions() == [b"a log\n"]
 
 
@@ -114,10 +114,9 @@ def submit_form(session: Session, bucket: str, key: str) -> int:
     form = session.client("s3").generate_presigned_post(
         bucket, key, Fields={"acl": OWNERS_ACL}, Conditions=[{"acl": OWNERS_ACL}]
     )
-    fields = {**form["fields"], "file": ("x.log", OTHER_BYTES)}
+    file = {"file": ("x.log", OTHER_BYTES)}
     headers = {"If-None-Match": "*", "x-amz-acl": OWNERS_ACL}
-    response = urllib3.request("POST", form["url"], fields=fields, headers=headers, retries=False)
-    return int(response.status)
+    return httpx.post(form["url"], data=form["fields"], files=file, headers=headers, trust_env=False).status_code
 
 
 def test_log_is_not_replaced_by_a_form(aws: LocalAws, log: Log, admin: Session, writer: Session) -> None:
