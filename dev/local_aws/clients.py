@@ -4,6 +4,7 @@ import functools
 import os
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import urlsplit
 
 import boto3
 import botocore.session
@@ -47,7 +48,12 @@ class Session:
         claims = {"x-local-vpce": vpce, "x-local-transport": transport}
         headers = {name: value for name, value in claims.items() if value is not None}
         client.meta.events.register("before-send", lambda request, **_: request.headers.update(headers))
+        client.meta.events.register("before-sign.s3-control", self._drop_account)
         return client
+
+    def _drop_account(self, request: Any, **_: Any) -> None:
+        """Send a request of S3 Control to the endpoint itself: 127.0.0.1 has no subdomain for each account."""
+        request.url = self.endpoint_url + urlsplit(request.url)._replace(scheme="", netloc="").geturl()
 
 
 @functools.cache

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from dev.local_aws import SOURCE_ACCOUNT, LocalAws
-from tests.support.templates import ARCHIVE, SOURCE, VPCE, load_template, statement_lists, statement_of
+from tests.support.templates import ARCHIVE, EVERYTHING, SOURCE, VPCE, load_template, statement_lists, statement_of
 
 Template = dict[str, Any]
 Statement = dict[str, Any]
@@ -19,6 +19,13 @@ Edit = Callable[[dict[str, Any]], object]
 
 TRUST = "OnlyAirflowOfTheSourceAccountMayBecomeTheWriter"
 ADD, NAME_ACL, USE_KEY = "AddLogsUnderThePrefix", "NameTheBucketOwnersAclInThePut", "EncryptLogsWithTheArchiveKey"
+NOTHING_ELSE, NOWHERE_ELSE, NO_OTHER_ACL, NO_OTHER_KEY, NOT_DIRECTLY = (
+    "TheWriterMayDoNothingElseAnywhere",
+    "TheWriterMayPutNowhereElse",
+    "TheWriterMayNameNoOtherAcl",
+    "TheWriterMayUseNoOtherKey",
+    "TheWriterMayNotUseTheKeyDirectly",
+)
 ONLY_WRITER, ELSE, OUTSIDE = "OnlyTheWriterMayAddLogs", "TheWriterMayDoNothingElse", "NobodyMayWriteOutsideThePrefix"
 NEEDS_ACL, ONCE, ONE_PUT = "NobodyMayWriteWithoutTheOwnersAcl", "NobodyMayReplaceALog", "LogsArriveInOnePut"
 CLASSES, ENCRYPTED, OWN_KEY = (
@@ -41,7 +48,7 @@ READER, READ, LIST, DECRYPT = (
 BECOME = "BecomeTheLogWriterOfTheArchiveAccount"
 
 EVERYWHERE, NO_SLASH = {"Fn::Sub": "${Archive.Arn}/*"}, {"Fn::Sub": "${Archive.Arn}/logs*"}
-PUT_WITH_ACL = ["s3:PutObject", "s3:PutObjectAcl"]
+PUT_WITH_ACL, PUT_AND_ASSUME = ["s3:PutObject", "s3:PutObjectAcl"], ["s3:PutObject", "sts:AssumeRole"]
 PLACES = {"put-at-the-root", "put-beside-the-prefix", "put-with-dots", "put-with-a-slash-before", "put-in-capitals"}
 READS = {"get-a-log", "get-a-version", "head-a-log", "get-an-acl", "list-logs", "list-versions"}
 CONFIGURATION = {
@@ -53,6 +60,8 @@ ANYTHING = (
     READS | CONFIGURATION | {"delete-a-log", "delete-a-version", "put-an-acl", "put-an-acl-outside", "put-with-a-tag"}
     | {"abort-a-multipart-upload"}
 )  # fmt: skip
+OTHER_THINGS = {"list-buckets", "list-another-bucket", "use-another-service", "writer-assumes-another-role"}
+OTHER_PLACES = {"put-into-another-bucket", "put-an-acl-outside"}
 
 
 @dataclass(frozen=True)
@@ -66,6 +75,7 @@ class Mutation:
     :param tested_by: the tests or mutations that cover it instead, separated by commas
     :param parameters: those of the archive account's stack
     :param bucket: changes the bucket's properties
+    :param role: changes the writer role's properties
     """
 
     parts: tuple[str, ...]
@@ -75,6 +85,7 @@ class Mutation:
     tested_by: str = ""
     parameters: Mapping[str, str] = field(default_factory=dict)
     bucket: Edit | None = None
+    role: Edit | None = None
 
     def templates(self) -> tuple[Template, Template]:
         """Return the archive account's and the source account's template, with the edits applied."""
@@ -100,6 +111,8 @@ class Mutation:
         assert not unused, f"no such statement: {unused}"
         if self.bucket:
             self.bucket(archive["Resources"]["Archive"]["Properties"])
+        if self.role:
+            self.role(archive["Resources"]["WriterRole"]["Properties"])
 
 
 def parts() -> Iterator[str]:
@@ -168,6 +181,11 @@ def also(**lists: Any) -> Edit:
     return edit
 
 
+def _also_allowing(action: str) -> dict[str, Edit]:
+    """Return the edits that allow the role another action below the prefix, in all policies that deny it."""
+    return {ADD: also(Action=[action]), NOTHING_ELSE: also(NotAction=[action]), ELSE: also(NotAction=[action])}
+
+
 def _without_condition(sid: str, operator: str, key: str, **more: Any) -> Mutation:
     return Mutation((f"{sid} {operator} {key}",), {sid: without(operator, key)}, **more)
 
@@ -176,8 +194,16 @@ def _without_statement(sid: str, **more: Any) -> Mutation:
     return Mutation((sid,), {sid: None}, **more)
 
 
+def _administrator(role: dict[str, Any]) -> None:
+    """Attach a policy that allows everything to the role, as somebody may do later."""
+    document = {"Version": "2012-10-17", "Statement": [{"Sid": "Everything", **EVERYTHING}]}
+    role["Policies"].append({"PolicyName": "Administrator", "PolicyDocument": document})
+
+
 KMS = {"KmsKeyArn": "{key}"}
 STRICTER = "it is stricter: the deny covers more"
+#: The denies of the role's own policy, those about a KMS key left out.
+DENIES = (NOTHING_ELSE, NOWHERE_ELSE, NO_OTHER_ACL)
 _CONDITIONAL = "s3:x-amz-"
 
 MUTATIONS: dict[str, Mutation] = {
@@ -229,54 +255,95 @@ MUTATIONS: dict[str, Mutation] = {
     ),
     "neither policy restricts the prefix": Mutation(
         (), {ADD: setting(Resource=EVERYWHERE), OUTSIDE: None},
-        undetected=f"still refused by the Resource of {NAME_ACL}: every put names the ACL",
+        undetected=f"still refused by {NOWHERE_ELSE}, and by the Resource of {NAME_ACL}: every put names the ACL",
         tested_by="no statement restricts the prefix",
     ),
     "no statement restricts the prefix": Mutation(
-        (), {ADD: setting(Resource=EVERYWHERE), NAME_ACL: setting(Resource=EVERYWHERE), OUTSIDE: None},
+        (), {ADD: setting(Resource=EVERYWHERE), NAME_ACL: setting(Resource=EVERYWHERE), OUTSIDE: None,
+             NOWHERE_ELSE: None},
         PLACES | {"put-an-acl-outside"},
     ),
     "the prefix has lost its slash": Mutation(
-        (), {ADD: setting(Resource=NO_SLASH), NAME_ACL: setting(Resource=NO_SLASH), OUTSIDE: None},
+        (), {ADD: setting(Resource=NO_SLASH), NAME_ACL: setting(Resource=NO_SLASH), OUTSIDE: None,
+             NOWHERE_ELSE: setting(NotResource=NO_SLASH)},
         {"put-beside-the-prefix", "put-with-dots"},
     ),
     "the role may put into any bucket": Mutation(
-        (), {ADD: setting(Resource="*")}, {"put-into-another-bucket"}
+        (), {ADD: setting(Resource="*"), NOWHERE_ELSE: None}, {"put-into-another-bucket"}
     ),
-    "the role may do anything in S3": Mutation(
-        (), {ADD: setting(Action="s3:*", Resource="*")},
-        {"put-an-acl", "put-into-another-bucket", "put-an-acl-outside"},
+    # What somebody may attach to the role later
+    "an administrator's policy is attached to the role": Mutation(
+        (), {}, role=_administrator, undetected=f"still refused by {', '.join(DENIES)}",
+        tested_by="test_writer_gains_nothing_from_another_policy",
+    ),
+    "an administrator's policy is attached to the role, with a key": Mutation(
+        (), {}, role=_administrator, parameters=KMS, undetected=f"still refused by {NO_OTHER_KEY}, {NOT_DIRECTLY}",
+        tested_by="test_writer_gains_nothing_from_another_policy",
+    ),
+    "an administrator's policy allows other things": Mutation(
+        (NOTHING_ELSE,), {NOTHING_ELSE: None}, OTHER_THINGS, role=_administrator
+    ),
+    "an administrator's policy allows other places": Mutation(
+        (NOWHERE_ELSE,), {NOWHERE_ELSE: None}, OTHER_PLACES, role=_administrator
+    ),
+    "an administrator's policy allows other ACLs": Mutation(
+        (NO_OTHER_ACL,), {NO_OTHER_ACL: None}, {"put-an-acl"}, role=_administrator
+    ),
+    "an administrator's policy allows to use the key directly": Mutation(
+        (NOT_DIRECTLY,), {NOT_DIRECTLY: None}, {"use-the-key-directly"}, role=_administrator, parameters=KMS
+    ),
+    "an administrator's policy allows other keys": Mutation(
+        (NO_OTHER_KEY,), {NO_OTHER_KEY: None}, role=_administrator, parameters=KMS,
+        undetected=f"still refused by {NOT_DIRECTLY}, and in puts by {ARCHIVE_KEY}",
+        tested_by="test_writer_uses_no_other_kms_key",
+    ),
+    "an administrator's policy holds outside of the bucket": Mutation(
+        (), dict.fromkeys(DENIES), OTHER_THINGS | OTHER_PLACES | {"put-an-acl"}, role=_administrator
+    ),
+    "an administrator's policy holds": Mutation(
+        (), dict.fromkeys((*DENIES, ELSE)), ANYTHING | OTHER_THINGS | OTHER_PLACES, role=_administrator
     ),
     "the bucket policy does not bind the writer": _without_statement(
-        ELSE, undetected="still refused by the role's policy, which allows nothing else",
-        tested_by="test_writer_gains_nothing_from_another_policy, the role may do anything in its bucket",
+        ELSE, undetected=f"still refused by {NOTHING_ELSE}",
+        tested_by="test_writer_gains_nothing_from_another_policy, an administrator's policy holds",
     ),
     "the role may do anything in its bucket": Mutation(
-        (), {ADD: setting(Action="s3:*", Resource=[{"Fn::GetAtt": ["Archive", "Arn"]}, EVERYWHERE]), ELSE: None},
+        (), {ADD: setting(Action="s3:*", Resource=[{"Fn::GetAtt": ["Archive", "Arn"]}, EVERYWHERE]),
+             **dict.fromkeys((*DENIES, ELSE))},
         ANYTHING,
     ),
-    "the role may read logs": Mutation(
-        (), {ADD: also(Action=["s3:GetObject"]), ELSE: also(NotAction=["s3:GetObject"])}, {"get-a-log", "head-a-log"}
-    ),
-    "the role may delete logs": Mutation(
-        (), {ADD: also(Action=["s3:DeleteObject"]), ELSE: also(NotAction=["s3:DeleteObject"])}, {"delete-a-log"}
-    ),
-    "the role may tag logs": Mutation(
-        (), {ADD: also(Action=["s3:PutObjectTagging"]), ELSE: also(NotAction=["s3:PutObjectTagging"])},
-        {"put-with-a-tag"},
-    ),
+    "the role may read logs": Mutation((), _also_allowing("s3:GetObject"), {"get-a-log", "head-a-log"}),
+    "the role may delete logs": Mutation((), _also_allowing("s3:DeleteObject"), {"delete-a-log"}),
+    "the role may tag logs": Mutation((), _also_allowing("s3:PutObjectTagging"), {"put-with-a-tag"}),
     "the role may assume any role": Mutation(
-        (), {ADD: setting(Action=["s3:PutObject", "sts:AssumeRole"], Resource="*")},
-        {"writer-assumes-another-role", "put-into-another-bucket"},
+        (), {**_also_allowing("sts:AssumeRole"), ADD: setting(Action=PUT_AND_ASSUME, Resource="*")},
+        {"writer-assumes-another-role"},
     ),
     "the role may not name the ACL": _without_statement(NAME_ACL, failing={"put-a-log"}),
-    "the role may name any ACL": _without_condition(NAME_ACL, "StringEquals", "s3:x-amz-acl", failing={"put-an-acl"}),
+    "the allow does not restrict the ACL": _without_condition(
+        NAME_ACL, "StringEquals", "s3:x-amz-acl", undetected=f"still refused by {NO_OTHER_ACL}",
+        tested_by="the role may name any ACL",
+    ),
+    "the role may name any ACL": Mutation(
+        (), {NAME_ACL: without("StringEquals", "s3:x-amz-acl"), NO_OTHER_ACL: None}, {"put-an-acl"}
+    ),
+    "no ACL may be named": _without_condition(
+        NO_OTHER_ACL, "StringNotEquals", "s3:x-amz-acl", failing={"put-a-log"}
+    ),
     "the role may change ACLs anywhere": Mutation(
-        (), {NAME_ACL: setting(Resource=EVERYWHERE)}, {"put-an-acl-outside"}
+        (), {NAME_ACL: setting(Resource=EVERYWHERE), NOWHERE_ELSE: None}, {"put-an-acl-outside"}
     ),
     "the role may not use the key": _without_statement(USE_KEY, failing={"put-a-log"}, parameters=KMS),
-    "the role may use the key directly": _without_condition(
-        USE_KEY, "StringEquals", "kms:ViaService", failing={"use-the-key-directly"}, parameters=KMS
+    "the allow does not ask for S3": _without_condition(
+        USE_KEY, "StringEquals", "kms:ViaService", parameters=KMS, undetected=f"still refused by {NOT_DIRECTLY}",
+        tested_by="the role may use the key directly",
+    ),
+    "the role may use the key directly": Mutation(
+        (), {USE_KEY: without("StringEquals", "kms:ViaService"), NOT_DIRECTLY: None}, {"use-the-key-directly"},
+        parameters=KMS,
+    ),
+    "not even S3 may use the key": _without_condition(
+        NOT_DIRECTLY, "StringNotEquals", "kms:ViaService", failing={"put-a-log"}, parameters=KMS
     ),
     # The bucket policy
     "the allow does not require the ACL": _without_condition(
@@ -298,18 +365,26 @@ MUTATIONS: dict[str, Mutation] = {
         {NEEDS_ACL: guarded("s3:x-amz-acl")}, {"put-without-acl"},
     ),
     "any ACL is accepted": Mutation(
-        (), {NEEDS_ACL: None, NAME_ACL: without("StringEquals", "s3:x-amz-acl")},
+        (), {NEEDS_ACL: None, NAME_ACL: without("StringEquals", "s3:x-amz-acl"), NO_OTHER_ACL: None},
         {"put-without-acl", "put-with-another-acl", "put-an-acl"},
     ),
-    "logs may be replaced": _without_statement(ONCE, failing={"put-without-if-none-match", "replace-with-if-match"}),
-    "no put is a creation": Mutation(
-        (), {ONCE: condition("Bool", "s3:ObjectCreationOperation", "Bool", "false")},
-        {"put-without-if-none-match", "replace-with-if-match"},
+    "logs may be replaced": _without_statement(
+        ONCE, failing={"put-without-if-none-match", "put-with-another-if-none-match", "replace-with-if-match"}
     ),
-    "every put is a replacement": _without_condition(ONCE, "Null", "s3:if-none-match", failing={"put-a-log"}),
-    "parts need If-None-Match": _without_condition(
-        ONCE, "Bool", "s3:ObjectCreationOperation", undetected=STRICTER,
-        tested_by="test_multipart_upload_is_refused"
+    "any If-None-Match is accepted": Mutation(  # as the statement once was
+        (), {ONCE: setting(Condition={"Null": {"s3:if-none-match": "true"},
+                                      "Bool": {"s3:ObjectCreationOperation": "true"}})},
+        {"put-with-another-if-none-match"},
+    ),
+    "any If-None-Match is like *": Mutation(
+        (), {ONCE: condition("StringNotEquals", "s3:if-none-match", "StringNotLike")},
+        {"put-with-another-if-none-match"},
+    ),
+    "If-None-Match may be missing": Mutation(
+        (), {ONCE: guarded("s3:if-none-match")}, {"put-without-if-none-match", "replace-with-if-match"}
+    ),
+    "every put is a replacement": _without_condition(
+        ONCE, "StringNotEquals", "s3:if-none-match", failing={"put-a-log"}
     ),
     "logs may come in parts": _without_statement(ONE_PUT, failing={"start-a-multipart-upload"}),
     "no put is one": _without_condition(ONE_PUT, "Bool", "s3:ObjectCreationOperation", failing={"put-a-log"}),

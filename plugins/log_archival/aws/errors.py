@@ -18,6 +18,8 @@ _SOURCE = "include/cloudformation/source_account.yaml"
 
 #: What a request gets that the policies deny; HeadObject has no body, so only the status.
 ACCESS_DENIED = frozenset({"AccessDenied", "AccessDeniedException", "AllAccessDisabled", "403"})
+#: What S3 returns, with the status 501, for a header's value that it doesn't implement.
+NOT_IMPLEMENTED = frozenset({"NotImplemented", "501"})
 #: What S3, or a server like it, returns when the body is not what the checksum says.
 CHECKSUM_MISMATCH = frozenset(
     {"BadDigest", "InvalidDigest", "XAmzContentChecksumMismatch", "XAmzContentSHA256Mismatch"}
@@ -37,13 +39,14 @@ _TRANSIENT_STATUSES = {408, 409, 425, 429}
 def is_transient(code: str, status: int) -> bool:
     """Return whether a retry of a failed request can help.
 
-    The code decides where it is known, else the HTTP status: 5xx, 408, 409, 425 and 429 are transient, other 4xx
-    (401, 403 and 404 among them) and redirects are permanent.
+    The code decides where it is known, else the HTTP status: 408, 409, 425, 429 and 5xx but 501 are transient, other
+    4xx (401, 403 and 404 among them) and redirects are permanent. S3 returns 501 for a header or operation that it
+    doesn't implement, and does so again.
 
     :param code: the error code of S3, STS or KMS
     :param status: the HTTP status; 0 when there is none
     """
-    if code in ACCESS_DENIED or code == "NotImplemented":  # whose status is 501
+    if code in ACCESS_DENIED | NOT_IMPLEMENTED or status == 501:
         return False
     return code in _TRANSIENT or status in _TRANSIENT_STATUSES or not 300 <= status < 500
 
@@ -223,22 +226,25 @@ def _causes_of_refused_assume_role(message: str) -> list[str]:
 
 def _causes_of_refused_put(request: Request, message: str) -> list[str]:
     acl = (
-        f"the role may not name an ACL: statement NameTheBucketOwnersAclInThePut of {_ARCHIVE}. Deploy it with"
-        " RequireAcl=true, or, where RequireAcl=false is meant, set `acl: null` in archive.yaml"
+        "the role may not name an ACL: statements NameTheBucketOwnersAclInThePut and TheWriterMayNameNoOtherAcl of"
+        f" {_ARCHIVE}. Deploy it with RequireAcl=true, or, where RequireAcl=false is meant, set `acl: null` in"
+        " archive.yaml"
     )
     if "perform: s3:PutObjectAcl" in message:
         return [acl]
     key = (
-        f"the role may not use the bucket's KMS key: statement EncryptLogsWithTheArchiveKey of {_ARCHIVE}, parameter"
-        " KmsKeyArn, and the key's own policy"
+        "the role may not use the bucket's KMS key: statements EncryptLogsWithTheArchiveKey, TheWriterMayUseNoOtherKey"
+        f" and TheWriterMayNotUseTheKeyDirectly of {_ARCHIVE}, parameter KmsKeyArn, and the key's own policy"
     )
     if "perform: kms:" in message:
         return [key, "the session may not: set `kms_key_arn` in archive.yaml to that same key"]
     outside = (
-        "the key is not under the one prefix: statements AddLogsUnderThePrefix and NobodyMayWriteOutsideThePrefix of"
-        f" {_ARCHIVE}, parameter Prefix; `prefix` of archive.yaml has to be the same"
+        "the key is not under the one prefix: statements AddLogsUnderThePrefix, TheWriterMayPutNowhereElse and"
+        f" NobodyMayWriteOutsideThePrefix of {_ARCHIVE}, parameter Prefix; `prefix` of archive.yaml has to be the same"
     )
     bucket = f"parameter BucketName of {_ARCHIVE}; `bucket` of archive.yaml has to be the same"
+    if "explicit deny in an identity-based policy" in message:
+        return [outside, f"the role is of another bucket: {bucket}"]
     if "no identity-based policy" in message or "no session policy" in message:
         narrowed = f"the session is narrowed to {request.prefix}, and the key is outside of it"
         return [outside, f"the role is of another bucket: {bucket}", narrowed]

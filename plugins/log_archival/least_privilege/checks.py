@@ -10,6 +10,7 @@ from operator import attrgetter, methodcaller
 from typing import Any
 from urllib.parse import urlsplit
 
+from log_archival.aws.errors import ACCESS_DENIED, NOT_IMPLEMENTED
 from log_archival.exceptions import SettingsError
 from log_archival.least_privilege.judgement import Check
 from log_archival.least_privilege.requests import Target
@@ -17,8 +18,11 @@ from log_archival.least_privilege.requests import Target
 _TRUST = "archive_account.yaml: trust policy, OnlyAirflowOfTheSourceAccountMayBecomeTheWriter"
 _ROLE = "archive_account.yaml: role policy AddLogs"
 _BUCKET = "archive_account.yaml: bucket policy"
-_ELSE = f"{_BUCKET}, TheWriterMayDoNothingElse; {_ROLE} (it allows more than s3:PutObject)"
-_OUTSIDE = f"{_BUCKET}, NobodyMayWriteOutsideThePrefix; {_ROLE}, Resource of AddLogsUnderThePrefix"
+_DENIES = "archive_account.yaml: role policy DoNothingElse"
+_ANYWHERE = f"{_DENIES}, TheWriterMayDoNothingElseAnywhere; the policies attached to the role"
+_ELSE = f"{_BUCKET}, TheWriterMayDoNothingElse; {_ANYWHERE}"
+_NOWHERE_ELSE = f"{_DENIES}, TheWriterMayPutNowhereElse; {_ROLE}, Resource of AddLogsUnderThePrefix"
+_OUTSIDE = f"{_BUCKET}, NobodyMayWriteOutsideThePrefix; {_NOWHERE_ELSE}"
 _SOURCE = "source_account.yaml: BecomeTheLogWriterOfTheArchiveAccount (parameter RoleArn)"
 
 # What a check sends: a call of a method of `Requester`. An argument that depends on the archive is a function of it.
@@ -94,7 +98,7 @@ CHECKS = {check.name: check for check in [
           skip_if=_UNLESS_OTHER_ROLE),
     Check("writer-assumes-another-role", "AssumeRole of another role, and of the role itself, from the role's session",
           methodcaller("assume_other_roles"),
-          f"{_ROLE} (it allows sts:AssumeRole); the trust policy of the other role"),
+          f"{_ANYWHERE} (sts:AssumeRole); the trust policy of the other role"),
     Check("put-without-the-role", "upload a canary with Airflow's own credentials, without the role", _put("source"),
           f"{_BUCKET}, Principal of OnlyTheWriterMayAddLogs; and what Airflow's own role or user may do in S3"),
     Check("put-as-nobody", "upload a canary with no credentials at all", _put("nobody"),
@@ -113,7 +117,7 @@ CHECKS = {check.name: check for check in [
     # Without the ACL, which would need a second permission in the other bucket.
     Check("put-into-another-bucket", "upload into another bucket (other_bucket)",
           _put(Bucket=attrgetter("target.other_bucket"), ExpectedBucketOwner=None, ACL=None),
-          f"{_ROLE}, Resource of AddLogsUnderThePrefix; the other bucket's policy", skip_if=_UNLESS_OTHER_BUCKET),
+          f"{_NOWHERE_ELSE}; the other bucket's policy", skip_if=_UNLESS_OTHER_BUCKET),
     Check("put-to-another-owner", "upload with another account as the expected owner of the bucket",
           _put(ExpectedBucketOwner="000000000000"), "none: S3 itself refuses this. This server ignores"
           " ExpectedBucketOwner, so put-a-log doesn't prove which account the canary is in", hardening=True),
@@ -121,22 +125,26 @@ CHECKS = {check.name: check for check in [
     Check("put-without-acl", "upload without the ACL", _put(ACL=None),
           f"{_BUCKET}, NobodyMayWriteWithoutTheOwnersAcl", hardening=True, skip_if=_UNLESS_ACL),
     Check("put-with-another-acl", "upload with the ACL private", _put(ACL="private"),
-          f"{_BUCKET}, NobodyMayWriteWithoutTheOwnersAcl; {_ROLE}, Condition of NameTheBucketOwnersAclInThePut",
+          f"{_BUCKET}, NobodyMayWriteWithoutTheOwnersAcl; {_DENIES}, TheWriterMayNameNoOtherAcl",
           _ACLS_DISABLED, skip_if=_UNLESS_ACL),
     Check("put-with-an-acl", "upload with an ACL", _put(ACL="bucket-owner-full-control"),
-          f"{_ROLE} (it allows s3:PutObjectAcl; RequireAcl is false)", hardening=True, skip_if=_UNLESS_NO_ACL),
+          f"{_ANYWHERE} (s3:PutObjectAcl; RequireAcl is false)", hardening=True, skip_if=_UNLESS_NO_ACL),
     Check("put-over-the-canary", "upload to the canary's key again, the way archives are uploaded", _put(Key=_canary),
           "none: S3 itself returns 412 for If-None-Match. This server does not, so uploads can replace objects here",
           refusal_codes=frozenset({"PreconditionFailed"}), hardening=True),
     Check("put-without-if-none-match", "upload without If-None-Match, which would replace an existing object",
           _put(IfNoneMatch=None), f"{_BUCKET}, NobodyMayReplaceALog", hardening=True),
+    # To an unused key. S3 itself knows no other value than `*`.
+    Check("put-with-another-if-none-match", "upload with an ETag as If-None-Match, which would replace other objects",
+          _put(IfNoneMatch=f'"{secrets.token_hex(16)}"'), f"{_BUCKET}, NobodyMayReplaceALog",
+          refusal_codes=ACCESS_DENIED | NOT_IMPLEMENTED, hardening=True),
     # With an ETag that no object has, so that nothing is replaced where this is permitted.
     Check("replace-with-if-match", "upload over the canary with If-Match instead of If-None-Match",
           _put(Key=_canary, IfNoneMatch=None, IfMatch=f'"{secrets.token_hex(16)}"'), f"{_BUCKET}, NobodyMayReplaceALog",
           frozenset({"PreconditionFailed", "NoSuchKey"}), hardening=True),
-    Check("start-a-multipart-upload", "CreateMultipartUpload under the prefix",
-          _s3("create_multipart_upload", Key=_unused_key, ACL=attrgetter("target.acl")),
-          f"{_BUCKET}, LogsArriveInOnePut", hardening=True),
+    Check("start-a-multipart-upload", "CreateMultipartUpload under the prefix, without and with If-None-Match",
+          methodcaller("start_multipart_upload"), f"{_BUCKET}, LogsArriveInOnePut",
+          refusal_codes=ACCESS_DENIED | NOT_IMPLEMENTED, hardening=True),
     Check("abort-a-multipart-upload", "AbortMultipartUpload of an upload that does not exist",
           _s3("abort_multipart_upload", Key=_unused_key, UploadId="none-" + "0" * 27), _ELSE, _NOT_FOUND),
     Check("put-with-a-lesser-storage-class", "upload with the storage class REDUCED_REDUNDANCY",
@@ -153,7 +161,15 @@ CHECKS = {check.name: check for check in [
           hardening=True, skip_if=_UNLESS_TLS),
     Check("use-the-key-directly", "kms:GenerateDataKey without S3",
           methodcaller("send", "kms", "generate_data_key", KeyId=attrgetter("target.kms_key_arn"), KeySpec="AES_256"),
-          f"{_ROLE}, Condition kms:ViaService of EncryptLogsWithTheArchiveKey", skip_if=_UNLESS_KMS_KEY),
+          f"{_DENIES}, TheWriterMayNotUseTheKeyDirectly; {_ROLE}, Condition of EncryptLogsWithTheArchiveKey",
+          skip_if=_UNLESS_KMS_KEY),
+    # Anything outside of the bucket. Of S3 and STS only: Airflow's network may have no way to other services.
+    Check("list-buckets", "ListBuckets", methodcaller("send", "s3", "list_buckets"), _ANYWHERE),
+    Check("list-another-bucket", "ListObjectsV2 of another bucket (other_bucket)",
+          _s3("list_objects_v2", Bucket=attrgetter("target.other_bucket"), MaxKeys=1),
+          f"{_ANYWHERE}; the other bucket's policy", skip_if=_UNLESS_OTHER_BUCKET),
+    Check("use-another-service", "sts:GetAccessKeyInfo of the session's own key, for all services but S3",
+          methodcaller("send", "sts", "get_access_key_info", AccessKeyId=attrgetter("writer.access_key")), _ANYWHERE),
     # Reading, of the canary only.
     Check("get-a-log", "GetObject of the canary", _s3("get_object", Key=_canary), _ELSE, _NOT_FOUND),
     Check("get-a-version", "GetObject of a version of the canary",
@@ -171,10 +187,12 @@ CHECKS = {check.name: check for check in [
           _s3("delete_object", Key=_unused_key, VersionId="null"), _ELSE, _NOT_FOUND),
     Check("put-an-acl", "PutObjectAcl, private, of a key that does not exist",
           _s3("put_object_acl", Key=_unused_key, ACL="private"),
-          f"{_ROLE}, Condition of NameTheBucketOwnersAclInThePut", _NOT_FOUND | _ACLS_DISABLED),
+          f"{_DENIES}, TheWriterMayNameNoOtherAcl; {_ROLE}, Condition of NameTheBucketOwnersAclInThePut",
+          _NOT_FOUND | _ACLS_DISABLED),
     Check("put-an-acl-outside", "PutObjectAcl of a key outside of the prefix that does not exist",
           _s3("put_object_acl", Key=_key_at(""), ACL="bucket-owner-full-control"),
-          f"{_ROLE}, Resource of NameTheBucketOwnersAclInThePut", _NOT_FOUND | _ACLS_DISABLED, hardening=True),
+          f"{_DENIES}, TheWriterMayPutNowhereElse; {_ROLE}, Resource of NameTheBucketOwnersAclInThePut",
+          _NOT_FOUND | _ACLS_DISABLED, hardening=True),
     # The bucket's configuration; what is put is invalid, so that S3 can't apply it.
     Check("get-the-bucket-policy", "GetBucketPolicy", _s3("get_bucket_policy"), _ELSE, _NO_CONFIGURATION),
     Check("put-the-bucket-policy", "PutBucketPolicy of a text that is no policy",

@@ -8,9 +8,10 @@ import base64
 import hashlib
 import json
 import secrets
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cache, cached_property
+from functools import cache, cached_property, partial
 from typing import Any, Literal
 
 from botocore.credentials import Credentials
@@ -70,6 +71,24 @@ class PrerequisiteError(Exception):
     """A check could not be tried, because a request that it builds on failed; the message says which."""
 
 
+@contextmanager
+def _sending(client: Any, headers: Mapping[str, str] | None) -> Iterator[None]:
+    """Have a client add headers to its requests, before they are signed."""
+    if not headers:
+        yield
+        return
+    event, add = "before-call", partial(_add_headers, headers)
+    client.meta.events.register(event, add)
+    try:
+        yield
+    finally:
+        client.meta.events.unregister(event, add)
+
+
+def _add_headers(headers: Mapping[str, str], *, params: dict[str, Any], **_: Any) -> None:
+    params["headers"].update(headers)
+
+
 class Requester:
     """Sends the requests of the checks; those of one requester share a session of the role, and the canary.
 
@@ -82,7 +101,14 @@ class Requester:
         self._client = cache(clients)
 
     def send(
-        self, service: str, operation: str, caller: Caller | None = None, *, tls: bool = True, **arguments: Any
+        self,
+        service: str,
+        operation: str,
+        caller: Caller | None = None,
+        *,
+        tls: bool = True,
+        headers: Mapping[str, str] | None = None,
+        **arguments: Any,
     ) -> Response:
         """Send one request.
 
@@ -90,6 +116,7 @@ class Requester:
         :param operation: the method of the boto3 client
         :param caller: who sends it; None is the session of the role that the checks share
         :param tls: whether to send it over TLS
+        :param headers: what to send in addition: headers that the operation has no argument for
         :param arguments: of the operation; functions are called with the requester, and those that are None left out
         :returns: a success, or a permanent error of the server
         :raises ArchiveRequestError: for a transient error
@@ -98,8 +125,12 @@ class Requester:
         found = {name: value(self) if callable(value) else value for name, value in arguments.items()}
         given = {name: value for name, value in found.items() if value is not None}
         client = self._client(service, caller or self.writer, tls)
-        where = given.get("RoleArn") or given.get("KeyId") or f"s3://{given.get('Bucket')}/{given.get('Key', '')}"
-        with translated_errors(Request(operation.title().replace("_", ""), where), hint=lambda *_: None):
+        place = f"s3://{given['Bucket']}/{given.get('Key', '')}" if "Bucket" in given else service
+        where = given.get("RoleArn") or given.get("KeyId") or place
+        with (
+            _sending(client, headers),
+            translated_errors(Request(operation.title().replace("_", ""), where), hint=lambda *_: None),
+        ):
             try:
                 fields = getattr(client, operation)(**given)
             except ClientError as error:
@@ -183,6 +214,25 @@ class Requester:
         if code := self.put(narrow).code:
             raise PrerequisiteError(f"a narrowed session could not upload at all ({code}); see the check put-a-log")
         return self.put(narrow, Key=key)
+
+    def start_multipart_upload(self) -> Response:
+        """Start a multipart upload, without and with the header If-None-Match; return a success if there is one.
+
+        S3 knows no such header there, and botocore no such argument. Without it, the statement that makes logs
+        write-once refuses the upload as well; with it, only the one that is about multipart uploads does.
+        """
+        responses = [
+            self.send(
+                "s3",
+                "create_multipart_upload",
+                headers=headers,
+                Bucket=self.target.bucket,
+                Key=self.unused_key(),
+                ACL=self.target.acl,
+            )
+            for headers in (None, {"If-None-Match": "*"})
+        ]
+        return next((one for one in responses if not one.code), responses[-1])
 
     @cached_property
     def canary(self) -> str:

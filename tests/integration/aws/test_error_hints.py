@@ -38,6 +38,8 @@ HINTS: dict[str, tuple[str, ...]] = {
     "the role may not name the ACL": (
         "Likely: the role may not name an ACL", "NameTheBucketOwnersAclInThePut", "RequireAcl",
     ),
+    "no ACL may be named": ("Likely: the role may not name an ACL", "TheWriterMayNameNoOtherAcl"),
+    "not even S3 may use the key": ("TheWriterMayNotUseTheKeyDirectly", "KmsKeyArn"),
     "the role may not use the key": ("EncryptLogsWithTheArchiveKey", "KmsKeyArn", "kms_key_arn"),
     "every put is a replacement": (*DENIED, "NobodyMayReplaceALog"),
     "no put is one": (*DENIED, "LogsArriveInOnePut"),

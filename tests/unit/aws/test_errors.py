@@ -67,6 +67,7 @@ def test_code_decides(code: str, status: int, transient: bool) -> None:
     [
         (301, False), (307, False), (400, False), (401, False), (403, False), (404, False), (405, False), (412, False),
         (408, True), (409, True), (425, True), (429, True), (500, True), (502, True), (503, True), (504, True),
+        (501, False),
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("code", ["{status}", "", "Unknown"], ids=["status as code", "no code", "unknown code"])
@@ -138,6 +139,11 @@ PATH = (
         pytest.param(
             ASSUME, "AccessDenied", SESSION, "somebody else than arn:aws:iam::111111111111:role/Airflow:",
             id="other principal",
+        ),
+        pytest.param(
+            PUT, "AccessDenied", "… with an explicit deny in an identity-based policy",
+            "1. the key is not under the one prefix: statements AddLogsUnderThePrefix, TheWriterMayPutNowhereElse",
+            id="outside of what the role may put",
         ),
         pytest.param(ASSUME, "AccessDenied", SESSION, f"deployed again. {PATH}", id="a role whose path is not known"),
         pytest.param(

@@ -28,7 +28,7 @@ def target(**changes: Any) -> Target:
 
 def test_checks_have_names_of_their_own() -> None:
     assert all(name == check.name and re.fullmatch(r"[a-z]+(-[a-z]+)+", name) for name, check in CHECKS.items())
-    assert len(CHECKS) == 51
+    assert len(CHECKS) == 55
 
 
 def test_remediations_name_statements_of_the_templates() -> None:
@@ -51,7 +51,7 @@ def test_every_check_is_applicable_somewhere() -> None:
         ({"endpoint_url": ""}, {"put-with-an-acl"}),
         ({"acl": None}, {"put-without-acl", "put-with-another-acl"}),
         ({"kms_key_arn": None}, {"put-with-an-acl", "use-the-key-directly"}),
-        ({"other_bucket": None}, {"put-with-an-acl", "put-into-another-bucket"}),
+        ({"other_bucket": None}, {"put-with-an-acl", "put-into-another-bucket", "list-another-bucket"}),
         ({"other_roles": []}, {"put-with-an-acl", "source-assumes-another-role"}),
         ({"endpoint_url": "https://s3.example.com"}, {"put-with-an-acl", "put-the-bucket-policy"}),
         ({"endpoint_url": "https://amazonaws.com.example"}, {"put-with-an-acl", "put-the-bucket-policy"}),

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from log_archival.aws.errors import ACCESS_DENIED, NOT_IMPLEMENTED
 from log_archival.exceptions import ArchiveRequestError, PrivilegeError, RefusedError
 from log_archival.least_privilege.judgement import Check, Result, Verdict, report, run_check
 from log_archival.least_privilege.requests import Caller, PrerequisiteError, Requester, Response
@@ -31,6 +32,10 @@ NOT_FOUND, EXISTS = frozenset({"NoSuchKey"}), frozenset({"PreconditionFailed"})
         pytest.param(check_of("AccessDenied"), "ok", id="refused"),
         pytest.param(check_of("403"), "ok", id="HEAD refused"),
         pytest.param(check_of("PreconditionFailed", refusal_codes=EXISTS), "ok", id="refused: the key exists"),
+        pytest.param(
+            check_of("NotImplemented", refusal_codes=ACCESS_DENIED | NOT_IMPLEMENTED), "ok", id="refused by S3 itself"
+        ),
+        pytest.param(check_of("NotImplemented"), "undecided", id="not implemented, which proves nothing"),
         pytest.param(check_of(""), "over-privilege", id="permitted"),
         pytest.param(check_of("", hardening=True), "missing hardening", id="permitted, but harmless for now"),
         pytest.param(check_of("NoSuchKey", permitted_codes=NOT_FOUND), "over-privilege", id="found nothing"),

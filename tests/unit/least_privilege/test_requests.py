@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from botocore.credentials import Credentials
 from botocore.exceptions import ClientError, EndpointConnectionError, NoCredentialsError
+from botocore.hooks import HierarchicalEmitter
 
 from log_archival.exceptions import ArchiveRequestError, RefusedError
 from log_archival.least_privilege.requests import Caller, Requester, Response
@@ -79,6 +81,31 @@ def test_functions_are_called_with_the_requester() -> None:
     requester = Requester(TARGET, lambda service, caller, tls: Client())
     requester.send("s3", "get_object", "source", Key=lambda one: one.target.canary, VersionId=lambda one: None)
     assert sent == {"Key": TARGET.canary}
+
+
+class MultipartClient:
+    """A client of botocore's kind, which starts multipart uploads where the header opens them."""
+
+    def __init__(self) -> None:
+        self.meta = SimpleNamespace(events=HierarchicalEmitter())
+        self.sent: list[dict[str, str]] = []
+
+    def create_multipart_upload(self, **_: Any) -> dict[str, Any]:
+        params: dict[str, Any] = {"headers": {}}
+        self.meta.events.emit("before-call.s3.CreateMultipartUpload", params=params)
+        self.sent.append(params["headers"])
+        if "If-None-Match" in params["headers"]:
+            return {"UploadId": "x"}
+        raise client_error("AccessDenied", 403)
+
+
+def test_multipart_upload_is_tried_without_and_with_the_header() -> None:
+    client = MultipartClient()
+    requester = Requester(TARGET, lambda *_: client)
+    requester.writer = Credentials("AKIAX", "secret")
+    for _ in range(2):  # the header is of one request only
+        assert requester.start_multipart_upload() == Response(fields={"UploadId": "x"})
+    assert client.sent == [{}, {"If-None-Match": "*"}] * 2
 
 
 def test_secrets_are_not_shown() -> None:

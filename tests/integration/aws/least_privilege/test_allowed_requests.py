@@ -18,6 +18,7 @@ WAYS: dict[str, dict[str, Any]] = {
     "acl": {"IfNoneMatch": None},
     "once": {"ACL": None},
     "acl, once": {},
+    "acl, another If-None-Match": {"IfNoneMatch": '"x"'},
     "acl, once, STANDARD": {"StorageClass": "STANDARD"},
     "acl, once, GLACIER": {"StorageClass": "GLACIER"},
     "acl, once, AES256": {"ServerSideEncryption": "AES256"},

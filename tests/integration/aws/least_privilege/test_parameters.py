@@ -196,6 +196,22 @@ def test_failed_deployment_leaves_no_bucket(aws: LocalAws) -> None:
     assert aws.deploy({"BucketName": bucket}).bucket == bucket
 
 
+def test_policies_are_within_the_limits_of_aws(aws: LocalAws, placeholders: dict[str, str]) -> None:
+    """The longest policies; https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_iam-quotas.html."""
+    options = {"KmsKeyArn": placeholders["{key}"], "VpcEndpointId": VPCE, "RetentionDays": "7"}
+    names = {"BucketName": f"{secrets.token_hex(4)}-{'b' * 54}", "Prefix": f"{'p' * 200}/"}
+    deployed = aws.deploy({**options, **names})
+    policy = aws.archive_client("s3").get_bucket_policy(Bucket=deployed.bucket)["Policy"]
+    assert len(policy) < 20 * 1024 / 2
+    iam, role = aws.archive_client("iam"), deployed.role_arn.rpartition("/")[2]
+    inline = [
+        iam.get_role_policy(RoleName=role, PolicyName=name)["PolicyDocument"]
+        for name in iam.list_role_policies(RoleName=role)["PolicyNames"]
+    ]
+    assert len(inline) == 2
+    assert sum(len(json.dumps(document)) for document in inline) < 10_240 / 2
+
+
 def test_external_id_is_not_shown(aws: LocalAws) -> None:
     stacks = aws.archive_client("cloudformation").describe_stacks(StackName="log-archive")["Stacks"]
     assert aws.external_id not in json.dumps(stacks, default=str)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import secrets
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -62,40 +61,6 @@ def test_statement_stops_an_administrator(
     put(admin, weakened.bucket, **changes)
 
 
-def multipart(session: Session, bucket: str, **completion: Any) -> Any:
-    s3, key = session.client("s3"), {"Bucket": bucket, "Key": f"logs/{secrets.token_hex(8)}"}
-    upload = {**key, "UploadId": s3.create_multipart_upload(**key, ACL=OWNERS_ACL)["UploadId"]}
-    part = {"PartNumber": 1, "ETag": s3.upload_part(**upload, PartNumber=1, Body=b"a log\n")["ETag"]}
-    return s3.complete_multipart_upload(**upload, MultipartUpload={"Parts": [part]}, **completion)
-
-
-def test_multipart_upload_is_refused(aws: LocalAws, admin: Session) -> None:
-    assert error_code(multipart, admin, aws.bucket, IfNoneMatch="*") == "AccessDenied"
-    weakened = aws.deploy(archive_template=without_statements(ARCHIVE, "LogsArriveInOnePut"))
-    # Without that statement, the parts are permitted, and the completion must be write-once.
-    assert error_code(multipart, admin, weakened.bucket) == "AccessDenied"
-    multipart(admin, weakened.bucket, IfNoneMatch="*")
-
-
-def test_writer_gains_nothing_from_another_policy(aws: LocalAws) -> None:
-    for template, refused in (
-        (None, True),
-        (without_statements(ARCHIVE, "TheWriterMayDoNothingElse"), False),
-    ):
-        deployed = aws.deploy(archive_template=template)
-        put(deployed.assume(), deployed.bucket, "logs/x")
-        deployed.archive_client("iam").put_role_policy(
-            RoleName=deployed.role_arn.rpartition("/")[2],
-            PolicyName="oops",
-            PolicyDocument=json.dumps({"Version": "2012-10-17", "Statement": [EVERYTHING]}),
-        )
-        get = deployed.assume().client("s3").get_object
-        if refused:
-            assert error_code(get, Bucket=deployed.bucket, Key="logs/x") == "AccessDenied"
-        else:
-            assert get(Bucket=deployed.bucket, Key="logs/x")["Body"].read() == b"a log\n"
-
-
 @pytest.mark.parametrize(
     ("missing", "works"),
     [
@@ -114,16 +79,19 @@ def test_writer_needs_one_allow_and_the_acl_permission(aws: LocalAws, missing: l
 
 
 IDENTITY, BUCKET = "AddLogsUnderThePrefix", "OnlyTheWriterMayAddLogs"
-PREFIX_DENY, ACL_DENY = "NobodyMayWriteOutsideThePrefix", "NobodyMayWriteWithoutTheOwnersAcl"
+PREFIX_DENIES, ACL_DENY = (
+    ("NobodyMayWriteOutsideThePrefix", "TheWriterMayPutNowhereElse"),
+    "NobodyMayWriteWithoutTheOwnersAcl",
+)
 OUTSIDE = {"key": "elsewhere/x", "ACL": None}
 
 
 @pytest.mark.parametrize(
     ("acl", "missing", "changes"),
     [
-        pytest.param("false", [IDENTITY, PREFIX_DENY], OUTSIDE, id="the bucket's allow ends at the prefix"),
+        pytest.param("false", [IDENTITY, *PREFIX_DENIES], OUTSIDE, id="the bucket's allow ends at the prefix"),
         pytest.param("true", [IDENTITY, ACL_DENY], {"ACL": None}, id="the bucket's allow requires the ACL"),
-        pytest.param("false", [BUCKET, PREFIX_DENY], OUTSIDE, id="the role's allow ends at the prefix"),
+        pytest.param("false", [BUCKET, *PREFIX_DENIES], OUTSIDE, id="the role's allow ends at the prefix"),
     ],
 )
 def test_each_allow_is_narrow_by_itself(aws: LocalAws, acl: str, missing: list[str], changes: dict[str, Any]) -> None:
@@ -133,10 +101,21 @@ def test_each_allow_is_narrow_by_itself(aws: LocalAws, acl: str, missing: list[s
 
 
 def test_writer_uses_no_other_kms_key(aws: LocalAws, placeholders: dict[str, str]) -> None:
-    template = without_statements(ARCHIVE, "LogsAreEncryptedWithTheArchiveKey")
-    deployed = aws.deploy({"KmsKeyArn": placeholders["{key}"]}, archive_template=template)
-    other = {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": placeholders["{other key}"]}
-    assert error_code(put, deployed.assume(), deployed.bucket, **other) == "AccessDenied"
+    """Not even where the bucket accepts it, and a policy that was attached later allows it."""
+    other: dict[str, Any] = {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": placeholders["{other key}"]}
+    for missing, refused in (([], True), (["TheWriterMayUseNoOtherKey"], False)):
+        template = without_statements(ARCHIVE, "LogsAreEncryptedWithTheArchiveKey", *missing)
+        deployed = aws.deploy({"KmsKeyArn": placeholders["{key}"]}, archive_template=template)
+        assert error_code(put, deployed.assume(), deployed.bucket, **other) == "AccessDenied"
+        deployed.archive_client("iam").put_role_policy(
+            RoleName=deployed.role_arn.rpartition("/")[2],
+            PolicyName="oops",
+            PolicyDocument=json.dumps({"Version": "2012-10-17", "Statement": [EVERYTHING]}),
+        )
+        if refused:
+            assert error_code(put, deployed.assume(), deployed.bucket, **other) == "AccessDenied"
+        else:
+            put(deployed.assume(), deployed.bucket, **other)
 
 
 def test_administrators_are_not_locked_out(aws: LocalAws, admin: Session) -> None:
@@ -151,6 +130,11 @@ def test_statements_each_have_a_test() -> None:
         *VIOLATIONS,
         "LogsArriveInOnePut",
         "TheWriterMayDoNothingElse",
+        "TheWriterMayDoNothingElseAnywhere",
+        "TheWriterMayPutNowhereElse",
+        "TheWriterMayNameNoOtherAcl",
+        "TheWriterMayUseNoOtherKey",
+        "TheWriterMayNotUseTheKeyDirectly",
         "OnlyTheWriterMayAddLogs",
         "AddLogsUnderThePrefix",
         "NameTheBucketOwnersAclInThePut",
