@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[3]
 DAY = "2026-11-22"
+#: As docs/deployment.md has it.
+SETTING = re.findall(r"^sensitive_var_conn_names = (.*)$", (ROOT / "docs" / "deployment.md").read_text(), re.M)[0]
 CONNECTIONS = ("log_archive", "log_archive_reader", "providers_form")
 
 
@@ -76,6 +78,24 @@ def operated(aws: LocalAws, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         made.create("log_archive_reader", aws.reader_connection())
         made.create("providers_form", connection | {"extra": connection["extra"] | {"assume_role_kwargs": nested}})
         yield made
+
+
+@pytest.mark.parametrize(
+    ("names", "masked"),
+    [("", False), ("external_id,ExternalId", False), (SETTING, True)],
+    ids=["unset", "not in lower case", "documented"],
+)
+def test_setting_decides_whether_both_forms_are_masked(names: str, masked: bool) -> None:
+    from airflow._shared.secrets_masker import SecretsMasker
+
+    masker = SecretsMasker()
+    masker.sensitive_variables_fields = names.split(",") if names else []
+    extra = {"external_id": "agreed", "assume_role_kwargs": {"ExternalId": "agreed"}}
+    assert ("agreed" not in json.dumps(masker.redact(extra))) is masked
+
+
+def test_setting_of_the_local_airflow_is_the_documented_one(operated: Operated) -> None:
+    assert operated.airflow.environment["AIRFLOW__CORE__SENSITIVE_VAR_CONN_NAMES"] == SETTING
 
 
 def test_setting_masks_the_external_id_in_the_api(operated: Operated) -> None:
