@@ -148,10 +148,13 @@ def test_command_line_shows_the_external_id_as_it_shows_passwords(operated: Oper
     )
     assert "log_archive" in ids
     assert "log_archive" in masked
-    assert operated.found_in(ids + masked) == []
-    for shown in (whole, export.read_text()):
-        assert operated.external_ids[0] in shown
-        assert operated.aws.source_secret_key in shown
+    assert operated.found_in(ids) == []
+    [shown] = [one for one in json.loads(masked) if one["conn_id"] == "log_archive"]
+    assert operated.found_in(json.dumps(shown)) == [operated.external_ids[0]]
+    assert operated.found_in(shown["get_uri"]) == [operated.external_ids[0]]
+    for text in (whole, export.read_text()):
+        assert operated.external_ids[0] in text
+        assert operated.aws.source_secret_key in text
 
 
 def test_adding_a_connection_by_command_leaves_the_external_id_in_the_audit_log(operated: Operated) -> None:
