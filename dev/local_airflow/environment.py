@@ -68,6 +68,8 @@ def _settings(home: Path, dags: Sequence[Path], plugins: Path) -> dict[str, obje
         "CORE__LOAD_EXAMPLES": False,
         "CORE__DAGS_ARE_PAUSED_AT_CREATION": False,
         "CORE__TEST_CONNECTION": "Enabled",
+        # So that the UI and the API mask the external id of a connection, in both of its forms.
+        "CORE__SENSITIVE_VAR_CONN_NAMES": "external_id,externalid",
         "CORE__EXECUTION_API_SERVER_URL": f"http://127.0.0.1:{execution_port}/execution/",
         "CORE__SIMPLE_AUTH_MANAGER_USERS": f"{USERNAME}:admin",  # name:role
         "CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": _password_file(home),
