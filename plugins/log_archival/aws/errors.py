@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError, ConnectionError, HTTPClientError
+from botocore.parsers import ResponseParserError
 
 from log_archival.exceptions import ArchiveRequestError, RefusedError
 
@@ -33,6 +34,8 @@ _TRANSIENT = {
     "RequestThrottledException", "RequestLimitExceeded", "BandwidthLimitExceeded", "PriorRequestNotComplete",
     "RequestTimeout", "RequestTimeoutException", "RequestTimeTooSkewed", "IncompleteBody", "IDPCommunicationError",
 }  # fmt: skip
+#: Services that are no S3 quote the canonical request after the first line: the session's token is one of its headers.
+_MESSAGE_HAS_REQUEST = frozenset({"SignatureDoesNotMatch", "InvalidSignatureException"})
 _TRANSIENT_STATUSES = {408, 409, 425, 429}
 
 
@@ -58,6 +61,16 @@ def code_and_status(response: Mapping[str, Any]) -> tuple[str, int]:
     """
     code = str(response.get("Error", {}).get("Code", ""))
     return code, int(response.get("ResponseMetadata", {}).get("HTTPStatusCode") or 0)
+
+
+def message_of(response: Mapping[str, Any]) -> str:
+    """Return the message of botocore's error response, without what it may quote of the request.
+
+    :param response: ``ClientError.response``
+    """
+    message = str(response.get("Error", {}).get("Message", "")).strip()
+    code, _ = code_and_status(response)
+    return message.partition("\n")[0].strip() if code in _MESSAGE_HAS_REQUEST else message
 
 
 @dataclass(frozen=True)
@@ -101,13 +114,20 @@ def translated_errors(*requests: Request, hint: Hint, setup: str = "credentials,
     except ClientError as error:
         request = next((one for one in requests if one.operation == error.operation_name), requests[0])
         code, status = code_and_status(error.response)
-        message = str(error.response["Error"].get("Message", "")).strip()
+        message = message_of(error.response)
         text = f"{request} failed: {status or ''} {code}: {message}"
         if is_transient(code, status):
             raise ArchiveRequestError(text, hint="This error is transient: a retry may succeed.") from error
-        raise RefusedError(text, code=code, hint=hint(request, code, message)) from error
+        # The cause would be logged with the whole message.
+        cause = None if code in _MESSAGE_HAS_REQUEST else error
+        raise RefusedError(text, code=code, hint=hint(request, code, message)) from cause
     except (HTTPClientError, ConnectionError) as error:
         raise ArchiveRequestError(f"{requests[0]} failed: {error}", hint="Is the network up?") from error
+    except ResponseParserError:
+        # Its message has the response's body: that of AssumeRole has the session's secret key and token.
+        raise ArchiveRequestError(
+            f"{requests[0]} failed: the response can't be read", hint="It may have been cut off: a retry may succeed."
+        ) from None
     except BotoCoreError as error:
         # No credentials, an unknown profile, a parameter that botocore rejects: a retry can't help.
         code = type(error).__name__

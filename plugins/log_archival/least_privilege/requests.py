@@ -18,7 +18,7 @@ from botocore.credentials import Credentials
 from botocore.exceptions import ClientError
 
 from log_archival.aws.connection import DEFAULT_ACL, RoleSettings
-from log_archival.aws.errors import Request, code_and_status, is_transient, translated_errors
+from log_archival.aws.errors import Request, code_and_status, is_transient, message_of, translated_errors
 from log_archival.keys import canary_key
 
 #: Whose credentials sign a request: Airflow's own, nobody's, or those of a role's session.
@@ -137,7 +137,7 @@ class Requester:
                 code, status = code_and_status(error.response)
                 if is_transient(code, status):
                     raise
-                return Response(code, str(error.response["Error"].get("Message", "")).strip())
+                return Response(code, message_of(error.response))
         if "Body" in fields:
             fields.pop("Body").close()
         return Response(fields=fields)

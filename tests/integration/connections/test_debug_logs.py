@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import logging
 import threading
+import traceback
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from functools import partial
 
 import pytest
 
+from log_archival.exceptions import ArchiveRequestError
+from log_archival.hooks import CrossAccountS3Hook
 from log_archival.hooks.assumed_role import AssumedRole
 from tests.integration.connections.test_hooks import EXTERNAL_ID, ROLE, SECRET_KEY, connect_to
 from tests.support.recording_sts import Sts
@@ -30,15 +34,20 @@ class NamedSessions(Sts):
         ).encode()
 
 
-@pytest.fixture
-def sessions() -> Iterator[NamedSessions]:
-    server = NamedSessions()
+@contextmanager
+def running(server: NamedSessions) -> Iterator[NamedSessions]:
     thread = threading.Thread(target=server.server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
     yield server
     server.server.shutdown()
     thread.join()
     server.server.server_close()
+
+
+@pytest.fixture
+def sessions() -> Iterator[NamedSessions]:
+    with running(NamedSessions()) as server:
+        yield server
 
 
 def test_renewed_sessions_are_not_in_debug_messages(
@@ -69,3 +78,24 @@ def test_debug_messages_still_name_requests_and_responses(
         '"POST / HTTP/1.1" 200',
     ):
         assert shown in caplog.text
+
+
+class CutOff(NamedSessions):
+    """Ends each response within the last element."""
+
+    def response(self) -> bytes:
+        return super().response()[:-60]
+
+
+def test_response_that_was_cut_off_is_not_quoted(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    with running(CutOff()) as sessions:
+        connect_to(sessions, monkeypatch)
+        writer = CrossAccountS3Hook(bucket="acme-log-archive").writer
+        with caplog.at_level(logging.DEBUG), pytest.raises(ArchiveRequestError, match="can't be read") as caught:
+            writer.assume_role()
+    assert not caught.value.permanent
+    logged = "".join(traceback.format_exception(caught.value)) + caplog.text
+    for secret in (EXTERNAL_ID, SECRET_KEY, "secret-of-a-session", "token-of-a-session"):
+        assert secret not in logged

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from botocore.exceptions import (
     ProfileNotFound,
     ReadTimeoutError,
 )
+from botocore.parsers import ResponseParserError
 
 from log_archival.aws.errors import (
     Request,
@@ -215,3 +217,38 @@ def test_error_names_the_request_that_failed() -> None:
         translated_errors(PUT, ASSUME, hint=writer_hint),
     ):
         raise ClientError(response, "AssumeRole")  # type: ignore[arg-type]
+
+
+TOKEN = "a-session-token"
+QUOTED = (
+    f"The signature does not match.\n\nThe Canonical String should have been\n'POST\nx-amz-security-token:{TOKEN}\n'"
+)
+
+
+@pytest.mark.parametrize(
+    ("raised", "permanent", "shown"),
+    [
+        (
+            ClientError(
+                {
+                    "Error": {"Code": "SignatureDoesNotMatch", "Message": QUOTED},
+                    "ResponseMetadata": {"HTTPStatusCode": 403},  # type: ignore[typeddict-item]
+                },
+                "AssumeRole",
+            ),
+            True,
+            "403 SignatureDoesNotMatch: The signature does not match.",
+        ),
+        (ResponseParserError(f"Unable to parse response: <SessionToken>{TOKEN}"), False, "the response can't be read"),
+    ],
+    ids=["quoted request", "response that was cut off"],
+)
+def test_error_does_not_quote_what_is_secret(raised: Exception, permanent: bool, shown: str) -> None:
+    with (
+        pytest.raises(ArchiveRequestError, match=shown) as caught,
+        translated_errors(Request("AssumeRole", "arn:aws:iam::222222222222:role/W"), hint=writer_hint),
+    ):
+        raise raised
+    assert caught.value.permanent is permanent
+    logged = "".join(traceback.format_exception(caught.value))
+    assert TOKEN not in logged
