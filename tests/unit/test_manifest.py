@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import random
 from dataclasses import replace
@@ -21,15 +22,15 @@ from log_archival.manifest import (
     Entry,
     Manifest,
     by_file,
-    manifest_body,
+    manifest_bodies,
     manifest_metadata,
     merged,
-    parse_manifest,
     printable,
+    read_manifest,
 )
 from log_archival.partition import Partition
 from log_archival.records import Archive
-from tests.support.archives import KEYS, compressed, day, relisted, sha256
+from tests.support.archives import KEYS, compressed, day, laid_out, manifest_body, relisted, sha256
 
 SCHEMA = json.loads(Path(log_archival.__file__).with_name("manifest.schema.json").read_text())
 VALIDATOR = jsonschema.Draft202012Validator(SCHEMA)
@@ -50,8 +51,8 @@ def document(archives: list[Archive]) -> dict[str, Any]:
 
 
 def parse(manifest: Any) -> Manifest:
-    body = manifest if isinstance(manifest, bytes) else json.dumps(manifest).encode()
-    return parse_manifest(KEYS.manifest_key(day(), sha256(body)), body, NOW)
+    body = manifest if isinstance(manifest, bytes) else laid_out(manifest)
+    return read_manifest(KEYS.manifest_key(day(), sha256(body)), io.BytesIO(body), NOW)
 
 
 # --- written
@@ -201,7 +202,7 @@ def test_parser_refuses_what_is_no_manifest(body: bytes) -> None:
 def test_parser_refuses_a_body_that_does_not_fit_the_key(key: str) -> None:
     body = manifest_body(day(), [])
     with pytest.raises(VerificationError, match=f"has the SHA-256 {sha256(body)}, which is not the one in its key"):
-        parse_manifest(key, body, NOW)
+        read_manifest(key, io.BytesIO(body), NOW)
 
 
 def parts(*changes: dict[str, Any]) -> list[Archive]:

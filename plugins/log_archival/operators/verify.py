@@ -19,7 +19,7 @@ from log_archival.operators.base import (
 from log_archival.partition import Partition
 from log_archival.pipeline.run_dir import RunDirectory, RunRecords
 from log_archival.pipeline.summary import PROOF, format_table, summarize
-from log_archival.pipeline.upload import put_manifest
+from log_archival.pipeline.upload import put_manifests
 from log_archival.pipeline.verify import Tier, Verification, check_objects, check_records, probe_keys
 from log_archival.reader.archive import ArchiveReader, Depth
 from log_archival.records import Archive
@@ -43,7 +43,7 @@ class VerifyArchiveOperator(ArchiveOperator):
     :param read_conn_id: for ``read``: a connection that may read
     :param after: by source, what to do with its files once they are verified at tier `probe` or `read`: ``keep``,
         ``delete``, or ``move: /folder``
-    :returns: the summary: tier, manifest, and by source and in all, how many files, objects, bytes, and how many
+    :returns: the summary: tier, manifests, and by source and in all, how many files, objects, bytes, and how many
         objects were new or existing
     """
 
@@ -86,7 +86,9 @@ class VerifyArchiveOperator(ArchiveOperator):
                     hint="No manifest was put. To compress and upload the batches again, clear the run's `compress` and"
                     f" what follows it: existing objects stay as they are. The records are in {run_dir}.",
                 )
-            manifest = put_manifest(writer, self.keys, partition, records.archives, dag_id=ti.dag_id, run_id=ti.run_id)
+            manifests = put_manifests(
+                writer, self.keys, partition, records.archives, dag_id=ti.dag_id, run_id=ti.run_id
+            )
             summary = summarize(records)
             self._log_result(verification, partition, summary)
             require_no_failures(
@@ -103,8 +105,7 @@ class VerifyArchiveOperator(ArchiveOperator):
                 "verified": len(records.archives),
                 "tier": verification.tier,
                 "tier_reason": verification.tier_reason,
-                "manifest": manifest.key,
-                "manifest_outcome": manifest.outcome,
+                "manifests": [manifest.key for manifest in manifests],
                 **summary,
                 **cleaned_up,
             }

@@ -10,10 +10,10 @@ import pytest
 
 from log_archival import codecs
 from log_archival.exceptions import ArchiveRequestError, RefusedError
-from log_archival.manifest import Entry, Manifest, manifest_body
+from log_archival.manifest import Entry, Manifest
 from log_archival.reader.archive import MAX_READS, ArchiveReader, Depth
 from log_archival.reader.findings import Finding
-from tests.support.archives import KEYS, MemoryS3, Writer, compressed, day, other_bytes, sha256
+from tests.support.archives import KEYS, MemoryS3, Writer, compressed, day, manifest_body, other_bytes, sha256
 
 RAW = b"2026-11-22T10:00:00Z GET / 200\n" * 200
 CHECKSUMS, BYTES = cast("list[Depth]", ["checksums", "bytes"])

@@ -10,12 +10,22 @@ import pytest
 from log_archival import codecs
 from log_archival.exceptions import ArchiveRequestError, RefusedError
 from log_archival.keys import KeyTemplate
-from log_archival.manifest import Entry, manifest_body, merged
+from log_archival.manifest import Entry, merged
 from log_archival.reader.archive import MAX_UNREACHABLE_IN_A_ROW, ArchiveReader, Depth, OnProgress
 from log_archival.reader.findings import Finding
 from log_archival.reader.verify import VerifyReport, check_all
 from log_archival.reader.verify import verify as verify_range
-from tests.support.archives import KEYS, MemoryS3, Writer, day, no_progress, other_bytes, relisted, sha256
+from tests.support.archives import (
+    KEYS,
+    MemoryS3,
+    Writer,
+    day,
+    manifest_body,
+    no_progress,
+    other_bytes,
+    relisted,
+    sha256,
+)
 
 RAW = b"2026-11-22T10:00:00Z GET / 200\n" * 200
 
