@@ -138,6 +138,8 @@ class MemoryS3:
     #: By key: how many bytes each of the first requests returns before the connection breaks.
     breaks: dict[str, list[int]] = field(default_factory=dict)
     page_size: int = 1000
+    #: By key: how many bytes of it each request has read.
+    bytes_read: dict[str, list[int]] = field(default_factory=dict)
 
     def put_object(self, *, Bucket: str, Key: str, Body: bytes, ChecksumSHA256: str = "") -> None:
         self.bodies[Key] = Body
@@ -169,22 +171,25 @@ class MemoryS3:
         if Key not in self.bodies:
             raise _error("GetObject", "NoSuchKey", 404)
         breaks = self.breaks.get(Key)
-        return {"Body": _Breaking(self.bodies[Key], breaks.pop(0) if breaks else None)}
+        counts = self.bytes_read.setdefault(Key, [])
+        counts.append(0)
+        return {"Body": _Body(self.bodies[Key], breaks.pop(0) if breaks else None, counts)}
 
     def _raise(self, operation: str, key: str) -> None:
         if code := self.errors.get(key):
             raise _error(operation, code, 503 if code == "SlowDown" else 403)
 
 
-class _Breaking(io.BytesIO):
-    """A body whose connection breaks after some bytes, unless that is None."""
+class _Body(io.BytesIO):
+    """A body whose connection breaks after some bytes, unless that is None; the last of the counts is its own."""
 
-    def __init__(self, body: bytes, after: int | None) -> None:
+    def __init__(self, body: bytes, after: int | None, counts: list[int]) -> None:
         super().__init__(body if after is None else body[:after])
-        self.after = after
+        self.after, self.counts, self.number = after, counts, len(counts) - 1
 
     def read(self, size: int | None = -1, /) -> bytes:
         data = super().read(size)
+        self.counts[self.number] += len(data)
         if not data and self.after is not None:
             # botocore's ReadTimeoutError is an OSError, too.
             raise TimeoutError("no more bytes")

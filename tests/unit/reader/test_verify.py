@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import date
+from datetime import UTC, date, datetime
 
 import pytest
 
 from log_archival import codecs
 from log_archival.exceptions import ArchiveRequestError, RefusedError
-from log_archival.keys import KeyTemplate
+from log_archival.keys import KeyTemplate, manifest_name
 from log_archival.manifest import Entry, merged
 from log_archival.reader.archive import MAX_UNREACHABLE_IN_A_ROW, ArchiveReader, Depth, OnProgress
 from log_archival.reader.findings import Finding
@@ -19,6 +19,7 @@ from tests.support.archives import (
     KEYS,
     MemoryS3,
     Writer,
+    compressed,
     day,
     manifest_body,
     no_progress,
@@ -123,6 +124,97 @@ def test_verify_ignores_probes_and_canaries_only(
     writer.put(f"logs/{name}", body)
     problems = verify(reader, "logs/").problems
     assert [one.key for one in problems] == ([] if ignored else [f"logs/{name}"])
+
+
+# --- several contents
+
+
+def test_verify_reports_a_path_with_several_contents_on_one_day(reader: ArchiveReader, writer: Writer) -> None:
+    honest = writer.files({"web-1/app.log": RAW, "b.log": RAW})[0]
+    assert verify(reader, "logs/", "bytes").ok
+    added = writer.files({"web-1/app.log": RAW + b"a line that never was\n"})[0]
+    writer.files({"web-1/app.log": b"the next day's"}, on="2026-11-23")
+    report = verify(reader, "logs/", "bytes")
+    assert [(one.kind, one.source, one.path, one.day, one.key) for one in report.problems] == [
+        ("versions", "app", "web-1/app.log", "2026-11-22", added.key)
+    ]
+    # Each counts as received when its manifest was, which is the last of three and of two objects.
+    assert report.problems[0].message.startswith(
+        f"2 contents on one day: 6,200 bytes with SHA-256 {honest.file_sha256[:12]}… for 2026-11-22, received"
+        f" 2026-11-23 00:02:00 UTC; 6,222 bytes with SHA-256 {added.file_sha256[:12]}… for 2026-11-22, received"
+        " 2026-11-23 00:04:00 UTC."
+    )
+
+
+def test_verify_accepts_one_content_in_several_manifests_and_codecs(reader: ArchiveReader, writer: Writer) -> None:
+    archives = writer.files({"a.log": RAW})
+    writer.files({"a.log": RAW}, codec=codecs.GZIP)
+    writer.manifest(archives + writer.file("b.log", RAW))
+    report = verify(reader, "logs/")
+    assert (report.findings, report.files, report.archives) == ([], 2, 3)
+
+
+def test_time_of_objects_counts_when_they_arrived_after_their_manifest(reader: ArchiveReader, writer: Writer) -> None:
+    writer.files({"a.log": RAW})
+    archives = writer.file("a.log", b"x")
+    writer.manifest(archives)
+    writer.client.modified[archives[0].key] = datetime(2026, 11, 25, tzinfo=UTC)
+    assert "received 2026-11-25 00:00:00 UTC" in verify(reader, "logs/").problems[0].message
+
+
+@pytest.mark.parametrize("folder", ["logs/", "logs/2026/11/", "logs/2026/11/22/app/", "logs/x/2026/11/22/"])
+def test_verify_reports_several_contents_whatever_folder_lists_them(
+    reader: ArchiveReader, writer: Writer, folder: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writer.files({"a.log": RAW})
+    key = f"{folder}web/2026/11/22/x-{'0' * 32}"
+    body = compressed(day(), "app", "a.log", b"other")[0]
+    writer.put(key, body[1])
+    listed = manifest_body(day(), [replace(body[0], key=key)])
+    writer.put(f"{folder}{manifest_name(sha256(listed))}", listed)
+    assert kinds(verify(reader, "logs/").problems) == ["versions"]
+
+
+@pytest.mark.parametrize("listed", ["honest", "unusable"])
+def test_manifest_does_not_hide_another_one(reader: ArchiveReader, writer: Writer, listed: str) -> None:
+    writer.files({"a.log": RAW})
+    honest = writer.manifest(writer.file("b.log", RAW)) if listed == "honest" else writer.put_manifest(b"{}")
+    hiding = writer.manifest([replace(writer.file("c.log", RAW)[0], key=honest, codec="none")])
+    problems = [one.key for one in verify(reader, "logs/").problems if one.kind == "manifest"]
+    assert problems == sorted([hiding] if listed == "honest" else [hiding, honest])
+
+
+# --- late objects
+
+
+LATE_OBJECTS = {
+    "in time": (datetime(2026, 11, 30, tzinfo=UTC), 0),
+    "late": (datetime(2026, 11, 30, 0, 0, 1, tzinfo=UTC), 3),
+    "very late": (datetime(2027, 11, 30, tzinfo=UTC), 3),
+}
+
+
+@pytest.mark.parametrize(("arrived", "count"), LATE_OBJECTS.values(), ids=LATE_OBJECTS)
+def test_objects_that_arrived_long_after_their_day_are_a_note(
+    reader: ArchiveReader, writer: Writer, arrived: datetime, count: int
+) -> None:
+    writer.files({"a.log": RAW})
+    late = writer.files({"b.log": RAW, "c.log": RAW})
+    writer.put(f"logs/2026/11/22/_probe-{'0' * 32}", b"")
+    for key in list(writer.written)[2:]:
+        writer.client.modified[key] = arrived
+    report = verify(reader, "logs/")
+    assert report.ok
+    if not count:
+        assert report.findings == []
+        return
+    [note] = report.findings
+    assert (note.kind, note.day) == ("note", "2026-11-22")
+    time = f"{arrived:%Y-%m-%d %H:%M:%S} UTC"
+    assert note.message.startswith(
+        f"2026-11-22: 3 objects arrived more than 7 days after the day, from {time} (logs/2026/11/22/_manifest-"
+    )
+    assert f"to {time} ({late[1].key})" in note.message
 
 
 # --- days
