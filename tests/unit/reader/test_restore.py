@@ -408,16 +408,19 @@ def test_claimed_size_stops_no_other_file(writer: Writer, to: Path) -> None:
     assert files_in(to) == {"app/good.log": RAW}
 
 
-def test_small_files_are_restored_first_where_there_is_no_room_for_all(
+def test_as_many_files_as_possible_are_restored_where_there_is_no_room_for_all(
     writer: Writer, to: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     writer.files({"a.log": b"x" * 100, "b.log": b"x" * 70, "c.log": b"x"})
-    started: list[str] = []
-    monkeypatch.setattr(OutputDirectory, "free_bytes", lambda self: 90)
-    monkeypatch.setattr(Restorer, "_restore_one", lambda self, version: started.append(version.target) or "restored")
-    run(writer, to)
-    assert sorted(started) == ["app/a.log", "app/b.log", "app/c.log"]
-    assert started[0] == "app/c.log"
+    reader = ArchiveReader(writer.client, "archive", workers=1)
+    room = 90
+    monkeypatch.setattr(OutputDirectory, "free_bytes", lambda self: room - sum(map(len, files_in(to / "app").values())))
+    plan = plan_restore(reader, "logs/", Selection())
+    with OutputDirectory(str(to)) as output:
+        result = Restorer(reader, output, False, no_progress).restore(plan)
+    assert [(one.kind, one.path) for one in result.findings] == [("failed", "a.log")]
+    assert "it has 100 B, and there is room for 19 B" in result.findings[0].message
+    assert set(files_in(to)) == {"app/b.log", "app/c.log"}
 
 
 def test_size_that_is_claimed_wrong_is_reported(writer: Writer, to: Path) -> None:
