@@ -80,16 +80,20 @@ class Entry:
         :param strings: names of sources that were read before; an equal one becomes the same object, to save memory
         :raises VerificationError: when it is not as manifest.schema.json says
         """
-        if not isinstance(listed, dict) or set(listed) != set(_RULES):
+        if not isinstance(listed, dict) or listed.keys() != _RULES.keys():
             raise VerificationError(f"an archive is listed without, or with more than, {', '.join(_RULES)}")
-        for name, rule in _RULES.items():
-            if not _is_valid(listed[name], rule):
+        # By type, and not isinstance: JSON's true is an int of Python's.
+        for name, matches in _TEXTS:
+            if type(listed[name]) is not str or not matches(listed[name]):
                 raise VerificationError(f"{name} can't be {listed[name]!r:.80}")
-        source, file_sha256 = listed["source"], listed["file_sha256"]
-        shared = {"source": strings.setdefault(source, source), "codec": CODECS[listed["codec"]].name}
-        if listed["raw_sha256"] == file_sha256:
-            shared["raw_sha256"] = file_sha256
-        return cls(**(listed | shared))
+        for name, numbers in _NUMBERS:
+            if type(listed[name]) is not int or listed[name] not in numbers:
+                raise VerificationError(f"{name} can't be {listed[name]!r:.80}")
+        listed["source"] = strings.setdefault(listed["source"], listed["source"])
+        listed["codec"] = CODECS[listed["codec"]].name
+        if listed["raw_sha256"] == listed["file_sha256"]:
+            listed["raw_sha256"] = listed["file_sha256"]
+        return cls(**listed)
 
     @classmethod
     def from_archive(cls, archive: Archive) -> Self:
@@ -111,12 +115,8 @@ class Entry:
 _HINTS = get_type_hints(Entry, include_extras=True)
 #: What each field of an entry may be, in the order in which a manifest has them.
 _RULES = {name: hint.__metadata__[0] for name, hint in _HINTS.items() if name != "others"}
-
-
-def _is_valid(value: Any, rule: re.Pattern[str] | range) -> bool:
-    if isinstance(rule, re.Pattern):
-        return isinstance(value, str) and rule.fullmatch(value) is not None
-    return type(value) is int and value in rule  # by type: JSON's true is an int of Python's
+_TEXTS = [(name, rule.fullmatch) for name, rule in _RULES.items() if isinstance(rule, re.Pattern)]
+_NUMBERS = [(name, rule) for name, rule in _RULES.items() if isinstance(rule, range)]
 
 
 @dataclass(frozen=True, slots=True)

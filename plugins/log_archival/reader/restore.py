@@ -72,7 +72,7 @@ class RestorePlan:
         if target in self.files:
             self.report(version, "failed", f"not restored: two files would get the path {printable(target)}")
         else:
-            self.files[target] = replace(version, target=target)
+            self.files[target] = version if version.target == target else replace(version, target=target)
 
     def choose(self, versions: list[Version], selection: Selection) -> None:
         """Plan what to restore of the contents of one path.
@@ -80,6 +80,9 @@ class RestorePlan:
         :param versions: the contents, as `distinct` returns them
         :param selection: whether there is a choice
         """
+        if len(versions) == 1:
+            self.add(versions[0], versions[0].target)
+            return
         contents = {one.sha256: one for one in reversed(versions)}  # each as S3 received it first
         chosen = versions[-1] if selection.choice == "last" else versions[0]
         if len(contents) == 1 or selection.choice in ("first", "last"):
@@ -128,8 +131,8 @@ def plan_restore(reader: ArchiveReader, prefix: str, selection: Selection) -> Re
     """
     plan = RestorePlan()
     versions = sorted(_selected(reader, prefix, selection, plan.findings))
-    for _, group in groupby(versions, lambda version: version.target):
-        plan.choose(distinct(group), selection)
+    for _, of_path in groupby(versions, lambda version: version.target):
+        plan.choose(distinct(list(of_path)), selection)
     plan.make_way_for_folders()
     if not plan.files and not plan.findings:
         selected = " that was selected" if selection.sources or selection.paths else ""

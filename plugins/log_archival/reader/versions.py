@@ -1,7 +1,7 @@
 """The contents that a path has in the archive: whoever may add objects may add another one."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 
@@ -59,16 +59,18 @@ def versions_of(manifest: Manifest, modified: Mapping[str, datetime]) -> Iterato
     :param modified: by key, when S3 received an object, as the bucket's listing has it
     """
     for (source, path), parts in by_file(manifest.entries).items():
-        received = max(manifest.modified, *(modified.get(entry.key, manifest.modified) for entry in parts))
+        received = max([manifest.modified, *[modified.get(entry.key, manifest.modified) for entry in parts]])
         whole = parts[0]
         yield Version(f"{source}/{path}", manifest.partition.day, received, whole.file_size, whole.file_sha256, parts)
 
 
-def distinct(versions: Iterable[Version]) -> list[Version]:
+def distinct(versions: list[Version]) -> list[Version]:
     """Return each content of one path on each day once, as S3 received it first; the newest last.
 
     :param versions: as any number of manifests list them
     """
+    if len(versions) == 1:
+        return versions
     found: dict[tuple[date, str], Version] = {}
     for one in sorted(versions):
         found.setdefault((one.day, one.sha256), one)
@@ -90,6 +92,8 @@ def several_contents(manifests: list[Manifest], modified: Mapping[str, datetime]
     :param manifests: the manifests of one day, or of some
     :param modified: by key, when S3 received an object
     """
+    if len(manifests) == 1:  # which lists each path once
+        return []
     first: dict[tuple[date, str, str], str] = {}
     several: dict[tuple[date, str, str], list[Version]] = defaultdict(list)
     for manifest in manifests:
