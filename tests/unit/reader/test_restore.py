@@ -423,6 +423,23 @@ def test_as_many_files_as_possible_are_restored_where_there_is_no_room_for_all(
     assert set(files_in(to)) == {"app/b.log", "app/c.log"}
 
 
+BOMBS = {
+    "raw bytes": (bytes(codecs.ZSTD.compress_block(memoryview(bytes(1 << 20)))) * 50, "has more than the 7 raw bytes"),
+    "stored bytes": (bytes(codecs.ZSTD.compress_block(memoryview(b""))) * 500_000, "has more stored bytes than 7 raw"),
+}
+
+
+@pytest.mark.parametrize(("body", "message"), BOMBS.values(), ids=BOMBS)
+def test_restore_reads_no_more_of_an_object_than_is_listed(writer: Writer, to: Path, body: bytes, message: str) -> None:
+    bomb = writer.files({"bomb.log": b"7 bytes", "good.log": RAW})[0]
+    writer.put(bomb.key, body)
+    result = run(writer, to)
+    assert [(one.kind, one.path) for one in result.findings] == [("failed", "bomb.log")]
+    assert message in result.findings[0].message
+    assert files_in(to) == {"app/good.log": RAW}
+    assert sum(writer.client.bytes_read[bomb.key]) <= 1 << 18
+
+
 def test_size_that_is_claimed_wrong_is_reported(writer: Writer, to: Path) -> None:
     writer.manifest([replace(archive, raw_size=7000, file_size=7000) for archive in writer.file("a.log", RAW)])
     result = run(writer, to)

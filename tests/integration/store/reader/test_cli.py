@@ -150,12 +150,13 @@ def test_content_that_is_added_later_is_a_problem_and_not_restored(cli: Cli, wri
     assert [(one["kind"], one["path"], one["day"]) for one in problems] == [("versions", "web-1/app.log", "2026-11-22")]
     done = cli("restore", url, "--to", "to")
     assert (done.returncode, set(files_in(tmp_path / "to"))) == (1, {"app/web-2/app.log"})
-    for archive in (honest, added):
-        # S3's own time, to the second.
-        head = writer.client.head_object(Bucket=writer.bucket, Key=archive.key)
+    manifests = [key for key in writer.written if "_manifest-" in key]
+    for archive, manifest in zip((honest, added), manifests, strict=True):
+        # S3's own times, which no writer can set.
+        heads = [writer.client.head_object(Bucket=writer.bucket, Key=key) for key in (archive.key, manifest)]
+        received = f"received {max(head['LastModified'] for head in heads):%Y-%m-%d %H:%M:%S} UTC"
         for text in (problems[0]["message"], done.stdout):
-            assert archive.file_sha256[:12] in text
-            assert f"received {head['LastModified']:%Y-%m-%d %H:}" in text
+            assert f"{archive.file_sha256[:12]}… for 2026-11-22, {received}" in text
     assert "--first, --last, --all-versions" in done.stdout
 
     assert cli.json("restore", url, "--to", "first", "--first")["notes"][0]["kind"] == "note"
