@@ -180,6 +180,18 @@ def test_day_without_files_has_an_empty_manifest(s3: MemoryS3, tmp_path: Path) -
     assert json.loads(s3.objects[summary["manifests"][0]].body)["archives"] == []
 
 
+def test_run_of_many_archives_puts_several_manifests(
+    uploaded: Run, s3: MemoryS3, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("log_archival.manifest.MAX_MANIFEST_BYTES", 1000)
+    summary = uploaded.verify()
+    assert (sorted(manifests(s3)), len(summary["manifests"])) == (sorted(summary["manifests"]), 2)
+    listed = [json.loads(s3.objects[key].body)["archives"] for key in summary["manifests"]]
+    assert [[entry["path"] for entry in entries] for entries in listed] == [
+        [f"web-1/app-{DAY}.log"], [f"web-2/app-{DAY}.log"],
+    ]  # fmt: skip
+
+
 def test_second_run_of_a_day_adds_nothing(uploaded: Run, s3: MemoryS3, tmp_path: Path) -> None:
     uploaded.verify()
     before = dict(s3.objects)
