@@ -16,6 +16,9 @@ from log_archival.reader.versions import several_contents, utc
 
 #: What S3 receives later than this after the end of a day is noted: a backfill, or somebody who adds to an old day.
 LATE = timedelta(days=7)
+DAY = timedelta(days=1)
+#: Of more days in a row without a manifest, only the first and the last are named.
+MAX_NAMED_DAYS = 1000
 
 
 @dataclass
@@ -82,7 +85,7 @@ def verify(
             continue
         manifests, unusable = reader.read_manifests(objects)
         report.findings += unusable
-        report.findings += _late_objects(objects, {one.partition.day for one in manifests} | ({day} if day else set()))
+        report.findings += _late_objects(objects, day, {one.partition.day for one in manifests})
         listed = {entry.key for manifest in manifests for entry in manifest.entries}
         unlisted += [one for one in objects if one.key not in listed and _has_to_be_listed(one)]
         if day is None:
@@ -92,8 +95,9 @@ def verify(
         report.count(manifests, entries)
         report.findings += check_all(reader, entries, depth, on_progress)
         report.findings += several_contents(manifests, {one.key: one.modified for one in objects})
+        stored = {one.key: one for one in objects if is_manifest_key(one.key)}
         for on in {one.partition.day for one in manifests}:
-            folders[on].append([one for one in objects if is_manifest_key(one.key)])
+            folders[on].append([stored[one.key] for one in manifests if one.partition.day == on])
     report.findings += _contents_in_several_folders(reader, folders, report.findings)
     report.findings += [_unlisted_finding(one) for one in unlisted if one.key not in listed_from_undated]
     if not report.manifests and not report.findings:
@@ -139,13 +143,18 @@ def _contents_in_several_folders(
                     yield finding
 
 
-def _late_objects(objects: list[StoredObject], days: set[date]) -> Iterator[Finding]:
-    """Yield a note when objects arrived long after their day, or the last of the days that they could be of."""
-    if not days:
+def _late_objects(objects: list[StoredObject], day: date | None, listed: set[date]) -> Iterator[Finding]:
+    """Yield a note when objects arrived long after their day.
+
+    :param objects: those of one folder
+    :param day: the day that the folder seems to be of
+    :param listed: the days of its manifests; where keys name the day in an unusual order, these are right
+    """
+    day = max(listed) if listed and day not in listed else day
+    if day is None:
         return
-    day = max(days)
-    limit = datetime.combine(day, time(), UTC) + timedelta(days=1) + LATE
-    late = [one for one in objects if one.modified > limit and not is_probe_or_canary(one.key, one.size)]
+    start = datetime.combine(day, time(), UTC)
+    late = [one for one in objects if one.modified - start > DAY + LATE and not is_probe_or_canary(one.key, one.size)]
     if late:
         late.sort(key=lambda one: (one.modified, one.key))
         first, last = late[0], late[-1]
@@ -166,7 +175,18 @@ def _unlisted_finding(one: StoredObject) -> Finding:
 
 def _missing_days(found: set[date], first: date, last: date) -> Iterator[Finding]:
     ends = sorted({first, last, *found} - {date.min, date.max})
-    for offset in range((ends[-1] - ends[0]).days + 1 if ends else 0):
-        if (day := ends[0] + timedelta(offset)) not in found:
+    if not ends:
+        return
+    start, end = ends[0].toordinal(), ends[-1].toordinal() + 1
+    for present in (*sorted(day.toordinal() for day in found), end):
+        missing = range(start, present)
+        start = max(start, present + 1)
+        if len(missing) > MAX_NAMED_DAYS:  # a manifest of any year can make a gap of millions of days
+            days = f"{date.fromordinal(missing[0])} to {date.fromordinal(missing[-1])}"
+            yield Finding(
+                "day", f"{len(missing):,} days have no manifest: {days}", day=str(date.fromordinal(missing[0]))
+            )
+            continue
+        for day in map(date.fromordinal, missing):
             message = f"{day} has no manifest: it was never archived, or its run never ended"
             yield Finding("day", message, day=day.isoformat())

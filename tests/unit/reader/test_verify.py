@@ -217,6 +217,15 @@ def test_objects_that_arrived_long_after_their_day_are_a_note(
     assert f"to {time} ({late[1].key})" in note.message
 
 
+def test_manifest_of_another_day_does_not_hide_late_objects(reader: ArchiveReader, writer: Writer) -> None:
+    writer.files({"a.log": RAW})
+    late = writer.file("b.log", RAW)[0].key
+    writer.client.modified[late] = datetime(2027, 1, 1, tzinfo=UTC)
+    body = manifest_body(day("2031-01-01"), [])
+    writer.put(f"logs/2026/11/22/app/2031/01/01/{manifest_name(sha256(body))}", body)
+    assert [late in one.message for one in verify(reader, "logs/").findings if one.kind == "note"] == [True]
+
+
 # --- days
 
 
@@ -241,6 +250,19 @@ def test_verify_reports_days_without_a_manifest(
     report = verify(reader, "logs/", "checksums", *days)
     assert [one.day for one in report.problems if one.kind == "day"] == missing
     assert report.manifests == manifests
+
+
+def test_manifests_of_any_year_make_few_findings_of_the_days_between(reader: ArchiveReader, writer: Writer) -> None:
+    for on in ("1001-01-01", "2026-11-22", "2026-11-24", "9999-12-31"):
+        writer.files({"a.log": RAW}, on=on)
+    problems = [(one.day, str(one)) for one in verify(reader, "logs/").problems]
+    assert problems == [
+        ("1001-01-02", "374,698 days have no manifest: 1001-01-02 to 2026-11-21"),
+        ("2026-11-23", "2026-11-23 has no manifest: it was never archived, or its run never ended"),
+        ("2026-11-25", "2,912,114 days have no manifest: 2026-11-25 to 9999-12-30"),
+    ]
+    writer.files({"a.log": RAW}, on="1001-01-02")
+    assert len(verify(reader, "logs/").problems) == 3
 
 
 def test_verify_reports_a_manifest_in_another_days_folder(reader: ArchiveReader, writer: Writer) -> None:
