@@ -13,7 +13,7 @@ import itertools
 import sys
 import zlib
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import IO, Any, cast
@@ -75,7 +75,11 @@ _zstd_frame = partial(zstd.compress, options=_ZSTD_OPTIONS)
 # 31 are zlib's wbits for gzip with its largest window.
 _gzip_member = partial(isal_zlib.compress, level=2, wbits=31)
 
-ZSTD = Codec("zstd", ".zst", "application/zstd", b"\x28\xb5\x2f\xfd", _zstd_frame, zstd.ZstdFile)
+# A frame says how much memory it takes to read it, up to 128 MiB by zstd's own limit. One of our blocks takes no more
+# than the block.
+_zstd_file = partial(zstd.ZstdFile, options={zstd.DecompressionParameter.window_log_max: BLOCK_BYTES.bit_length() - 1})
+
+ZSTD = Codec("zstd", ".zst", "application/zstd", b"\x28\xb5\x2f\xfd", _zstd_frame, _zstd_file)
 GZIP = Codec("gzip", ".gz", "application/gzip", b"\x1f\x8b", _gzip_member, igzip.open)
 NONE = Codec("none", "", "application/octet-stream", b"", lambda block: block, lambda stored: stored)
 CODECS: dict[str, Codec] = {codec.name: codec for codec in (ZSTD, GZIP, NONE)}
@@ -219,17 +223,22 @@ def _decompresses_to(codec: Codec, stored: bytes, block: memoryview) -> bool:
     return position == len(block)
 
 
-def decompress(stored: IO[bytes], codec: Codec) -> Iterator[bytes]:
+def decompress(stored: IO[bytes], codec: Codec, raw_size: int | None = None) -> Iterator[bytes]:
     """Yield the raw bytes of one archive, in chunks of bounded size.
 
     :param stored: the archive's bytes
     :param codec: the codec that wrote them
-    :raises VerificationError: when the bytes can't be decompressed, or end too early
+    :param raw_size: how many raw bytes are listed: where there are more, no more is read than shows that
+    :raises VerificationError: when the bytes can't be decompressed, or end too early, or are more than listed
     """
-    counted = _CountedReader(stored)
+    counted = _CountedReader(stored, None, raw_size)
+    size = 0
     try:
         with codec.open(counted) as reader:  # type: ignore[arg-type]
             while data := reader.read(CHUNK_BYTES):
+                size += len(data)
+                if raw_size is not None and size > raw_size:
+                    raise VerificationError(f"has more than the {raw_size:,} raw bytes that are listed")
                 yield data
             if not counted.size and codec is not NONE:
                 raise EOFError("there are no bytes")
@@ -245,10 +254,10 @@ class Measured(Part):
 
 
 class _CountedReader(io.RawIOBase):
-    """Counts, and when told to hashes, what is read from a file."""
+    """Counts, and when told to hashes, what is read from a file; at most what so many raw bytes may take."""
 
-    def __init__(self, file: IO[bytes], sha256: Any = None) -> None:
-        self.file, self.size, self.sha256 = file, 0, sha256
+    def __init__(self, file: IO[bytes], sha256: Any, raw_size: int | None) -> None:
+        self.file, self.size, self.sha256, self.raw_size = file, 0, sha256, raw_size
 
     def readinto(self, buffer: Any, /) -> int:
         data = self.file.read(len(buffer))
@@ -256,23 +265,35 @@ class _CountedReader(io.RawIOBase):
         self.size += len(data)
         if self.sha256 is not None:
             self.sha256.update(data)
+        if self.raw_size is not None and self.size > max_stored_bytes(self.raw_size):
+            raise VerificationError(f"has more stored bytes than {self.raw_size:,} raw bytes can take")
         return len(data)
 
 
-def measure(stored: IO[bytes], codec: Codec) -> Measured:
+def max_stored_bytes(raw_size: int) -> int:
+    """Return more than any version of a codec takes for so many raw bytes, however little they compress.
+
+    :param raw_size: in bytes
+    """
+    return raw_size + raw_size // 64 + (64 << 10)
+
+
+def measure(stored: IO[bytes], codec: Codec, raw_size: int | None = None) -> Measured:
     """Read an archive once: hash what is stored, decompress it, hash the content.
 
     :param stored: the archive's bytes
     :param codec: the codec that wrote them
+    :param raw_size: how many raw bytes are listed: where there are more, no more is read than shows that
     """
-    reader: Any = _CountedReader(stored, hashlib.sha256())
-    raw_size, raw_sha256, error = 0, hashlib.sha256(), None
+    reader: Any = _CountedReader(stored, hashlib.sha256(), raw_size)
+    size, raw_sha256, error = 0, hashlib.sha256(), None
     try:
-        for data in decompress(reader, codec):
-            raw_size += len(data)
+        for data in decompress(reader, codec, raw_size):
+            size += len(data)
             raw_sha256.update(data)
     except VerificationError as failure:
         error = str(failure)
-    while reader.read(CHUNK_BYTES):  # what follows the compressed data belongs to the stored bytes, too
-        pass
-    return Measured(raw_size, raw_sha256.hexdigest(), reader.size, reader.sha256.hexdigest(), error)
+        with suppress(VerificationError):
+            while reader.read(CHUNK_BYTES):  # what follows the compressed data belongs to the stored bytes, too
+                pass
+    return Measured(size, raw_sha256.hexdigest(), reader.size, reader.sha256.hexdigest(), error)

@@ -1,20 +1,21 @@
 """The manifest, the last object of a run: written from a run's archives, read back trusting nothing in it.
 
-manifest.schema.json documents it. Whoever may add objects may add a manifest, too, so that what is read is checked.
+manifest.schema.json documents it. Whoever may add objects may add a manifest, too, so that what is read is checked, a
+line at a time, in memory that doesn't depend on what is in it.
 """
 
 import hashlib
-import io
 import json
 import re
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Annotated, Any, Self, get_type_hints
+from itertools import count, groupby
+from typing import IO, Annotated, Any, Self, get_type_hints
 
-from log_archival.codecs import CODECS
-from log_archival.exceptions import LogArchivalError, VerificationError
+from log_archival.codecs import CODECS, MAX_PUT_BYTES
+from log_archival.exceptions import LogArchivalError, SettingsError, VerificationError
 from log_archival.keys import MAX_KEY_BYTES, manifest_name
 from log_archival.partition import Partition
 from log_archival.records import Archive
@@ -23,16 +24,31 @@ FORMAT = 1
 #: S3 allows 2 KB of user metadata in all.
 #: https://docs.aws.amazon.com/AmazonS3/latest/userguide/UsingMetadata.html
 MAX_METADATA_VALUE_BYTES = 512
+#: Of one manifest, some 30,000 archives. A run of more has several.
+MAX_MANIFEST_BYTES = 16 << 20
+#: Of one line of a manifest, which is one archive. Decoded JSON can take 25 times its size in memory.
+MAX_LINE_BYTES = 64 << 10
+#: Of a log file's path below its source's root, as Linux has it; in JSON each of its bytes may take six.
+MAX_PATH_BYTES = 4096
+#: Of the uncompressed content of a file or part: more than any file system or S3 holds, and sums of such sizes stay
+#: within what offsets and floats can express.
+MAX_RAW_BYTES = 1 << 50
+#: A manifest has no room for more, and a file's parts are all in one.
+MAX_PARTS = 50_000
+_READ_BYTES = 1 << 18
+_SEPARATOR, _LAST_LINE = b",\n  ", b"]}"
+_END = b"\n" + _LAST_LINE + b"\n"
 
 
-# What a manifest may have in each field of an entry: strings that a pattern matches, numbers from a least one.
+# What a manifest may have in each field of an entry: strings that a pattern matches, numbers of a range.
 Key = Annotated[str, re.compile(rf"[A-Za-z0-9!_.()/=+@:,%~ -]{{1,{MAX_KEY_BYTES}}}")]
 Source = Annotated[str, re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")]
 # No folder or file named "", "." or "..", no NUL, and of the lone surrogates only those of bytes that are not UTF-8.
 Path = Annotated[str, re.compile(r"(?!(?:[^\0]*/)?\.{0,2}(?:/|\Z))[^\0\ud800-\udc7f\udd00-\udfff]+")]
 CodecName = Annotated[str, re.compile("|".join(CODECS))]
-Number = Annotated[int, 1]
-Size = Annotated[int, 0]
+Number = Annotated[int, range(1, MAX_PARTS + 1)]
+RawSize = Annotated[int, range(MAX_RAW_BYTES + 1)]
+StoredSize = Annotated[int, range(MAX_PUT_BYTES + 1)]
 Sha256 = Annotated[str, re.compile(r"[0-9a-f]{64}")]
 
 
@@ -50,26 +66,35 @@ class Entry:
     codec: CodecName
     part: Number
     parts: Number
-    file_size: Size
+    file_size: RawSize
     file_sha256: Sha256
-    raw_size: Size
+    raw_size: RawSize
     raw_sha256: Sha256
-    stored_size: Size
+    stored_size: StoredSize
     stored_sha256: Sha256
     others: tuple[tuple[int, str], ...] = ()
 
     @classmethod
-    def from_manifest(cls, listed: Any) -> Self:
+    def from_manifest(cls, listed: Any, strings: dict[str, str]) -> Self:
         """Check one element of a manifest's ``archives`` and return it.
 
         :param listed: decoded JSON
+        :param strings: names of sources that were read before; an equal one becomes the same object, to save memory
         :raises VerificationError: when it is not as manifest.schema.json says
         """
-        if not isinstance(listed, dict) or set(listed) != set(_RULES):
+        if not isinstance(listed, dict) or listed.keys() != _RULES.keys():
             raise VerificationError(f"an archive is listed without, or with more than, {', '.join(_RULES)}")
-        for name, rule in _RULES.items():
-            if not _is_valid(listed[name], rule):
+        # By type, and not isinstance: JSON's true is an int of Python's.
+        for name, matches in _TEXTS:
+            if type(listed[name]) is not str or not matches(listed[name]):
                 raise VerificationError(f"{name} can't be {listed[name]!r:.80}")
+        for name, numbers in _NUMBERS:
+            if type(listed[name]) is not int or listed[name] not in numbers:
+                raise VerificationError(f"{name} can't be {listed[name]!r:.80}")
+        listed["source"] = strings.setdefault(listed["source"], listed["source"])
+        listed["codec"] = CODECS[listed["codec"]].name
+        if listed["raw_sha256"] == listed["file_sha256"]:
+            listed["raw_sha256"] = listed["file_sha256"]
         return cls(**listed)
 
     @classmethod
@@ -92,12 +117,8 @@ class Entry:
 _HINTS = get_type_hints(Entry, include_extras=True)
 #: What each field of an entry may be, in the order in which a manifest has them.
 _RULES = {name: hint.__metadata__[0] for name, hint in _HINTS.items() if name != "others"}
-
-
-def _is_valid(value: Any, rule: re.Pattern[str] | int) -> bool:
-    if isinstance(rule, re.Pattern):
-        return isinstance(value, str) and rule.fullmatch(value) is not None
-    return type(value) is int and value >= rule  # by type: JSON's true is an int of Python's
+_TEXTS = [(name, rule.fullmatch) for name, rule in _RULES.items() if isinstance(rule, re.Pattern)]
+_NUMBERS = [(name, rule) for name, rule in _RULES.items() if isinstance(rule, range)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,26 +137,47 @@ class Manifest:
     entries: list[Entry]
 
 
-def manifest_body(partition: Partition, archives: Iterable[Archive]) -> bytes:
-    """Return the manifest of a partition's archives, as JSON.
+def manifest_bodies(partition: Partition, archives: Iterable[Archive]) -> Iterator[bytes]:
+    """Yield the manifests of a partition's archives, as JSON: one, or as many as it takes to keep to the limit.
 
     The same archives give the same bytes, whatever their order, the run or the clock; so a second run of a day
-    puts the same key again, and adds nothing.
+    puts the same keys again, and adds nothing. All parts of a file are in one manifest.
 
     :param partition: the day
     :param archives: what the run put
+    :raises SettingsError: when a file has too many parts, or too long a path, to be listed
     """
     head = {"format": FORMAT, "partition": partition.key, "timezone": partition.timezone}
-    body = io.BytesIO()
-    body.write(json.dumps(head)[:-1].encode() + b', "archives": [')
-    # One archive a line, so that grep works on it, and written line by line: there may be 100,000.
+    start = json.dumps(head)[:-1].encode() + b', "archives": ['
+    room = MAX_MANIFEST_BYTES - len(start + _END)
     in_order = sorted(archives, key=lambda archive: (archive.source, archive.name, archive.part, archive.key))
-    for number, archive in enumerate(in_order):
-        body.write(b",\n  " if number else b"\n  ")
-        entry = Entry.from_archive(archive)
-        body.write(json.dumps({name: getattr(entry, name) for name in _RULES}).encode())
-    body.write(b"\n]}\n")
-    return body.getvalue()
+    lines: list[bytes] = []
+    size = 0
+    for (source, name), parts in groupby(in_order, key=lambda archive: (archive.source, archive.name)):
+        of_file = [_line(archive) for archive in parts]
+        size_of_file = sum(len(line) + len(_SEPARATOR) for line in of_file)
+        if size_of_file > room or len(max(of_file, key=len)) + len(_SEPARATOR) > MAX_LINE_BYTES:
+            raise SettingsError(
+                f"{source}: {printable(name):.200} can't be listed in a manifest of {MAX_MANIFEST_BYTES:,} bytes: it"
+                f" has {len(of_file):,} parts, and a path of {len(name):,} characters",
+                hint="Give a larger part_size, or leave the file out by its source's pattern.",
+            )
+        if size + size_of_file > room:
+            yield _body(start, lines)
+            lines, size = [], 0
+        lines += of_file
+        size += size_of_file
+    yield _body(start, lines)
+
+
+def _line(archive: Archive) -> bytes:
+    entry = Entry.from_archive(archive)
+    return json.dumps({name: getattr(entry, name) for name in _RULES}).encode()
+
+
+def _body(start: bytes, lines: list[bytes]) -> bytes:
+    # One archive a line, so that grep works on it, and the reader can go line by line.
+    return start + (b"\n  " if lines else b"") + _SEPARATOR.join(lines) + _END
 
 
 def manifest_metadata(dag_id: str, run_id: str, created_at: datetime) -> dict[str, str]:
@@ -150,49 +192,94 @@ def manifest_metadata(dag_id: str, run_id: str, created_at: datetime) -> dict[st
     return {name: json.dumps(value)[1:-1][:MAX_METADATA_VALUE_BYTES] for name, value in values.items()}
 
 
-def parse_manifest(key: str, body: bytes, modified: datetime) -> Manifest:
-    """Read a manifest.
+def read_manifest(key: str, body: IO[bytes], modified: datetime) -> Manifest:
+    """Read a manifest, a line at a time: nothing but its archives is held in memory.
 
-    Beyond what manifest.schema.json says, the body has to fit the digest in its key, the archives have to be below
-    the manifest's folder, and each file has to be listed once, with all of its parts.
+    Beyond what manifest.schema.json says, its lines have to be those of `manifest_bodies`, the body has to fit the
+    digest in its key, the archives have to be below the manifest's folder, each key has to be listed once, and each
+    file once, with all of its parts.
 
     :param key: the manifest's key
-    :param body: the object's bytes
+    :param body: a file with the object's bytes
     :param modified: when S3 received it
     :raises VerificationError: with what is wrong
     """
     folder, slash, name = key.rpartition("/")
-    digest = hashlib.sha256(body).hexdigest()
+    sha256 = hashlib.sha256()
+    lines = _lines(body, sha256)
+    partition = _partition(next(lines))
+    entries = list(_entries(lines, folder + slash))
+    digest = sha256.hexdigest()
     if name != manifest_name(digest):
         raise VerificationError(f"its body has the SHA-256 {digest}, which is not the one in its key")
-    document = _checked_document(body)
-    try:
-        partition = Partition.parse(document["partition"], document["timezone"])
-    except LogArchivalError as error:
-        raise VerificationError(str(error)) from None
-    entries = [Entry.from_manifest(listed) for listed in document["archives"]]
-    for entry in entries:
-        if not entry.key.startswith(folder + slash):
-            raise VerificationError(f"lists {entry.key}, which is not below {folder}{slash}")
     for (source, path), parts in by_file(entries).items():
         if problem := _problem_with_parts(parts):
             raise VerificationError(f"{source}: {path!r:.80}: {problem}")
     return Manifest(key, modified, partition, entries)
 
 
-def _checked_document(body: bytes) -> dict[str, Any]:
-    try:
-        document = json.loads(body)
-    except (ValueError, RecursionError) as error:
-        raise VerificationError(f"is not JSON: {error}") from None
-    if not isinstance(document, dict):
+def _lines(body: IO[bytes], sha256: Any) -> Iterator[bytes]:
+    """Hash a file, and yield its lines without their ends; after the last line end there is an empty one."""
+    size, rest = 0, b""
+    while data := body.read(_READ_BYTES):
+        sha256.update(data)
+        size += len(data)
+        if size > MAX_MANIFEST_BYTES:
+            raise VerificationError(f"it has more than {MAX_MANIFEST_BYTES:,} bytes")
+        *lines, rest = (rest + data).split(b"\n")
+        if max(map(len, (*lines, rest))) > MAX_LINE_BYTES:
+            raise VerificationError(f"it has a line of more than {MAX_LINE_BYTES:,} bytes")
+        yield from lines
+    yield rest
+
+
+def _partition(line: bytes) -> Partition:
+    """Return the day that a manifest's first line names."""
+    head = _decoded(line + _LAST_LINE, 1)
+    if not isinstance(head, dict):
         raise VerificationError("is not an object of JSON")
-    found = document.get("format")
+    found = head.get("format")
     if type(found) is not int or found != FORMAT:
         raise VerificationError(f"is of format {found!r:.80}, and this version of log-archival reads {FORMAT}")
-    if set(document) != {"format", "partition", "timezone", "archives"} or not isinstance(document["archives"], list):
-        raise VerificationError("does not have exactly format, partition, timezone and a list of archives")
-    return document
+    if set(head) != {"format", "partition", "timezone", "archives"} or head["archives"] != []:
+        raise VerificationError("does not begin with exactly format, partition, timezone and a list of archives")
+    try:
+        return Partition.parse(head["partition"], head["timezone"])
+    except LogArchivalError as error:
+        raise VerificationError(str(error)) from None
+
+
+def _entries(lines: Iterator[bytes], folder: str) -> Iterator[Entry]:
+    """Yield the archives of a manifest: one a line, a comma behind each but the last, and then the end."""
+    keys: set[str] = set()
+    strings: dict[str, str] = {}
+    line = next(lines, b"")
+    for number in count(2):
+        if line == _LAST_LINE:
+            break
+        following = next(lines, b"")
+        if line.endswith(b",") != (following != _LAST_LINE):
+            raise VerificationError(f"line {number} is not an archive with a comma behind it unless it is the last")
+        entry = Entry.from_manifest(_decoded(line.removesuffix(b","), number), strings)
+        if not entry.key.startswith(folder):
+            raise VerificationError(f"lists {entry.key}, which is not below {folder}")
+        if "/" not in entry.key[len(folder) :]:
+            # Else a manifest could list another one as an archive, and it would not be read.
+            raise VerificationError(f"lists {entry.key}, which is not in a folder of its source")
+        if entry.key in keys:
+            raise VerificationError(f"lists {entry.key} twice")
+        keys.add(entry.key)
+        yield entry
+        line = following
+    if next(lines, None) != b"" or next(lines, None) is not None:
+        raise VerificationError(f"does not end with {_LAST_LINE.decode()}")
+
+
+def _decoded(line: bytes, number: int) -> Any:
+    try:
+        return json.loads(line.decode())
+    except (ValueError, RecursionError) as error:
+        raise VerificationError(f"line {number} is not JSON: {error}") from None
 
 
 def by_file(entries: Iterable[Entry]) -> dict[tuple[str, str], list[Entry]]:
@@ -212,12 +299,14 @@ def merged(entries: Iterable[Entry]) -> list[Entry]:
     :param entries: those of any number of manifests, as they were read
     """
     found: dict[tuple[str, str, str, int], Entry] = {}
+    others: dict[tuple[str, str, str, int], dict[tuple[int, str], None]] = {}
     for entry in entries:
         identity = (entry.key, entry.codec, entry.raw_sha256, entry.raw_size)
         stored = (entry.stored_size, entry.stored_sha256)
-        first = found.setdefault(identity, entry)
-        if not first.fits(*stored):
-            found[identity] = replace(first, others=(*first.others, stored))
+        if not found.setdefault(identity, entry).fits(*stored):
+            others.setdefault(identity, {})[stored] = None
+    for identity, of_one in others.items():
+        found[identity] = replace(found[identity], others=tuple(of_one))
     return list(found.values())
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import io
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -15,7 +16,7 @@ from botocore.exceptions import ClientError
 
 from log_archival import codecs
 from log_archival.keys import KeyTemplate
-from log_archival.manifest import manifest_body
+from log_archival.manifest import manifest_bodies
 from log_archival.partition import Partition
 from log_archival.records import Archive
 
@@ -67,6 +68,23 @@ def compressed(
     ]  # fmt: skip
 
 
+def manifest_body(partition: Partition, archives: list[Archive]) -> bytes:
+    """Return the only manifest of some archives."""
+    [body] = manifest_bodies(partition, archives)
+    return body
+
+
+def laid_out(manifest: Any) -> bytes:
+    """Return decoded JSON in lines as a manifest has them, whatever it is."""
+    if not isinstance(manifest, dict) or not isinstance(manifest.get("archives"), list):
+        return json.dumps(manifest).encode()
+    head = {name: value for name, value in manifest.items() if name != "archives"}
+    lines = [json.dumps(head)[:-1] + ', "archives": [']
+    if manifest["archives"]:
+        lines.append("  " + ",\n  ".join(map(json.dumps, manifest["archives"])))
+    return "\n".join([*lines, "]}\n"]).encode()
+
+
 @dataclass
 class Writer:
     """Puts archives and manifests into a bucket, as an administrator; `written` has the bodies by key."""
@@ -90,8 +108,13 @@ class Writer:
         return [archive for archive, _ in archives]
 
     def manifest(self, archives: list[Archive], *, on: str = "2026-11-22") -> str:
-        """Put a manifest, and return its key."""
-        body = manifest_body(day(on), archives)
+        """Put a manifest, or several of many archives, and return the key of the last."""
+        for body in manifest_bodies(day(on), archives):
+            key = self.put_manifest(body, on=on)
+        return key
+
+    def put_manifest(self, body: bytes, *, on: str = "2026-11-22") -> str:
+        """Put a manifest of any content, whose digest is right, and return its key."""
         key = KEYS.manifest_key(day(on), sha256(body))
         self.put(key, body)
         return key
@@ -115,6 +138,8 @@ class MemoryS3:
     #: By key: how many bytes each of the first requests returns before the connection breaks.
     breaks: dict[str, list[int]] = field(default_factory=dict)
     page_size: int = 1000
+    #: By key: how many bytes of it each request has read.
+    bytes_read: dict[str, list[int]] = field(default_factory=dict)
 
     def put_object(self, *, Bucket: str, Key: str, Body: bytes, ChecksumSHA256: str = "") -> None:
         self.bodies[Key] = Body
@@ -146,22 +171,25 @@ class MemoryS3:
         if Key not in self.bodies:
             raise _error("GetObject", "NoSuchKey", 404)
         breaks = self.breaks.get(Key)
-        return {"Body": _Breaking(self.bodies[Key], breaks.pop(0) if breaks else None)}
+        counts = self.bytes_read.setdefault(Key, [])
+        counts.append(0)
+        return {"Body": _Body(self.bodies[Key], breaks.pop(0) if breaks else None, counts)}
 
     def _raise(self, operation: str, key: str) -> None:
         if code := self.errors.get(key):
             raise _error(operation, code, 503 if code == "SlowDown" else 403)
 
 
-class _Breaking(io.BytesIO):
-    """A body whose connection breaks after some bytes, unless that is None."""
+class _Body(io.BytesIO):
+    """A body whose connection breaks after some bytes, unless that is None; the last of the counts is its own."""
 
-    def __init__(self, body: bytes, after: int | None) -> None:
+    def __init__(self, body: bytes, after: int | None, counts: list[int]) -> None:
         super().__init__(body if after is None else body[:after])
-        self.after = after
+        self.after, self.counts, self.number = after, counts, len(counts) - 1
 
     def read(self, size: int | None = -1, /) -> bytes:
         data = super().read(size)
+        self.counts[self.number] += len(data)
         if not data and self.after is not None:
             # botocore's ReadTimeoutError is an OSError, too.
             raise TimeoutError("no more bytes")

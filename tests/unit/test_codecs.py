@@ -9,6 +9,7 @@ import itertools
 import random
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -25,6 +26,11 @@ from dev.sample_logs import log_bytes
 from log_archival import codecs
 from log_archival.codecs import GZIP, NONE, ZSTD, Codec, Compressed, codec_for, codec_named, decompress, measure
 from log_archival.exceptions import CompressionError, SettingsError, VerificationError
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
 
 ALL = pytest.mark.parametrize("codec", [ZSTD, GZIP, NONE], ids=lambda codec: codec.name)
 DAY = date(2026, 11, 22)
@@ -255,6 +261,58 @@ def test_decompression_bomb_is_read_in_small_chunks() -> None:
     _, written = compress(bytes(16 * MIB), ZSTD)
     assert len(written[0]) < 10_000
     assert max(len(piece) for piece in decompress(io.BytesIO(written[0]), ZSTD)) <= codecs.CHUNK_BYTES + 64
+
+
+def test_frame_that_demands_much_memory_is_an_error() -> None:
+    data = bytes(20 * MIB)
+    options: dict[int, int] = {
+        zstd.CompressionParameter.window_log: 24,
+        zstd.CompressionParameter.enable_long_distance_matching: 1,
+    }
+    compressor = zstd.ZstdCompressor(options=options)
+    # In two calls, so that the frame doesn't say how long it is.
+    stored = compressor.compress(data[: MIB // 2]) + compressor.compress(data) + compressor.flush()
+    assert len(zstd.decompress(stored)) > 20 * MIB
+    with pytest.raises(VerificationError, match=r"does not decompress as zstd: .*memory"):
+        list(decompress(io.BytesIO(stored), ZSTD))
+
+
+@pytest.mark.parametrize(
+    "block",
+    [bytes(codecs.BLOCK_BYTES), random.Random(3).randbytes(codecs.BLOCK_BYTES)],
+    ids=["zeros", "noise"],
+)
+@pytest.mark.parametrize("codec", [ZSTD, GZIP], ids=lambda codec: codec.name)
+def test_largest_block_is_read_back_within_the_limits(codec: Codec, block: bytes) -> None:
+    stored = bytes(codec.compress_block(memoryview(block)))
+    assert b"".join(decompress(io.BytesIO(stored), codec, len(block))) == block
+    assert len(stored) < codecs.max_stored_bytes(len(block))
+    if codec is ZSTD:
+        # As another version of zstd may write it, which looks back as far as the block is long.
+        stored = zstd.compress(block, options={int(zstd.CompressionParameter.window_log): 23})
+        assert b"".join(decompress(io.BytesIO(stored), codec, len(block))) == block
+
+
+@ALL
+@pytest.mark.usefixtures("small_blocks")
+@pytest.mark.parametrize("size", [0, 1, 100, 300 * KIB])
+def test_content_of_the_listed_size_is_within_the_limits(codec: Codec, size: int) -> None:
+    data = random.Random(9).randbytes(size)
+    _, (stored,) = compress(data, codec)
+    assert b"".join(decompress(io.BytesIO(stored), codec, size)) == data
+    assert measure(io.BytesIO(stored), codec, size).error is None
+    if size:
+        with pytest.raises(VerificationError, match=f"has more than the {size - 1:,} raw bytes that are listed"):
+            list(decompress(io.BytesIO(stored), codec, size - 1))
+
+
+def test_measure_stops_where_there_is_more_than_listed() -> None:
+    frame = bytes(ZSTD.compress_block(memoryview(bytes(codecs.BLOCK_BYTES))))
+    stored = io.BytesIO(frame * 1000)
+    found = measure(stored, ZSTD, 6)
+    assert found.error == "has more than the 6 raw bytes that are listed"
+    assert found.raw_size == 0
+    assert stored.tell() < 2 * MIB
 
 
 @pytest.mark.parametrize(

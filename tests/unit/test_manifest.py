@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
 import random
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,21 +17,26 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import log_archival
-from log_archival.exceptions import VerificationError
+from log_archival import manifest
+from log_archival.codecs import MAX_PUT_BYTES
+from log_archival.exceptions import SettingsError, VerificationError
 from log_archival.manifest import (
+    MAX_LINE_BYTES,
     MAX_METADATA_VALUE_BYTES,
+    MAX_PARTS,
+    MAX_RAW_BYTES,
     Entry,
     Manifest,
     by_file,
-    manifest_body,
+    manifest_bodies,
     manifest_metadata,
     merged,
-    parse_manifest,
     printable,
+    read_manifest,
 )
 from log_archival.partition import Partition
 from log_archival.records import Archive
-from tests.support.archives import KEYS, compressed, day, relisted, sha256
+from tests.support.archives import KEYS, compressed, day, laid_out, manifest_body, relisted, sha256
 
 SCHEMA = json.loads(Path(log_archival.__file__).with_name("manifest.schema.json").read_text())
 VALIDATOR = jsonschema.Draft202012Validator(SCHEMA)
@@ -49,9 +56,9 @@ def document(archives: list[Archive]) -> dict[str, Any]:
     return cast("dict[str, Any]", json.loads(manifest_body(day(), archives)))
 
 
-def parse(manifest: Any) -> Manifest:
-    body = manifest if isinstance(manifest, bytes) else json.dumps(manifest).encode()
-    return parse_manifest(KEYS.manifest_key(day(), sha256(body)), body, NOW)
+def parse(written: Any) -> Manifest:
+    body = written if isinstance(written, bytes) else laid_out(written)
+    return read_manifest(KEYS.manifest_key(day(), sha256(body)), io.BytesIO(body), NOW)
 
 
 # --- written
@@ -99,6 +106,72 @@ def test_manifest_metadata_fits_into_headers() -> None:
     assert all(value.isascii() and value.isprintable() for value in metadata.values())
 
 
+def many(count: int, **fields: Any) -> list[Archive]:
+    return [
+        replace(APP, **({"name": f"{number:06}.log", "key": f"{APP.key}{number}"} | fields)) for number in range(count)
+    ]
+
+
+@pytest.fixture
+def small_manifests(monkeypatch: pytest.MonkeyPatch) -> int:
+    """Let manifests have 64 kB."""
+    monkeypatch.setattr(manifest, "MAX_MANIFEST_BYTES", 64_000)
+    return 64_000
+
+
+def test_manifests_are_split_at_the_limit_and_the_same_for_the_same_archives(small_manifests: int) -> None:
+    archives = many(500)
+    bodies = list(manifest_bodies(day(), archives))
+    sizes = [len(body) for body in bodies]
+    longest = max(len(line) for line in bodies[0].splitlines()) + 1
+    assert len(bodies) > 1
+    assert all(small_manifests - longest < size <= small_manifests for size in sizes[:-1])
+    assert [entry for body in bodies for entry in parse(body).entries] == list(map(Entry.from_archive, archives))
+    assert list(manifest_bodies(day(), reversed(archives))) == bodies
+
+
+def test_manifest_of_exactly_the_limit_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    body = manifest_body(day(), many(50))
+    monkeypatch.setattr(manifest, "MAX_MANIFEST_BYTES", len(body) + 1)
+    assert list(manifest_bodies(day(), many(50))) == [body]
+    assert len(parse(body).entries) == 50
+    monkeypatch.setattr(manifest, "MAX_MANIFEST_BYTES", len(body) - 1)
+    assert len(list(manifest_bodies(day(), many(50)))) == 2
+    with pytest.raises(VerificationError, match=f"more than {len(body) - 1:,} bytes"):
+        parse(body)
+
+
+@pytest.mark.usefixtures("small_manifests")
+def test_parts_of_a_file_are_in_one_manifest() -> None:
+    whole = many(3 * 60, parts=60)
+    archives = [replace(one, name=f"{n // 60}.log", part=n % 60 + 1) for n, one in enumerate(whole)]
+    bodies = list(manifest_bodies(day(), archives))
+    assert [{entry["path"] for entry in json.loads(body)["archives"]} for body in bodies] == [
+        {"0.log", "1.log"}, {"2.log"},
+    ]  # fmt: skip
+
+
+UNLISTABLE = {
+    "parts": ([replace(one, name="big.log", part=n) for n, one in enumerate(many(300, parts=300), 1)], "300 parts"),
+    "path": (many(1, name="\udcff" * (MAX_LINE_BYTES // 6)), f"a path of {MAX_LINE_BYTES // 6:,} characters"),
+}
+
+
+@pytest.mark.usefixtures("small_manifests")
+@pytest.mark.parametrize(("archives", "message"), UNLISTABLE.values(), ids=UNLISTABLE)
+def test_file_that_no_manifest_can_list_is_an_error_with_a_remedy(archives: list[Archive], message: str) -> None:
+    with pytest.raises(SettingsError, match=rf"(?s)^app: .*{message}.*\n.*larger part_size"):
+        list(manifest_bodies(day(), archives))
+
+
+def test_longest_line_that_is_written_is_read() -> None:
+    room = MAX_LINE_BYTES - len(manifest._line(many(1, name="")[0])) - len(",\n  ")
+    (archive,) = many(1, name="x" * room)
+    assert [entry.path for entry in parse(manifest_body(day(), [APP, archive])).entries] == ["app.log", "x" * room]
+    with pytest.raises(SettingsError):
+        manifest_body(day(), many(1, name="x" * (room + 1)))
+
+
 # --- read
 
 
@@ -127,6 +200,8 @@ BAD_FIELDS: list[tuple[str, Any]] = [
     ("key", "logs/2026/11/22/" + "a" * 1024),
     ("codec", "xz"), ("codec", None), ("codec", {}),
     ("part", 0), ("part", True), ("part", "1"), ("part", 1.5), ("parts", 0), ("parts", None),
+    ("part", MAX_PARTS + 1), ("parts", 10**9), ("stored_size", MAX_PUT_BYTES + 1),
+    *((name, size) for name in ("file_size", "raw_size") for size in (MAX_RAW_BYTES + 1, 2**60, 2**63, 10**400)),
     ("file_size", -1), ("file_size", "1"), ("raw_size", -1), ("stored_size", None), ("stored_size", False),
     ("file_sha256", "0" * 63), ("raw_sha256", "G" * 64), ("stored_sha256", "A" * 64), ("raw_sha256", "0" * 64 + "\n"),
     ("others", []), ("comment", "hello"),
@@ -179,14 +254,68 @@ def test_parser_refuses_an_unknown_time_zone() -> None:
         parse(document([]) | {"timezone": "Mars/Olympus"})
 
 
-@pytest.mark.parametrize(
-    "body",
-    [b"", b"{", b"[]", b"null", b"\xff", b"[" * 100_000],
-    ids=["empty", "torn", "list", "null", "no text", "deeply nested"],
-)
+NO_MANIFESTS = {
+    "empty": b"",
+    "torn": b"{",
+    "list": b"[]",
+    "null": b"null",
+    "no text": b"\xff",
+    "deeply nested": b"[" * 10_000,
+    "empty lists": b"[" + b"[]," * 10_000 + b"[]]",
+    "a long line": b"[" * (MAX_LINE_BYTES + 1),
+    "line ends": b"\n" * 10_000,
+}
+
+
+@pytest.mark.parametrize("body", NO_MANIFESTS.values(), ids=NO_MANIFESTS)
 def test_parser_refuses_what_is_no_manifest(body: bytes) -> None:
     with pytest.raises(VerificationError):
         parse(body)
+
+
+LAYOUTS: dict[str, Callable[[bytes], bytes]] = {
+    "one line": lambda body: body.replace(b"\n", b""),
+    "two archives a line": lambda body: body.replace(b",\n", b","),
+    "no comma": lambda body: body.replace(b",\n", b"\n"),
+    "two commas": lambda body: body.replace(b",\n", b",,\n"),
+    "comma behind the last": lambda body: body.replace(b"}\n]", b"},\n]"),
+    "no end": lambda body: body.removesuffix(b"]}\n"),
+    "torn end": lambda body: body.removesuffix(b"}\n"),
+    "no last line end": lambda body: body.removesuffix(b"\n"),
+    "something behind": lambda body: body + b" ",
+    "line behind": lambda body: body + b"\n",
+    "twice": lambda body: body * 2,
+    "archives in the first line": lambda body: body.replace(b"[\n  ", b"[", 1),
+    "empty line": lambda body: body.replace(b",\n", b",\n\n"),
+    "no line": lambda body: body.partition(b"\n")[0] + b"\n",
+    "long line": lambda body: body.replace(b"[\n", b"[\n" + b" " * MAX_LINE_BYTES, 1),
+    "UTF-16": lambda body: body.decode().encode("utf-16"),
+}
+
+
+@pytest.mark.parametrize("change", LAYOUTS.values(), ids=LAYOUTS)
+def test_parser_refuses_another_layout(change: Callable[[bytes], bytes]) -> None:
+    body = manifest_body(day(), many(3))
+    assert len(parse(body).entries) == 3
+    with pytest.raises(VerificationError):
+        parse(change(body))
+
+
+def test_parser_reads_no_more_than_the_limit(small_manifests: int) -> None:
+    class Endless(io.RawIOBase):
+        def read(self, size: int = -1, /) -> bytes:
+            assert 0 < size <= 1 << 20
+            return b"[]\n" * 1000
+
+    with pytest.raises(VerificationError):
+        read_manifest(KEYS.manifest_key(day(), "0" * 64), cast("Any", Endless()), NOW)
+
+
+def test_entries_that_were_read_share_their_strings() -> None:
+    first, second = parse(manifest_body(day(), many(2))).entries
+    assert first.source is second.source
+    assert first.codec is second.codec
+    assert first.raw_sha256 is first.file_sha256
 
 
 @pytest.mark.parametrize(
@@ -201,7 +330,7 @@ def test_parser_refuses_what_is_no_manifest(body: bytes) -> None:
 def test_parser_refuses_a_body_that_does_not_fit_the_key(key: str) -> None:
     body = manifest_body(day(), [])
     with pytest.raises(VerificationError, match=f"has the SHA-256 {sha256(body)}, which is not the one in its key"):
-        parse_manifest(key, body, NOW)
+        read_manifest(key, io.BytesIO(body), NOW)
 
 
 def parts(*changes: dict[str, Any]) -> list[Archive]:
@@ -218,10 +347,12 @@ INCONSISTENT: dict[str, tuple[list[Archive], str]] = {
     "missing part": (parts({}, {}), "parts 1, 2 are listed of 3"),
     "part listed twice": (parts({}, {}, {"part": 2}), "parts 1, 2, 2 are listed of 3"),
     "part after the last": (parts({}, {}, {"part": 4}), "parts 1, 2, 4 are listed of 3"),
-    "more parts than memory holds": (parts({"parts": 10**15}), f"parts 1 are listed of {10**15}"),
+    "parts of many": (parts({"parts": MAX_PARTS}), f"parts 1 are listed of {MAX_PARTS}"),
     "sizes that don't add up": (parts({}, {}, {"raw_size": 11}), "add up"),
     "different digests of the whole": (parts({}, {}, {"file_sha256": "0" * 64}), "different things"),
     "only part with another digest": (parts({"parts": 1, "raw_size": 30, "raw_sha256": "0" * 64}), "only part"),
+    "key listed twice": (parts({}, {}, {"key": "logs/2026/11/22/app/k"}) * 2, "logs/2026/11/22/app/.* twice"),
+    "key beside the manifest": (parts({"key": KEYS.manifest_key(day(), "0" * 64)}), "not in a folder of its source"),
     "key of another day": (parts({}, {}, {"key": "logs/2026/11/21/app/x"}), "not below logs/2026/11/22/"),
     "file listed twice": (parts(*[{"parts": 1, "part": 1, "raw_size": 30}] * 2), "parts 1, 1 are listed"),
 }
@@ -257,6 +388,21 @@ def test_merged_collects_the_stored_bytes_that_manifests_list_of_one_content() -
     assert both.fits(again.stored_size, again.stored_sha256)
     assert not both.fits(entry.stored_size, again.stored_sha256)
     assert both.others == ((again.stored_size, again.stored_sha256),)
+
+
+def test_merged_of_many_stored_bytes_of_one_key_is_not_quadratic(monkeypatch: pytest.MonkeyPatch) -> None:
+    entries = [replace(Entry.from_archive(APP), stored_size=size) for size in range(1, 1001)]
+    compared: list[int] = []
+    fits = Entry.fits
+
+    def counted(entry: Entry, size: int, sha256: str) -> bool:
+        compared.append(1 + len(entry.others))
+        return fits(entry, size, sha256)
+
+    monkeypatch.setattr(Entry, "fits", counted)
+    (one,) = merged(entries)
+    assert len(one.others) == 999
+    assert sum(compared) <= len(entries)
 
 
 def test_merged_keeps_two_contents_of_one_key_apart() -> None:

@@ -22,7 +22,7 @@ from log_archival.partition import require_over
 from log_archival.pipeline.collect import find_log_files
 from log_archival.pipeline.run_dir import RunDirectory
 from log_archival.pipeline.summary import format_table, summarize
-from log_archival.pipeline.upload import compress_and_upload, put_manifest, upload_batch
+from log_archival.pipeline.upload import compress_and_upload, put_manifests, upload_batch
 from log_archival.pipeline.verify import check_proofs, check_records
 from log_archival.sources.base import Source
 from log_archival.sources.files import NamedFiles
@@ -117,7 +117,7 @@ class CrossAccountPutOperator(ArchiveOperator, CompressionOperator):
         if problems := check_records(records, partition, self.keys, [source.name for source in sources]):
             raise VerificationError(list_problems(problems, f"{partition.key}: {len(problems)} problems"))
         ti = context["ti"]
-        put_manifest(writer, self.keys, partition, records.archives, dag_id=ti.dag_id, run_id=ti.run_id)
+        put_manifests(writer, self.keys, partition, records.archives, dag_id=ti.dag_id, run_id=ti.run_id)
         summary = summarize(records)
         proved = check_proofs(records.receipts)
         if proved.tier_reason:

@@ -19,7 +19,7 @@ from log_archival.operators.base import (
 from log_archival.partition import Partition
 from log_archival.pipeline.run_dir import RunDirectory, RunRecords
 from log_archival.pipeline.summary import PROOF, format_table, summarize
-from log_archival.pipeline.upload import put_manifest
+from log_archival.pipeline.upload import put_manifests
 from log_archival.pipeline.verify import (
     ReachedTier,
     Tier,
@@ -54,7 +54,7 @@ class VerifyArchiveOperator(ArchiveOperator):
     :param sources: where the log files are, as `CollectLogsOperator` has them. What a source says to do `after` is done
         with its files that S3 acknowledged in this run, once they are verified at tier `probe`, or with those that were
         read at tier `read`
-    :returns: the summary: tier, manifest, and by source and in all, how many files, objects, bytes, and how many
+    :returns: the summary: tier, manifests, and by source and in all, how many files, objects, bytes, and how many
         objects were new or existing
     """
 
@@ -97,7 +97,9 @@ class VerifyArchiveOperator(ArchiveOperator):
                     hint="No manifest was put. To compress and upload the batches again, clear the run's `compress` and"
                     f" what follows it: existing objects stay as they are. The records are in {run_dir}.",
                 )
-            manifest = put_manifest(writer, self.keys, partition, records.archives, dag_id=ti.dag_id, run_id=ti.run_id)
+            manifests = put_manifests(
+                writer, self.keys, partition, records.archives, dag_id=ti.dag_id, run_id=ti.run_id
+            )
             summary = summarize(records)
             self._log_result(verification, partition, summary)
             require_no_failures(
@@ -113,8 +115,7 @@ class VerifyArchiveOperator(ArchiveOperator):
                 "verified": len(records.archives),
                 "tier": verification.tier,
                 "tier_reason": verification.tier_reason,
-                "manifest": manifest.key,
-                "manifest_outcome": manifest.outcome,
+                "manifests": [manifest.key for manifest in manifests],
                 **summary,
                 **cleaned_up,
             }

@@ -2,12 +2,14 @@
 
 import hashlib
 import logging
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from log_archival.codecs import codec_for
 from log_archival.exceptions import LogArchivalError, SettingsError, SourceError
+from log_archival.manifest import MAX_PATH_BYTES
 from log_archival.partition import Partition
 from log_archival.pipeline.compress import Compressor, known_bytes
 from log_archival.pipeline.run_dir import RunDirectory
@@ -71,10 +73,23 @@ def find_log_files(sources: Sequence[Source], partition: Partition) -> Collected
             found.errors[source.name] = _as_ours(source, error)
             found.failures.append(Failure(source.name, "", str(found.errors[source.name])))
             continue
+        listing = _without_long_paths(listing)
         _log_listing(source, listing)
         found.files += listing.files
         found.failures += listing.failures
     return found
+
+
+def _without_long_paths(listing: Listing) -> Listing:
+    """Return a listing in which the files that no manifest can list are failures: they must not stop the others."""
+    long = [file for file in listing.files if len(os.fsencode(file.name)) > MAX_PATH_BYTES]
+    if not long:
+        return listing
+    error = f"its path below the source's root has more than {MAX_PATH_BYTES:,} bytes, which no manifest can list"
+    failures = [Failure(file.source, f"{file.name[:200]}…", error) for file in long]
+    skipped = {file.name for file in long}
+    files = [file for file in listing.files if file.name not in skipped]
+    return Listing(files, [*listing.failures, *failures])
 
 
 def _as_ours(source: Source, error: Exception) -> LogArchivalError:

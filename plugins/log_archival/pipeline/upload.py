@@ -16,7 +16,7 @@ from log_archival.aws.writer import ArchiveWriter
 from log_archival.concurrency import available_cores, concurrently
 from log_archival.exceptions import StagingError
 from log_archival.keys import KeyTemplate
-from log_archival.manifest import manifest_body, manifest_metadata
+from log_archival.manifest import manifest_bodies, manifest_metadata
 from log_archival.partition import Partition
 from log_archival.pipeline.compress import (
     Compressor,
@@ -62,10 +62,10 @@ def put_archive(writer: ArchiveWriter, archive: Archive, body: bytes | IO[bytes]
     return receipt
 
 
-def put_manifest(
+def put_manifests(
     writer: ArchiveWriter, keys: KeyTemplate, partition: Partition, archives: list[Archive], *, dag_id: str, run_id: str
-) -> Receipt:
-    """Put the manifest, the commit mark of a run; the same archives give the same manifest.
+) -> list[Receipt]:
+    """Put the manifest, the commit mark of a run, or several of a large one; the same archives give the same manifests.
 
     :param writer: of the archive bucket
     :param keys: the key template
@@ -73,17 +73,17 @@ def put_manifest(
     :param archives: what the run uploaded
     :param dag_id: for the metadata
     :param run_id: for the metadata
+    :raises SettingsError: when a file can't be listed, see `manifest_bodies`
     """
-    body = manifest_body(partition, archives)
-    digest = hashlib.sha256(body).hexdigest()
-    return writer.put(
-        keys.manifest_key(partition, digest),
-        body,
-        content_type="application/json",
-        sha256=digest,
-        size=len(body),
-        metadata=manifest_metadata(dag_id, run_id, datetime.now(UTC)),
-    )
+    metadata = manifest_metadata(dag_id, run_id, datetime.now(UTC))
+    receipts = []
+    for body in manifest_bodies(partition, archives):
+        digest = hashlib.sha256(body).hexdigest()
+        key = keys.manifest_key(partition, digest)
+        receipts.append(
+            writer.put(key, body, content_type="application/json", sha256=digest, size=len(body), metadata=metadata)
+        )
+    return receipts
 
 
 def upload_batch(

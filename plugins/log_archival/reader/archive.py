@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, suppress
 from datetime import date, datetime
-from itertools import groupby
+from itertools import accumulate, groupby
 from typing import IO, Any, Literal, NamedTuple, TypeVar, cast
 
 from log_archival.aws.errors import ACCESS_DENIED, Request, hint_of_code, translated_errors
@@ -17,7 +17,7 @@ from log_archival.codecs import codec_named, measure
 from log_archival.concurrency import concurrently
 from log_archival.exceptions import ArchiveRequestError, LogArchivalError, RefusedError, VerificationError
 from log_archival.keys import is_manifest_key
-from log_archival.manifest import Entry, Manifest, parse_manifest, printable
+from log_archival.manifest import MAX_MANIFEST_BYTES, Entry, Manifest, printable, read_manifest
 from log_archival.reader.findings import Finding, compare_checksums, compare_content, missing
 
 T = TypeVar("T")
@@ -26,8 +26,10 @@ R = TypeVar("R")
 Depth = Literal["checksums", "bytes"]
 #: Is called for what was done: how many files or archives, and how many of their bytes.
 OnProgress = Callable[[int, int], None]
-#: A larger manifest is not read into memory; it would list some two million archives.
-MAX_MANIFEST_BYTES = 1 << 30
+#: Of the manifests of one day, all of whose archives are held in memory: about a million, in twice as many bytes.
+MAX_DAY_BYTES = 512 << 20
+#: What a manifest counts at least, so that their number is limited, too.
+MIN_COUNTED_BYTES = 64 << 10
 #: How often one object is requested when the connection breaks while its body is read.
 MAX_READS = 4
 #: When so many objects in a row can't be reached, none can.
@@ -151,27 +153,41 @@ class ArchiveReader:
     def read_manifests(self, objects: Iterable[StoredObject]) -> tuple[list[Manifest], list[Finding]]:
         """Read the manifests among some objects, and return them with a finding for each that can't be used.
 
-        :param objects: as `list_objects` yields them
+        Those that S3 received first are read, up to MAX_DAY_BYTES of them.
+
+        :param objects: those of one day, as `list_by_day` yields them
         :raises ArchiveRequestError: as `read`
         """
-        listed = (one for one in objects if is_manifest_key(one.key))
-        results = (result for _, result in concurrently(self._read_manifest, listed, self.workers))
+        listed = sorted((one for one in objects if is_manifest_key(one.key)), key=lambda one: (one.modified, one.key))
+        # One that is too large is not read, and must not keep others from being read either.
+        counted = (
+            one.size if MIN_COUNTED_BYTES < one.size <= MAX_MANIFEST_BYTES else MIN_COUNTED_BYTES for one in listed
+        )
+        held = accumulate(counted)
+        readable = [one for one, size in zip(listed, held, strict=True) if size <= MAX_DAY_BYTES]
+        too_many = f"S3 has received {MAX_DAY_BYTES:,} bytes of manifests of this day before; more are not read"
+        results = (result for _, result in concurrently(self._read_manifest, readable, self.workers))
         in_order = sorted(results, key=lambda result: result.key)
         manifests = [one for one in in_order if isinstance(one, Manifest)]
         # A log file may have the name of a manifest; its archive is no manifest.
         archives = {entry.key for manifest in manifests for entry in manifest.entries}
         malformed = [one for one in in_order if isinstance(one, Finding) and one.key not in archives]
+        malformed += [_unusable(one, too_many) for one in listed[len(readable) :]]
         return [one for one in manifests if one.key not in archives], malformed
 
     def _read_manifest(self, listed: StoredObject) -> Manifest | Finding:
         try:
             if listed.size > MAX_MANIFEST_BYTES:
                 raise VerificationError(f"it has {listed.size:,} bytes; more than {MAX_MANIFEST_BYTES:,} are not read")
-            return parse_manifest(listed.key, self.read(listed.key, lambda body: body.read()), listed.modified)
+            manifest = self.read(listed.key, lambda body: read_manifest(listed.key, body, listed.modified))
+            # A manifest in another day's folder would hide that its day was never archived.
+            if manifest.partition.day not in (set(days_in(listed.key)) or {manifest.partition.day}):
+                raise VerificationError(f"its day is {manifest.partition.key}, and it is in another day's folder")
+            return manifest
         except (RefusedError, VerificationError) as error:
             if isinstance(error, RefusedError) and error.code not in _CONCERNS_ONE_OBJECT:
                 raise
-            return Finding("manifest", f"not a usable manifest: {error}", listed.key)
+            return _unusable(listed, str(error))
 
     def check(self, entry: Entry, depth: Depth) -> Finding | None:
         """Check one archive, and return what is wrong with it or worth knowing; None when it is as listed.
@@ -183,7 +199,7 @@ class ArchiveReader:
         """
         try:
             if depth == "bytes":
-                measured = self.read(entry.key, lambda body: measure(body, codec_named(entry.codec)))
+                measured = self.read(entry.key, lambda body: measure(body, codec_named(entry.codec), entry.raw_size))
                 return compare_content(entry, measured)
             head = self._send("HeadObject", self._client.head_object, Key=entry.key, ChecksumMode="ENABLED")
             return compare_checksums(entry, head)
@@ -224,6 +240,10 @@ class ArchiveReader:
         request = Request(operation, f"s3://{self.bucket}/{printable(arguments.get('Key') or arguments['Prefix'])}")
         with translated_errors(request, hint=reader_hint, setup="the credentials, the profile and the region"):
             return method(Bucket=self.bucket, **arguments)
+
+
+def _unusable(listed: StoredObject, reason: str) -> Finding:
+    return Finding("manifest", f"not a usable manifest: {reason}", listed.key)
 
 
 def reader_hint(request: Request, code: str, message: str) -> str | None:

@@ -18,11 +18,24 @@ _EPILOG = (
     "exit status: 0 no problems; 1 problems were found, and each was printed; 2 the command failed; 130 interrupted."
     " Needs s3:ListBucket and s3:GetObject, as the reader role has (parameter CreateReaderRole, archive_account.yaml)."
 )
-_VERIFY = "Reports objects that are missing, differ or aren't listed, unusable manifests, and days without a manifest."
+_VERIFY = (
+    "Reports objects that are missing, differ or aren't listed, unusable manifests, paths that have several contents on"
+    " a day, and days without a manifest."
+)
 _RESTORE = "Restores log files to DIR/SOURCE/PATH, and continues where it was interrupted. See docs/reading.md."
 _PREFIX = "a day (s3://BUCKET/logs/2026/11/22/), a month (s3://BUCKET/logs/2026/11/), or all (s3://BUCKET/logs/)"
 _DEPTH = "checksums (default): the size and SHA-256 that S3 has; bytes: download, decompress and hash everything"
 _PATH = "only this file, folder or pattern; '*' matches within a folder, '**' across (may be given several times)"
+
+_CHOICES = (
+    (
+        "--first",
+        "first",
+        "of several contents of a path, the one that S3 received first; else none of them is restored",
+    ),
+    ("--last", "last", "of several contents of a path, the one of the last day that S3 received last"),
+    ("--all-versions", "all", "of several contents of a path all, named PATH.version-TIME-SHA256"),
+)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -69,7 +82,9 @@ def _parser() -> argparse.ArgumentParser:
     restore.add_argument("--source", action="append", default=[], help="only this source (may be given several times)")
     restore.add_argument("--path", action="append", default=[], metavar="PATTERN", help=_PATH)
     restore.add_argument("--by-day", action="store_true", help="a folder for each day: DIR/2026-11-22/SOURCE/PATH")
-    restore.add_argument("--all-versions", action="store_true", help="every content; older ones get .version-SHA256")
+    choice = restore.add_mutually_exclusive_group()
+    for option, chosen, text in _CHOICES:
+        choice.add_argument(option, action="store_const", dest="choice", const=chosen, help=text)
     restore.add_argument("--overwrite", action="store_true", help="replace files in DIR that differ from the archive's")
 
     for command in (verify, restore):

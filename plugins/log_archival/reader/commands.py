@@ -53,7 +53,7 @@ def _verify(options: Namespace, reader: ArchiveReader) -> tuple[Report, str]:
 
 
 def _restore(options: Namespace, reader: ArchiveReader) -> tuple[Report, str]:
-    selection = Selection(options.source, options.path, options.by_day, options.all_versions)
+    selection = Selection(options.source, options.path, options.by_day, options.choice)
     plan = plan_restore(reader, options.prefix[1], selection)
     progress = _progress("restored", sum(version.size for version in plan.files.values()))
     with OutputDirectory(options.to) as output:

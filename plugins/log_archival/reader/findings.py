@@ -13,11 +13,12 @@ from log_archival.manifest import Entry, printable
 #: - unknown: an object could not be checked
 #: - unlisted: no manifest lists an object
 #: - manifest: a manifest can't be used
+#: - versions: a path has several contents
 #: - day: a day has no manifest
 #: - empty: there is nothing below the prefix
 #: - failed: a file was not restored
 #: - note: worth knowing, but no problem
-Kind = Literal["missing", "differs", "unknown", "unlisted", "manifest", "day", "empty", "failed", "note"]
+Kind = Literal["missing", "differs", "unknown", "unlisted", "manifest", "versions", "day", "empty", "failed", "note"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +32,7 @@ class Finding:
     :param path: the log file's path below the source's root
     :param expected: what the manifest lists
     :param found: what the archive has
-    :param day: as ``2026-11-22``, for a day without a manifest
+    :param day: as ``2026-11-22``, where it is about a day
     """
 
     kind: Kind
@@ -137,7 +138,9 @@ def compare_content(entry: Entry, measured: Measured) -> Finding | None:
     content = (measured.raw_size, measured.raw_sha256)
     if measured.error is not None or content != (entry.raw_size, entry.raw_sha256):
         message = measured.error or "the object has other content"
-        return Finding.about(entry, "differs", message, expected=_raw(entry), found=_raw(measured))
+        # Where it doesn't decompress, or to too much, the rest was not read.
+        found = f"{measured.stored_size:,} stored bytes were read" if measured.error is not None else _raw(measured)
+        return Finding.about(entry, "differs", message, expected=_raw(entry), found=found)
     if entry.fits(measured.stored_size, measured.stored_sha256):
         return None
     message = "stored in other bytes than any manifest lists; they decompress to the right content"

@@ -53,6 +53,11 @@ class OutputDirectory:
         with self._opened, suppress(OSError):
             os.rmdir(_TEMPORARY, dir_fd=self._root)
 
+    def free_bytes(self) -> int:
+        """Return how many bytes there is room for."""
+        disk = os.fstatvfs(self._root)
+        return disk.f_bavail * disk.f_frsize
+
     def state(self, path: Sequence[bytes], size: int, sha256: str) -> Literal["absent", "same", "different"]:
         """Compare what exists at a path with a file: nothing, the same file, or anything else.
 

@@ -2,41 +2,21 @@
 
 import hashlib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import date, datetime
+from datetime import datetime
 from io import BufferedRandom
-from itertools import groupby
+from itertools import groupby, pairwise
 from typing import IO, Literal
 
 from log_archival.codecs import codec_named, decompress
-from log_archival.exceptions import LogArchivalError, SettingsError, VerificationError
-from log_archival.manifest import Entry, Manifest, by_file, printable
+from log_archival.exceptions import LogArchivalError, VerificationError
+from log_archival.manifest import Entry, Manifest, printable
+from log_archival.progress import human_size
 from log_archival.reader.archive import ArchiveReader, OnProgress
-from log_archival.reader.findings import Finding, Report
+from log_archival.reader.findings import Finding, Kind, Report
 from log_archival.reader.output_dir import OutputDirectory
-
-
-@dataclass(frozen=True, slots=True, order=True)
-class Version:
-    """One content of one log file, and where it is restored to; sorted by target, the newest last.
-
-    S3's times are whole seconds; of two contents put within one, the longer is more likely to be the later.
-
-    :param target: its path below the folder that is restored into, with slashes
-    :param day: the day that it was archived for
-    :param modified: when the manifest that lists it was put
-    :param size: the size of the file in bytes
-    :param sha256: the SHA-256 of the file in hex
-    :param parts: its archives, in order
-    """
-
-    target: str
-    day: date
-    modified: datetime
-    size: int
-    sha256: str
-    parts: list[Entry] = field(compare=False)
+from log_archival.reader.versions import Version, describe, distinct, versions_of
 
 
 @dataclass
@@ -47,25 +27,26 @@ class Selection:
     :param paths: patterns of paths below the source's root: ``*`` within a folder, ``**`` across folders; a path
         without either is a file or a whole folder. Empty for all
     :param by_day: restore each day into a folder of its own
-    :param all_versions: restore every content that a path had, not the last one only
+    :param choice: of several contents of a path, which to restore: the ``first``, the ``last`` or ``all``. None
+        restores none of them, since anybody who may add to the archive may have added one
     """
 
     sources: Sequence[str] = ()
     paths: Sequence[str] = ()
     by_day: bool = False
-    all_versions: bool = False
+    choice: Literal["first", "last", "all"] | None = None
 
-    def versions(self, manifest: Manifest) -> Iterator[Version]:
+    def versions(self, manifest: Manifest, modified: Mapping[str, datetime]) -> Iterator[Version]:
         """Yield the selected files of a manifest.
 
         :param manifest: the manifest
+        :param modified: by key, when S3 received an object
         """
-        day = manifest.partition.day
         pattern = re.compile("|".join(map(_regular_expression, self.paths)) or "(?s:.*)")
-        for (source, path), parts in by_file(manifest.entries).items():
-            if (not self.sources or source in self.sources) and pattern.fullmatch(path):
-                target = f"{day}/{source}/{path}" if self.by_day else f"{source}/{path}"
-                yield Version(target, day, manifest.modified, parts[0].file_size, parts[0].file_sha256, parts)
+        for version in versions_of(manifest, modified):
+            whole = version.parts[0]
+            if (not self.sources or whole.source in self.sources) and pattern.fullmatch(whole.path):
+                yield replace(version, target=f"{version.day}/{version.target}") if self.by_day else version
 
 
 def _regular_expression(path: str) -> str:
@@ -82,49 +63,77 @@ class RestorePlan:
     files: dict[str, Version] = field(default_factory=dict)
     findings: list[Finding] = field(default_factory=list)
 
-    def add(self, version: Version) -> None:
+    def add(self, version: Version, target: str) -> None:
         """Plan to restore a version, or add a finding when another one has its target.
 
         :param version: the version
+        :param target: its path below the folder that is restored into
         """
-        if self.files.setdefault(version.target, version) is not version:
-            message = f"not restored: two files would get the path {printable(version.target)}"
-            self.findings.append(Finding.about(version.parts[0], "failed", message))
+        if target in self.files:
+            self.report(version, "failed", f"not restored: two files would get the path {printable(target)}")
+        else:
+            self.files[target] = version if version.target == target else replace(version, target=target)
+
+    def choose(self, versions: list[Version], selection: Selection) -> None:
+        """Plan what to restore of the contents of one path.
+
+        :param versions: the contents, as `distinct` returns them
+        :param selection: whether there is a choice
+        """
+        if len(versions) == 1:
+            self.add(versions[0], versions[0].target)
+            return
+        contents = {one.sha256: one for one in reversed(versions)}  # each as S3 received it first
+        chosen = versions[-1] if selection.choice == "last" else versions[0]
+        if len(contents) == 1 or selection.choice in ("first", "last"):
+            self.add(chosen, chosen.target)
+            if left_out := [one for one in versions if one.sha256 != chosen.sha256]:
+                self.report(chosen, "note", f"restored: {chosen}. Not restored: {describe(left_out)}")
+        elif selection.choice == "all":
+            for one in reversed(contents.values()):
+                self.add(one, f"{one.target}.version-{one.name}")
+        else:
+            by_day = ", --by-day" if len({one.day for one in versions}) > 1 else ""
+            message = f"not restored, since it has {len(contents):,} contents: {describe(versions)}"
+            self.report(versions[-1], "versions", f"{message}. Choose with --first, --last, --all-versions{by_day}")
+
+    def make_way_for_folders(self) -> None:
+        """Give a file whose path is a folder of other files another name, so that it doesn't stop them."""
+        # In this order, what is in a folder follows the folder.
+        in_order = sorted(self.files, key=lambda target: target.replace("/", "\0"))
+        for target, following in pairwise(in_order):
+            if following.startswith(f"{target}/"):
+                version = self.files.pop(target)
+                other = f"{target}.version-{version.name}"
+                reason = f"its path is a folder of other files; restored to {printable(other)}"
+                self.report(version, "failed", f"not restored to its path: {reason}")
+                self.add(version, other)
+
+    def report(self, version: Version, kind: Kind, message: str) -> None:
+        """Add a finding about a version.
+
+        :param version: the version
+        :param kind: of the finding
+        :param message: what was found
+        """
+        self.findings.append(Finding.about(version.parts[0], kind, message))
 
 
 def plan_restore(reader: ArchiveReader, prefix: str, selection: Selection) -> RestorePlan:
     """Read the manifests below a prefix, and plan what to restore.
 
-    Of several contents that a path had on one day the latest is chosen.
+    A path that has several contents is not restored, unless the selection has a choice; all others are.
 
     :param reader: the archive
     :param prefix: the prefix of a day, of a month, or of any number of days
-    :param selection: which files, and how to lay them out
-    :raises SettingsError: when a path has different contents on different days, and the selection doesn't say which
-        to restore
+    :param selection: which files, which of their contents, and how to lay them out
     :raises ArchiveRequestError: when the archive can't be read
     """
     plan = RestorePlan()
-    undecided: list[str] = []
     versions = sorted(_selected(reader, prefix, selection, plan.findings))
-    for target, group in groupby(versions, lambda version: version.target):
-        *earlier, newest = group
-        older = {one.sha256: one for one in earlier if one.sha256 != newest.sha256}.values()
-        last_of_day = {one.day: one.sha256 for one in (*earlier, newest)}
-        plan.add(newest)
-        if selection.all_versions:
-            for one in older:
-                plan.add(replace(one, target=f"{target}.version-{one.sha256[:12]}"))
-        elif len(set(last_of_day.values())) > 1:
-            undecided.append(f"{target} on {', '.join(map(str, last_of_day))}")
-        else:
-            plan.findings += map(_older_version, older)
-    if undecided:
-        named = printable("; ".join(undecided[:5]))
-        message = f"{len(undecided):,} paths have different contents on different days: {named}"
-        raise SettingsError(
-            message, hint="Choose --by-day (a folder for each day), --all-versions, or the prefix of one day."
-        )
+    for _, of_path in groupby(versions, lambda version: version.target):
+        plan.choose(distinct(list(of_path)), selection)
+    plan.make_way_for_folders()
     if not plan.files and not plan.findings:
         selected = " that was selected" if selection.sources or selection.paths else ""
         where = f"s3://{reader.bucket}/{prefix}"
@@ -137,13 +146,9 @@ def _selected(reader: ArchiveReader, prefix: str, selection: Selection, findings
     for _, objects in reader.list_by_day(prefix):
         manifests, malformed = reader.read_manifests(objects)
         findings += malformed
+        modified = {one.key: one.modified for one in objects}
         for manifest in manifests:
-            yield from selection.versions(manifest)
-
-
-def _older_version(version: Version) -> Finding:
-    message = f"the older content with SHA-256 {version.sha256} was not restored; --all-versions restores it, too"
-    return Finding.about(version.parts[0], "note", message)
+            yield from selection.versions(manifest, modified)
 
 
 @dataclass
@@ -183,7 +188,10 @@ class Restorer:
         """
         report = RestoreReport(findings=list(plan.findings))
         failures = []
-        for version, outcome in self.reader.for_each(self._restore_one, plan.files.values()):
+        files = list(plan.files.values())
+        if sum(version.size for version in files) > self.output.free_bytes():
+            files.sort(key=lambda version: version.size)  # so that there is room for as many as possible
+        for version, outcome in self.reader.for_each(self._restore_one, files):
             if isinstance(outcome, Exception):
                 reason = outcome.strerror if isinstance(outcome, OSError) else None
                 failures.append(Finding.about(version.parts[0], "failed", f"not restored: {reason or outcome}"))
@@ -202,6 +210,8 @@ class Restorer:
             return "already"
         if state == "different" and not self.overwrite:
             raise LogArchivalError(f"{printable(version.target)} exists with other content; --overwrite replaces it")
+        if version.size > (free := self.output.free_bytes()):  # a manifest may claim any size
+            raise LogArchivalError(f"it has {human_size(version.size)}, and there is room for {human_size(free)}")
         with self.output.write(path) as file:
             for entry in version.parts:
                 self._append(entry, file)
@@ -226,13 +236,12 @@ class Restorer:
         file.seek(start)
         file.truncate()
         sha256 = hashlib.sha256()
-        for data in decompress(stored, codec_named(entry.codec)):
+        for data in decompress(stored, codec_named(entry.codec), entry.raw_size):
             self.reader.raise_if_stopped()  # here as well: few stored bytes can be many raw ones
-            if file.tell() + len(data) > start + entry.raw_size:  # before it fills the disk
-                raise VerificationError(f"has more than the {entry.raw_size:,} raw bytes that are listed")
             file.write(data)
             sha256.update(data)
             self.on_progress(0, len(data))
-        if sha256.hexdigest() != entry.raw_sha256:
-            found = f"{file.tell() - start:,} raw bytes with SHA-256 {sha256.hexdigest()}"
+        size = file.tell() - start
+        if (size, sha256.hexdigest()) != (entry.raw_size, entry.raw_sha256):
+            found = f"{size:,} raw bytes with SHA-256 {sha256.hexdigest()}"
             raise VerificationError(f"has {found}, expected {entry.raw_size:,} with {entry.raw_sha256}")

@@ -1,15 +1,24 @@
 """Verify a day, a month or everything: manifests against objects, objects against manifests, days against a range."""
 
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, time, timedelta
+from itertools import chain
 from typing import Any
 
 from log_archival.exceptions import SettingsError
 from log_archival.keys import is_manifest_key, is_probe_or_canary
-from log_archival.manifest import Entry, Manifest, merged
-from log_archival.reader.archive import ArchiveReader, Depth, OnProgress, StoredObject, days_in
+from log_archival.manifest import Entry, Manifest, merged, printable
+from log_archival.reader.archive import ArchiveReader, Depth, OnProgress, StoredObject
 from log_archival.reader.findings import Finding, Report
+from log_archival.reader.versions import several_contents, utc
+
+#: What S3 receives later than this after the end of a day is noted: a backfill, or somebody who adds to an old day.
+LATE = timedelta(days=7)
+DAY = timedelta(days=1)
+#: Of more days in a row without a manifest, only the first and the last are named.
+MAX_NAMED_DAYS = 1000
 
 
 @dataclass
@@ -66,14 +75,17 @@ def verify(
         raise SettingsError(f"the first day, {first}, is after the last one, {last}")
     report = VerifyReport(depth)
     unlisted: list[StoredObject] = []
+    #: By day, the manifests of each folder, or rather of each part of the listing, that has some.
+    folders: dict[date, list[list[StoredObject]]] = defaultdict(list)
     # Where keys name the day in an unusual order, a date in a log file's own path is taken for it: what seems to be of
     # a day without a manifest is then listed by a manifest whose own folder names no day.
     listed_from_undated: set[str] = set()
     for day, objects in reader.list_by_day(prefix):
         if day and not first <= day <= last:
             continue
-        manifests, unusable = _usable_manifests(reader, objects)
+        manifests, unusable = reader.read_manifests(objects)
         report.findings += unusable
+        report.findings += _late_objects(objects, day, {one.partition.day for one in manifests})
         listed = {entry.key for manifest in manifests for entry in manifest.entries}
         unlisted += [one for one in objects if one.key not in listed and _has_to_be_listed(one)]
         if day is None:
@@ -82,6 +94,11 @@ def verify(
         entries = merged(entry for one in manifests for entry in one.entries)
         report.count(manifests, entries)
         report.findings += check_all(reader, entries, depth, on_progress)
+        report.findings += several_contents(manifests, {one.key: one.modified for one in objects})
+        stored = {one.key: one for one in objects if is_manifest_key(one.key)}
+        for on in {one.partition.day for one in manifests}:
+            folders[on].append([stored[one.key] for one in manifests if one.partition.day == on])
+    report.findings += _contents_in_several_folders(reader, folders, report.findings)
     report.findings += [_unlisted_finding(one) for one in unlisted if one.key not in listed_from_undated]
     if not report.manifests and not report.findings:
         where = f"s3://{reader.bucket}/{prefix}"
@@ -113,16 +130,39 @@ def check_all(reader: ArchiveReader, entries: Iterable[Entry], depth: Depth, on_
     return sorted(findings, key=str)
 
 
-def _usable_manifests(reader: ArchiveReader, objects: list[StoredObject]) -> tuple[list[Manifest], list[Finding]]:
-    manifests, findings = reader.read_manifests(objects)
-    for manifest in manifests:
-        # A manifest in another day's folder would hide that its day was never archived.
-        days = set(days_in(manifest.key))
-        if days and manifest.partition.day not in days:
-            reason = f"its day is {manifest.partition.key}, and it is in another day's folder"
-            findings.append(Finding("manifest", f"not a usable manifest: {reason}", manifest.key))
-    unusable = {finding.key for finding in findings}
-    return [one for one in manifests if one.key not in unusable], findings
+def _contents_in_several_folders(
+    reader: ArchiveReader, folders: dict[date, list[list[StoredObject]]], known: list[Finding]
+) -> Iterator[Finding]:
+    """Yield findings for paths that have several contents on a day, in manifests that were not read together."""
+    reported = {(one.day, one.source, one.path) for one in known if one.kind == "versions"}
+    for day, of_folders in sorted(folders.items()):
+        if len(of_folders) > 1:
+            manifests, _ = reader.read_manifests(chain.from_iterable(of_folders))
+            for finding in several_contents([one for one in manifests if one.partition.day == day], {}):
+                if (finding.day, finding.source, finding.path) not in reported:
+                    yield finding
+
+
+def _late_objects(objects: list[StoredObject], day: date | None, listed: set[date]) -> Iterator[Finding]:
+    """Yield a note when objects arrived long after their day.
+
+    :param objects: those of one folder
+    :param day: the day that the folder seems to be of
+    :param listed: the days of its manifests; where keys name the day in an unusual order, these are right
+    """
+    day = max(listed) if listed and day not in listed else day
+    if day is None:
+        return
+    start = datetime.combine(day, time(), UTC)
+    late = [one for one in objects if one.modified - start > DAY + LATE and not is_probe_or_canary(one.key, one.size)]
+    if late:
+        late.sort(key=lambda one: (one.modified, one.key))
+        first, last = late[0], late[-1]
+        message = (
+            f"{day}: {len(late):,} objects arrived more than {LATE.days} days after the day, from {utc(first.modified)}"
+            f" ({printable(first.key)}) to {utc(last.modified)} ({printable(last.key)})"
+        )
+        yield Finding("note", message, day=day.isoformat())
 
 
 def _has_to_be_listed(one: StoredObject) -> bool:
@@ -135,7 +175,18 @@ def _unlisted_finding(one: StoredObject) -> Finding:
 
 def _missing_days(found: set[date], first: date, last: date) -> Iterator[Finding]:
     ends = sorted({first, last, *found} - {date.min, date.max})
-    for offset in range((ends[-1] - ends[0]).days + 1 if ends else 0):
-        if (day := ends[0] + timedelta(offset)) not in found:
+    if not ends:
+        return
+    start, end = ends[0].toordinal(), ends[-1].toordinal() + 1
+    for present in (*sorted(day.toordinal() for day in found), end):
+        missing = range(start, present)
+        start = max(start, present + 1)
+        if len(missing) > MAX_NAMED_DAYS:  # a manifest of any year can make a gap of millions of days
+            days = f"{date.fromordinal(missing[0])} to {date.fromordinal(missing[-1])}"
+            yield Finding(
+                "day", f"{len(missing):,} days have no manifest: {days}", day=str(date.fromordinal(missing[0]))
+            )
+            continue
+        for day in map(date.fromordinal, missing):
             message = f"{day} has no manifest: it was never archived, or its run never ended"
             yield Finding("day", message, day=day.isoformat())

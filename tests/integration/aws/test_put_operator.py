@@ -107,7 +107,7 @@ def test_day_without_files_has_an_empty_manifest(aws: LocalAws, tmp_path: Path, 
     (tmp_path / "logs").mkdir()
     run.collect(FileSource("app", str(tmp_path / "logs"), "*.log", min_files=0))
     summary = run.verify()
-    body = aws.archive_client("s3").get_object(Bucket=aws.bucket, Key=summary["manifest"])["Body"].read()
+    body = aws.archive_client("s3").get_object(Bucket=aws.bucket, Key=summary["manifests"][0])["Body"].read()
     assert json.loads(body)["archives"] == []
 
 

@@ -109,9 +109,9 @@ def test_same_logs_through_each_source_give_the_same_archives(
 
     listed = reader.list_objects_v2(Bucket=aws.bucket, Prefix=f"logs/{day.replace('-', '/')}/")["Contents"]
     keys = {item["Key"] for item in listed}
-    assert keys == {summary["manifest"], *(archive.key for archive in archives)}
-    manifest = json.loads(reader.get_object(Bucket=aws.bucket, Key=summary["manifest"])["Body"].read())
-    assert {entry["key"] for entry in manifest["archives"]} == keys - {summary["manifest"]}
+    assert keys == {*summary["manifests"], *(archive.key for archive in archives)}
+    manifest = json.loads(reader.get_object(Bucket=aws.bucket, Key=summary["manifests"][0])["Body"].read())
+    assert {entry["key"] for entry in manifest["archives"]} == keys - {*summary["manifests"]}
     assert (summary["files"], summary["objects"], summary["failed"]) == (9, 9, 0)
 
 

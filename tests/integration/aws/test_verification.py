@@ -54,8 +54,8 @@ def test_complete_run_is_verified_listed_and_deleted(aws: LocalAws, run: Run, ti
     # This server compares checksums before it looks whether the key exists.
     assert (summary["verified"], summary["new"], summary["existing"], summary["tier"]) == (2, 2, 0, "receipts")
     assert ("compares checksums before it looks" in summary["tier_reason"]) is (tier == "probe")
-    assert manifests(aws, run) == [summary["manifest"]]
-    found = aws.archive_client("s3").get_object(Bucket=aws.bucket, Key=summary["manifest"])
+    assert manifests(aws, run) == summary["manifests"]
+    found = aws.archive_client("s3").get_object(Bucket=aws.bucket, Key=summary["manifests"][0])
     listed = json.loads(found["Body"].read())
     assert [entry["key"] for entry in listed["archives"]] == sorted(archive.key for archive in archives)
     assert found["Metadata"]["dag-id"] == "archive_logs"
@@ -68,7 +68,7 @@ def test_nothing_is_sent_again_where_probes_say_nothing(aws: LocalAws, run: Run)
     assert all(len(ids) == 1 for ids in before.values())
     summary = run.verify(tier="probe")
     after = versions(aws, run)
-    assert after.pop(summary["manifest"])
+    assert after.pop(summary["manifests"][0])
     assert after == before
     assert not [key for key in after if "_probe-" in key]
 
@@ -89,7 +89,7 @@ def test_second_run_adds_nothing(aws: LocalAws, run: Run, tmp_path: Path) -> Non
     second.compress()
     second.upload()
     summary = second.verify()
-    assert (summary["new"], summary["existing"], summary["manifest_outcome"]) == (0, 2, "existing")
+    assert (summary["new"], summary["existing"]) == (0, 2)
     assert versions(aws, run) == before
 
 
@@ -104,8 +104,8 @@ def test_runs_of_some_sources_add_one_manifest(aws: LocalAws, run: Run, tmp_path
         again.compress()
         again.upload()
         outcomes.append(again.verify())
-    assert [outcome["manifest_outcome"] for outcome in outcomes] == ["new", "existing"]
-    assert [key for key in versions(aws, run) if key not in before] == [outcomes[0]["manifest"]]
+    assert outcomes[0]["manifests"] == outcomes[1]["manifests"]
+    assert [key for key in versions(aws, run) if key not in before] == outcomes[0]["manifests"]
 
 
 def delete(aws: LocalAws, archive: Archive) -> None:

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from log_archival.keys import KeyTemplate
-from log_archival.manifest import manifest_body
 from log_archival.partition import Partition
 from log_archival.pipeline.run_dir import RunDirectory
+from tests.support.archives import manifest_body
 from tests.support.large_files import GIB, MIB, TARGET_MIB, grow, lines
 from tests.support.memory import BATCH, DAY, measured, measured_command
 

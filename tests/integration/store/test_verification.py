@@ -55,7 +55,7 @@ def test_probe_finds_every_key_and_adds_the_manifest_only(run: StoreRun) -> None
     summary = run.verify()
     assert (summary["tier"], summary["tier_reason"], summary["verified"], summary["new"]) == ("probe", "", 3, 3)
     after = run.objects()
-    assert after.pop(summary["manifest"])
+    assert after.pop(summary["manifests"][0])
     assert after == before
     assert not Path(str(run.run_dir)).exists()
 
@@ -102,4 +102,4 @@ def test_day_without_archives_is_verified(store: Seaweed, tmp_path: Path, monkey
     run.collect(type(source)("app", source.path, "*.log", min_files=0))
     summary = run.verify()
     assert (summary["tier"], summary["verified"]) == ("probe", 0)
-    assert list(run.objects()) == [summary["manifest"]]
+    assert list(run.objects()) == summary["manifests"]

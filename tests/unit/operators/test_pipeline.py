@@ -54,7 +54,7 @@ def test_missing_object_fails_the_run_until_compress_is_cleared(uploaded: Run, s
     assert {key: s3.objects[key] for key in before} == before
     summary = uploaded.verify()
     assert (summary["tier"], summary["verified"], summary["new"], summary["existing"]) == ("probe", 2, 1, 1)
-    assert manifests(s3) == [summary["manifest"]]
+    assert manifests(s3) == summary["manifests"]
     assert not Path(str(uploaded.run_dir)).exists()
 
 
@@ -70,7 +70,7 @@ def test_server_that_does_not_answer_probes_gives_receipts_and_a_reason(
     assert (summary["tier"], summary["verified"], summary["new"]) == ("receipts", 2, 2)
     assert "compares checksums before it looks whether the key exists" in summary["tier_reason"]
     assert f"verified at tier receipts, not at tier probe: {summary['tier_reason']}" in capsys.readouterr().out
-    assert set(s3.objects) - stored == {summary["manifest"]}
+    assert set(s3.objects) - stored == {*summary["manifests"]}
 
 
 @pytest.mark.parametrize("tier", ["receipts", "probe"])
@@ -177,7 +177,19 @@ def test_day_without_files_has_an_empty_manifest(s3: MemoryS3, tmp_path: Path) -
     run.collect(type(source)("app", str(tmp_path / "logs"), "*.log", min_files=0))
     summary = run.verify()
     assert (summary["tier"], summary["verified"]) == ("probe", 0)
-    assert json.loads(s3.objects[summary["manifest"]].body)["archives"] == []
+    assert json.loads(s3.objects[summary["manifests"][0]].body)["archives"] == []
+
+
+def test_run_of_many_archives_puts_several_manifests(
+    uploaded: Run, s3: MemoryS3, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("log_archival.manifest.MAX_MANIFEST_BYTES", 1000)
+    summary = uploaded.verify()
+    assert (sorted(manifests(s3)), len(summary["manifests"])) == (sorted(summary["manifests"]), 2)
+    listed = [json.loads(s3.objects[key].body)["archives"] for key in summary["manifests"]]
+    assert [[entry["path"] for entry in entries] for entries in listed] == [
+        [f"web-1/app-{DAY}.log"], [f"web-2/app-{DAY}.log"],
+    ]  # fmt: skip
 
 
 def test_second_run_of_a_day_adds_nothing(uploaded: Run, s3: MemoryS3, tmp_path: Path) -> None:
@@ -188,5 +200,5 @@ def test_second_run_of_a_day_adds_nothing(uploaded: Run, s3: MemoryS3, tmp_path:
     again.compress()
     again.upload()
     summary = again.verify()
-    assert (summary["new"], summary["existing"], summary["manifest_outcome"]) == (0, 2, "existing")
+    assert (summary["new"], summary["existing"]) == (0, 2)
     assert s3.objects == before

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import gzip
 from collections.abc import Callable
 from typing import Any, cast
 
@@ -10,10 +11,10 @@ import pytest
 
 from log_archival import codecs
 from log_archival.exceptions import ArchiveRequestError, RefusedError
-from log_archival.manifest import Entry, Manifest, manifest_body
-from log_archival.reader.archive import MAX_READS, ArchiveReader, Depth
+from log_archival.manifest import Entry, Manifest
+from log_archival.reader.archive import MAX_READS, MIN_COUNTED_BYTES, ArchiveReader, Depth
 from log_archival.reader.findings import Finding
-from tests.support.archives import KEYS, MemoryS3, Writer, compressed, day, other_bytes, sha256
+from tests.support.archives import KEYS, MemoryS3, Writer, compressed, day, manifest_body, other_bytes, sha256
 
 RAW = b"2026-11-22T10:00:00Z GET / 200\n" * 200
 CHECKSUMS, BYTES = cast("list[Depth]", ["checksums", "bytes"])
@@ -78,6 +79,32 @@ def test_manifest_that_is_too_large_is_not_read(
     assert "more than 100 are not read" in malformed[0].message
 
 
+def test_no_more_manifests_of_a_day_are_read_than_the_limit(
+    reader: ArchiveReader, writer: Writer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("log_archival.reader.archive.MIN_COUNTED_BYTES", 100)
+    huge = writer.put_manifest(b"[" * 5000)
+    keys = [writer.manifest(writer.file(f"{number}.log", RAW)) for number in range(5)]
+    monkeypatch.setattr("log_archival.reader.archive.MAX_MANIFEST_BYTES", 4000)
+    monkeypatch.setattr("log_archival.reader.archive.MAX_DAY_BYTES", 3 * len(writer.written[keys[0]]) + 150)
+    manifests, malformed = read_manifests(reader)
+    # Those that S3 received first; one that is too large takes no room.
+    assert sorted(one.key for one in manifests) == sorted(keys[:3])
+    assert [one.key for one in malformed] == [huge, keys[3], keys[4]]
+    assert "more than 4,000 are not read" in malformed[0].message
+    assert "of manifests of this day before; more are not read" in malformed[1].message
+
+
+def test_number_of_manifests_of_a_day_is_limited(
+    reader: ArchiveReader, writer: Writer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(5):
+        writer.files({f"{number}.log": RAW})
+    monkeypatch.setattr("log_archival.reader.archive.MAX_DAY_BYTES", 3 * MIN_COUNTED_BYTES)
+    manifests, malformed = read_manifests(reader)
+    assert (len(manifests), len(malformed)) == (3, 2)
+
+
 def test_manifest_in_an_archival_storage_class_is_reported(reader: ArchiveReader, writer: Writer) -> None:
     key = writer.manifest(writer.file("app.log", RAW))
     writer.client.errors[key] = "InvalidObjectState"
@@ -140,6 +167,32 @@ def test_check_reports_a_damaged_archive(
     assert found in finding.found
     assert entry.key in str(finding)
     assert ("depth bytes" in finding.message) == (depth == CHECKSUMS)
+
+
+BOMBS: dict[str, tuple[codecs.Codec, bytes, str]] = {
+    "raw bytes of zstd": (codecs.ZSTD, bytes(codecs.ZSTD.compress_block(memoryview(bytes(1 << 23)))) * 50, "raw bytes"),
+    "raw bytes of gzip": (codecs.GZIP, gzip.compress(bytes(1 << 23)) * 50, "raw bytes"),
+    "raw bytes as they are": (codecs.NONE, bytes(1 << 23), "stored bytes"),
+    "empty frames of zstd": (codecs.ZSTD, bytes(codecs.ZSTD.compress_block(memoryview(b""))) * 100_000, "stored bytes"),
+    "skippable frames of zstd": (codecs.ZSTD, b"\x50\x2a\x4d\x18\xff\xff\xff\x7f" + bytes(1 << 22), "stored bytes"),
+    "empty members of gzip": (codecs.GZIP, gzip.compress(b"") * 100_000, "stored bytes"),
+    "name in gzip's header": (codecs.GZIP, b"\x1f\x8b\x08\x08" + bytes(6) + b"x" * (1 << 22), "stored bytes"),
+}
+
+
+@pytest.mark.parametrize(("codec", "body", "too_many"), BOMBS.values(), ids=BOMBS)
+def test_check_reads_no_more_of_an_object_than_is_listed(
+    reader: ArchiveReader, writer: Writer, codec: codecs.Codec, body: bytes, too_many: str
+) -> None:
+    archive = writer.file("bomb.log", b"6 bytes", codec=codec)[0]
+    writer.put(archive.key, body)
+    finding = check(reader, Entry.from_archive(archive), BYTES)
+    assert finding.kind == "differs"
+    assert "has more" in finding.message
+    assert too_many in finding.message
+    assert "7 raw bytes" in finding.message
+    (read,) = writer.client.bytes_read[archive.key]
+    assert read < 3 << 20
 
 
 @EACH_DEPTH

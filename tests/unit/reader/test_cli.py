@@ -120,6 +120,37 @@ def test_success_is_exit_status_0(writer: Writer, capsys: pytest.CaptureFixture[
     assert (tmp_path / "app/a.log").read_bytes() == b"a line\n"
 
 
+@pytest.mark.parametrize(
+    ("option", "names"),
+    [
+        ([], []),
+        (["--first"], ["a.log"]),
+        (["--last"], ["a.log"]),
+        (["--all-versions"], [
+            "a.log.version-20261123T000100Z-786e184927ec", "a.log.version-20261123T000300Z-b1401becea53",
+        ]),
+        (["--by-day"], []),
+    ],
+    ids=["none", "first", "last", "all", "by day"],
+)  # fmt: skip
+def test_restore_takes_a_choice_of_several_contents(
+    writer: Writer, capsys: pytest.CaptureFixture[str], tmp_path: Path, option: list[str], names: list[str]
+) -> None:
+    for raw in (b"a line\n", b"another line\n"):
+        writer.files({"a.log": raw})
+    assert run("restore", "s3://archive/logs/", "--to", str(tmp_path), *option) == (0 if names else 1)
+    assert capsys.readouterr().out.startswith(
+        "" if option == ["--all-versions"] else "note: " if names else "versions: "
+    )
+    assert sorted(path.name for path in tmp_path.rglob("*.log*")) == names
+
+
+@pytest.mark.parametrize("options", [["--first", "--last"], ["--last", "--all-versions"]], ids=" ".join)
+def test_choices_exclude_each_other(options: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("restore", "s3://archive/logs/", "--to", "to", *options) == 2
+    assert "not allowed with argument" in capsys.readouterr().err
+
+
 def test_progress_on_a_terminal_rewrites_its_line(
     writer: Writer, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -11,7 +11,7 @@ import subprocess
 import tempfile
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +20,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from log_archival import codecs
-from log_archival.exceptions import ArchiveRequestError, LogArchivalError, RefusedError, SettingsError
+from log_archival.exceptions import ArchiveRequestError, LogArchivalError, RefusedError
+from log_archival.manifest import MAX_RAW_BYTES
 from log_archival.reader.archive import MAX_UNREACHABLE_IN_A_ROW, ArchiveReader
 from log_archival.reader.output_dir import OutputDirectory
 from log_archival.reader.restore import Restorer, RestoreReport, Selection, plan_restore
 from log_archival.reader.verify import verify
+from log_archival.records import Archive
 from tests.support.archives import MemoryS3, Writer, no_progress, sha256
 
 RAW = b"2026-11-22T10:00:00Z GET / 200\n" * 200
@@ -282,45 +284,168 @@ def test_restore_gives_up_when_nothing_can_be_reached(writer: Writer, to: Path) 
 # --- versions
 
 
-def test_later_of_two_contents_of_one_day_is_restored(writer: Writer, to: Path) -> None:
-    # The later one is the shorter: it is the manifest's time that counts.
-    older, newer = writer.files({"a.log": RAW * 2, "same.log": RAW})[0], writer.files({"a.log": RAW})[0]
+def received(writer: Writer, archive: Archive) -> str:
+    """Return when S3 had received an archive and the manifest behind it, as a name has it."""
+    return f"{writer.client.modified[archive.key] + timedelta(minutes=1):%Y%m%dT%H%M%SZ}"
+
+
+def two_contents(writer: Writer) -> tuple[Archive, Archive]:
+    """Archive a day, and then add another content of a path to it. The later one is the shorter."""
+    first = writer.files({"a.log": RAW * 2})[0]
+    writer.files({"same.log": RAW})
+    return first, writer.files({"a.log": RAW})[0]
+
+
+def test_path_with_two_contents_is_not_restored_without_a_choice(writer: Writer, to: Path) -> None:
+    archives = two_contents(writer)
     result = run(writer, to)
-    assert result.ok
-    assert [(one.kind, one.key) for one in result.findings] == [("note", older.key)]
-    assert files_in(to / "app") == {"a.log": RAW, "same.log": RAW}
-    assert run(writer, to, all_versions=True).ok
-    assert files_in(to / "app") == {
-        "a.log": RAW,
-        f"a.log.version-{older.file_sha256[:12]}": RAW * 2,
-        "same.log": RAW,
+    assert [(one.kind, one.source, one.path) for one in result.problems] == [("versions", "app", "a.log")]
+    message = result.problems[0].message
+    for archive in archives:
+        time = f"{writer.client.modified[archive.key] + timedelta(minutes=1):%Y-%m-%d %H:%M:%S} UTC"
+        assert (
+            f"{archive.file_size:,} bytes with SHA-256 {archive.file_sha256[:12]}… for 2026-11-22, received {time}"
+            in message
+        )
+    for remedy in ("--first", "--last", "--all-versions"):
+        assert remedy in message
+    assert "--by-day" not in message
+    assert files_in(to / "app") == {"same.log": RAW}
+    assert result.restored == 1
+
+
+@pytest.mark.parametrize(("choice", "raw"), [("first", RAW * 2), ("last", RAW)], ids=["first", "last"])
+def test_chosen_content_is_restored_and_the_other_noted(writer: Writer, to: Path, choice: str, raw: bytes) -> None:
+    left_out = two_contents(writer)[choice == "first"]
+    result = run(writer, to, choice=choice)
+    assert [one.kind for one in result.findings] == ["note"]
+    chosen, rest = result.findings[0].message.split("Not restored: ")
+    assert sha256(raw)[:12] in chosen
+    assert left_out.file_sha256[:12] in rest
+    assert "received 2026-11-23 0" in rest
+    assert files_in(to / "app") == {"a.log": raw, "same.log": RAW}
+
+
+def test_all_contents_are_restored_under_names_of_their_own_again_and_again(writer: Writer, to: Path) -> None:
+    first, second = two_contents(writer)
+    expected = {
+        f"a.log.version-{received(writer, one)}-{one.file_sha256[:12]}": raw
+        for one, raw in ((first, RAW * 2), (second, RAW))
     }
-    assert newer.file_sha256 == sha256(RAW)
+    assert run(writer, to, choice="all").findings == []
+    assert files_in(to / "app") == {"same.log": RAW} | expected
+    # A later manifest of the same content doesn't make it later.
+    writer.manifest([second, *writer.file("b.log", RAW)])
+    again = run(writer, to, choice="all")
+    assert (again.restored, again.already, again.findings) == (1, 3, [])
 
 
-def test_restore_refuses_two_contents_of_one_path(writer: Writer, to: Path) -> None:
+def test_content_that_several_manifests_list_is_one(writer: Writer, to: Path) -> None:
+    archive = writer.files({"a.log": RAW})[0]
+    writer.manifest([archive, *writer.file("b.log", RAW)])
+    writer.files({"a.log": RAW}, codec=codecs.GZIP)
+    result = run(writer, to)
+    assert (result.findings, files_in(to)) == ([], {"app/a.log": RAW, "app/b.log": RAW})
+
+
+def test_manifest_that_lists_an_older_object_does_not_make_its_content_first(writer: Writer, to: Path) -> None:
+    other = writer.files({"other.log": b"older"})[0]
+    honest = writer.files({"a.log": RAW})[0]
+    writer.manifest([replace(other, name="a.log")])
+    assert run(writer, to, choice="first").ok
+    assert files_in(to / "app")["a.log"] == RAW
+    assert honest.name == "a.log"
+
+
+def test_different_contents_on_different_days_are_left_out_and_others_restored(writer: Writer, to: Path) -> None:
     # Backfilled in the wrong order: the day counts, not when it was archived.
     writer.files({"a.log": RAW, "same.log": RAW}, on="2026-11-23")
     writer.files({"a.log": RAW * 2, "same.log": RAW}, on="2026-11-22")
-    with pytest.raises(SettingsError, match=r"app/a\.log on 2026-11-22, 2026-11-23\n.*--by-day.*--all-versions"):
-        run(writer, to)
-    assert not to.exists()
-    assert run(writer, to, by_day=True).ok
-    assert set(files_in(to)) == {f"2026-11-2{n}/app/{name}" for n in (2, 3) for name in ("a.log", "same.log")}
-    assert run(writer, to / "all", all_versions=True).ok
-    assert files_in(to / "all/app") == {
-        "a.log": RAW,
-        f"a.log.version-{sha256(RAW * 2)[:12]}": RAW * 2,
-        "same.log": RAW,
-    }
+    result = run(writer, to)
+    assert [(one.kind, one.path) for one in result.findings] == [("versions", "a.log")]
+    message = result.findings[0].message
+    assert message.index("for 2026-11-22") < message.index("for 2026-11-23")
+    assert "--by-day" in message
+    assert files_in(to) == {"app/same.log": RAW}
+    assert run(writer, to / "days", by_day=True).ok
+    assert set(files_in(to / "days")) == {f"2026-11-2{n}/app/{name}" for n in (2, 3) for name in ("a.log", "same.log")}
+    for choice, raw in (("first", RAW * 2), ("last", RAW)):
+        assert run(writer, to / choice, choice=choice).ok
+        assert files_in(to / choice) == {"app/a.log": raw, "app/same.log": RAW}
+    assert run(writer, to / "all", choice="all").ok
+    assert sorted(files_in(to / "all").values(), key=len) == [RAW, RAW, RAW * 2]
 
 
-def test_older_version_does_not_replace_another_file(writer: Writer, to: Path) -> None:
-    writer.files({"a.log": RAW * 2, f"a.log.version-{sha256(RAW * 2)[:12]}": b"mine"})
-    writer.files({"a.log": RAW})
-    result = run(writer, to, all_versions=True)
+def test_many_contents_are_described_by_the_first(writer: Writer, to: Path) -> None:
+    for number in range(15):
+        writer.files({"a.log": b"%d" % number})
+    message = run(writer, to).findings[0].message
+    assert "it has 15 contents" in message
+    assert "and 5 more" in message
+    assert message.count("received") == 10
+
+
+def test_version_does_not_replace_another_file(writer: Writer, to: Path) -> None:
+    first, _ = two_contents(writer)
+    name = f"a.log.version-{received(writer, first)}-{first.file_sha256[:12]}"
+    writer.files({name: b"mine"})
+    result = run(writer, to, choice="all")
     assert [one.kind for one in result.problems] == ["failed"]
     assert "two files would get the path" in result.problems[0].message
+
+
+# --- claims
+
+
+def test_claimed_size_stops_no_other_file(writer: Writer, to: Path) -> None:
+    (bomb,) = writer.file("bomb.log", b"x" * 6)
+    for size in (MAX_RAW_BYTES, 2**60, 10**400):
+        writer.manifest([replace(bomb, name=f"{len(str(size))}.log", raw_size=size, file_size=size)])
+    writer.files({"good.log": RAW})
+    result = run(writer, to)
+    assert [one.kind for one in result.problems] == ["manifest", "manifest", "failed"]
+    assert "there is room for" in result.problems[-1].message
+    assert files_in(to) == {"app/good.log": RAW}
+
+
+def test_as_many_files_as_possible_are_restored_where_there_is_no_room_for_all(
+    writer: Writer, to: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writer.files({"a.log": b"x" * 100, "b.log": b"x" * 70, "c.log": b"x"})
+    reader = ArchiveReader(writer.client, "archive", workers=1)
+    room = 90
+    monkeypatch.setattr(OutputDirectory, "free_bytes", lambda self: room - sum(map(len, files_in(to / "app").values())))
+    plan = plan_restore(reader, "logs/", Selection())
+    with OutputDirectory(str(to)) as output:
+        result = Restorer(reader, output, False, no_progress).restore(plan)
+    assert [(one.kind, one.path) for one in result.findings] == [("failed", "a.log")]
+    assert "it has 100 B, and there is room for 19 B" in result.findings[0].message
+    assert set(files_in(to)) == {"app/b.log", "app/c.log"}
+
+
+BOMBS = {
+    "raw bytes": (bytes(codecs.ZSTD.compress_block(memoryview(bytes(1 << 20)))) * 50, "has more than the 7 raw bytes"),
+    "stored bytes": (bytes(codecs.ZSTD.compress_block(memoryview(b""))) * 500_000, "has more stored bytes than 7 raw"),
+}
+
+
+@pytest.mark.parametrize(("body", "message"), BOMBS.values(), ids=BOMBS)
+def test_restore_reads_no_more_of_an_object_than_is_listed(writer: Writer, to: Path, body: bytes, message: str) -> None:
+    bomb = writer.files({"bomb.log": b"7 bytes", "good.log": RAW})[0]
+    writer.put(bomb.key, body)
+    result = run(writer, to)
+    assert [(one.kind, one.path) for one in result.findings] == [("failed", "bomb.log")]
+    assert message in result.findings[0].message
+    assert files_in(to) == {"app/good.log": RAW}
+    assert sum(writer.client.bytes_read[bomb.key]) <= 1 << 18
+
+
+def test_size_that_is_claimed_wrong_is_reported(writer: Writer, to: Path) -> None:
+    writer.manifest([replace(archive, raw_size=7000, file_size=7000) for archive in writer.file("a.log", RAW)])
+    result = run(writer, to)
+    assert [one.kind for one in result.findings] == ["failed"]
+    assert "has 6,200 raw bytes" in result.findings[0].message
+    assert files_in(to) == {}
 
 
 # --- names and links
@@ -377,11 +502,15 @@ def test_existing_folder_or_fifo_is_reported(writer: Writer, to: Path, kind: str
     assert [one.kind for one in run(writer, to).findings] == ["failed"]
 
 
-def test_file_and_folder_of_one_name_are_reported(writer: Writer, to: Path) -> None:
-    writer.files({"a": RAW})
-    writer.files({"a/b": RAW})
+def test_file_in_the_way_of_a_folder_is_reported_and_stops_no_other(writer: Writer, to: Path) -> None:
+    deep = writer.files({"a": RAW, "a/b": RAW, "a-c": b"other", "a/b/c": b"below"})
     result = run(writer, to)
-    assert (result.restored, [one.kind for one in result.findings]) == (1, ["failed"])
+    assert [(one.kind, one.path) for one in result.findings] == [("failed", "a"), ("failed", "a/b")]
+    assert "not restored to its path: its path is a folder of other files" in result.findings[0].message
+    assert result.restored == 4
+    names = [f"{one.name}.version-20261123T000400Z-{one.file_sha256[:12]}" for one in deep[:2]]
+    assert files_in(to / "app") == {names[0]: RAW, names[1]: RAW, "a-c": b"other", "a/b/c": b"below"}
+    assert run(writer, to).already == 4
 
 
 _BYTES = st.binary(min_size=1, max_size=60).filter(lambda name: not {b"/", b"\0"} & {bytes([c]) for c in name})

@@ -3,19 +3,30 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import date
+from datetime import UTC, date, datetime
 
 import pytest
 
 from log_archival import codecs
 from log_archival.exceptions import ArchiveRequestError, RefusedError
-from log_archival.keys import KeyTemplate
-from log_archival.manifest import Entry, manifest_body, merged
+from log_archival.keys import KeyTemplate, manifest_name
+from log_archival.manifest import Entry, merged
 from log_archival.reader.archive import MAX_UNREACHABLE_IN_A_ROW, ArchiveReader, Depth, OnProgress
 from log_archival.reader.findings import Finding
 from log_archival.reader.verify import VerifyReport, check_all
 from log_archival.reader.verify import verify as verify_range
-from tests.support.archives import KEYS, MemoryS3, Writer, day, no_progress, other_bytes, relisted, sha256
+from tests.support.archives import (
+    KEYS,
+    MemoryS3,
+    Writer,
+    compressed,
+    day,
+    manifest_body,
+    no_progress,
+    other_bytes,
+    relisted,
+    sha256,
+)
 
 RAW = b"2026-11-22T10:00:00Z GET / 200\n" * 200
 
@@ -115,6 +126,106 @@ def test_verify_ignores_probes_and_canaries_only(
     assert [one.key for one in problems] == ([] if ignored else [f"logs/{name}"])
 
 
+# --- several contents
+
+
+def test_verify_reports_a_path_with_several_contents_on_one_day(reader: ArchiveReader, writer: Writer) -> None:
+    honest = writer.files({"web-1/app.log": RAW, "b.log": RAW})[0]
+    assert verify(reader, "logs/", "bytes").ok
+    added = writer.files({"web-1/app.log": RAW + b"a line that never was\n"})[0]
+    writer.files({"web-1/app.log": b"the next day's"}, on="2026-11-23")
+    report = verify(reader, "logs/", "bytes")
+    assert [(one.kind, one.source, one.path, one.day, one.key) for one in report.problems] == [
+        ("versions", "app", "web-1/app.log", "2026-11-22", added.key)
+    ]
+    # Each counts as received when its manifest was, which is the last of three and of two objects.
+    assert report.problems[0].message.startswith(
+        f"2 contents on one day: 6,200 bytes with SHA-256 {honest.file_sha256[:12]}… for 2026-11-22, received"
+        f" 2026-11-23 00:02:00 UTC; 6,222 bytes with SHA-256 {added.file_sha256[:12]}… for 2026-11-22, received"
+        " 2026-11-23 00:04:00 UTC."
+    )
+
+
+def test_verify_accepts_one_content_in_several_manifests_and_codecs(reader: ArchiveReader, writer: Writer) -> None:
+    archives = writer.files({"a.log": RAW})
+    writer.files({"a.log": RAW}, codec=codecs.GZIP)
+    writer.manifest(archives + writer.file("b.log", RAW))
+    report = verify(reader, "logs/")
+    assert (report.findings, report.files, report.archives) == ([], 2, 3)
+
+
+def test_time_of_objects_counts_when_they_arrived_after_their_manifest(reader: ArchiveReader, writer: Writer) -> None:
+    writer.files({"a.log": RAW})
+    archives = writer.file("a.log", b"x")
+    writer.manifest(archives)
+    writer.client.modified[archives[0].key] = datetime(2026, 11, 25, tzinfo=UTC)
+    assert "received 2026-11-25 00:00:00 UTC" in verify(reader, "logs/").problems[0].message
+
+
+@pytest.mark.parametrize("folder", ["logs/", "logs/2026/11/", "logs/2026/11/22/app/", "logs/x/2026/11/22/"])
+def test_verify_reports_several_contents_whatever_folder_lists_them(
+    reader: ArchiveReader, writer: Writer, folder: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writer.files({"a.log": RAW})
+    key = f"{folder}web/2026/11/22/x-{'0' * 32}"
+    body = compressed(day(), "app", "a.log", b"other")[0]
+    writer.put(key, body[1])
+    listed = manifest_body(day(), [replace(body[0], key=key)])
+    writer.put(f"{folder}{manifest_name(sha256(listed))}", listed)
+    assert kinds(verify(reader, "logs/").problems) == ["versions"]
+
+
+@pytest.mark.parametrize("listed", ["honest", "unusable"])
+def test_manifest_does_not_hide_another_one(reader: ArchiveReader, writer: Writer, listed: str) -> None:
+    writer.files({"a.log": RAW})
+    honest = writer.manifest(writer.file("b.log", RAW)) if listed == "honest" else writer.put_manifest(b"{}")
+    hiding = writer.manifest([replace(writer.file("c.log", RAW)[0], key=honest, codec="none")])
+    problems = [one.key for one in verify(reader, "logs/").problems if one.kind == "manifest"]
+    assert problems == sorted([hiding] if listed == "honest" else [hiding, honest])
+
+
+# --- late objects
+
+
+LATE_OBJECTS = {
+    "in time": (datetime(2026, 11, 30, tzinfo=UTC), 0),
+    "late": (datetime(2026, 11, 30, 0, 0, 1, tzinfo=UTC), 3),
+    "very late": (datetime(2027, 11, 30, tzinfo=UTC), 3),
+}
+
+
+@pytest.mark.parametrize(("arrived", "count"), LATE_OBJECTS.values(), ids=LATE_OBJECTS)
+def test_objects_that_arrived_long_after_their_day_are_a_note(
+    reader: ArchiveReader, writer: Writer, arrived: datetime, count: int
+) -> None:
+    writer.files({"a.log": RAW})
+    late = writer.files({"b.log": RAW, "c.log": RAW})
+    writer.put(f"logs/2026/11/22/_probe-{'0' * 32}", b"")
+    for key in list(writer.written)[2:]:
+        writer.client.modified[key] = arrived
+    report = verify(reader, "logs/")
+    assert report.ok
+    if not count:
+        assert report.findings == []
+        return
+    [note] = report.findings
+    assert (note.kind, note.day) == ("note", "2026-11-22")
+    time = f"{arrived:%Y-%m-%d %H:%M:%S} UTC"
+    assert note.message.startswith(
+        f"2026-11-22: 3 objects arrived more than 7 days after the day, from {time} (logs/2026/11/22/_manifest-"
+    )
+    assert f"to {time} ({late[1].key})" in note.message
+
+
+def test_manifest_of_another_day_does_not_hide_late_objects(reader: ArchiveReader, writer: Writer) -> None:
+    writer.files({"a.log": RAW})
+    late = writer.file("b.log", RAW)[0].key
+    writer.client.modified[late] = datetime(2027, 1, 1, tzinfo=UTC)
+    body = manifest_body(day("2031-01-01"), [])
+    writer.put(f"logs/2026/11/22/app/2031/01/01/{manifest_name(sha256(body))}", body)
+    assert [late in one.message for one in verify(reader, "logs/").findings if one.kind == "note"] == [True]
+
+
 # --- days
 
 
@@ -139,6 +250,19 @@ def test_verify_reports_days_without_a_manifest(
     report = verify(reader, "logs/", "checksums", *days)
     assert [one.day for one in report.problems if one.kind == "day"] == missing
     assert report.manifests == manifests
+
+
+def test_manifests_of_any_year_make_few_findings_of_the_days_between(reader: ArchiveReader, writer: Writer) -> None:
+    for on in ("1001-01-01", "2026-11-22", "2026-11-24", "9999-12-31"):
+        writer.files({"a.log": RAW}, on=on)
+    problems = [(one.day, str(one)) for one in verify(reader, "logs/").problems]
+    assert problems == [
+        ("1001-01-02", "374,698 days have no manifest: 1001-01-02 to 2026-11-21"),
+        ("2026-11-23", "2026-11-23 has no manifest: it was never archived, or its run never ended"),
+        ("2026-11-25", "2,912,114 days have no manifest: 2026-11-25 to 9999-12-30"),
+    ]
+    writer.files({"a.log": RAW}, on="1001-01-02")
+    assert len(verify(reader, "logs/").problems) == 3
 
 
 def test_verify_reports_a_manifest_in_another_days_folder(reader: ArchiveReader, writer: Writer) -> None:
