@@ -6,18 +6,24 @@ import hashlib
 import json
 import logging
 import os
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
 from log_archival.exceptions import SettingsError, SourceError
-from log_archival.keys import KeyTemplate
+from log_archival.keys import MAX_KEY_BYTES, KeyTemplate
+from log_archival.manifest import MAX_LINE_BYTES, MAX_PATH_BYTES, manifest_bodies
+from log_archival.partition import Partition
 from log_archival.pipeline.collect import Collected, choose_sources, find_log_files, log_plan, write_batches
 from log_archival.pipeline.compress import Compressor
 from log_archival.pipeline.run_dir import RunDirectory
+from log_archival.sources.base import Listing
 from log_archival.sources.files import FileSource
 from tests.support.log_files import DAY, NOON, log_file, write_file
+from tests.support.run_dir_contract import archive
 
 MIB = 1 << 20
 KNOWN = [FileSource(name, f"/var/log/{name}") for name in ("app", "nginx", "batch")]
@@ -43,6 +49,41 @@ def test_sources_are_chosen_by_name(names: list[str] | None, chosen: list[str]) 
 def test_unknown_sources_are_named_with_the_known_ones() -> None:
     with pytest.raises(SettingsError, match=r"sources \['db', 'web'\] are unknown; there are app, nginx"):
         choose_sources(KNOWN[:2], ["web", "app", "db"])
+
+
+class Listed(FileSource):
+    """A source of files with given names."""
+
+    names: ClassVar[Sequence[str]] = ()
+
+    def find(self, partition: Partition) -> Listing:
+        return Listing([replace(log_file(name, 1), source=self.name) for name in self.names])
+
+
+def test_path_that_no_manifest_can_list_is_named(caplog: pytest.LogCaptureFixture) -> None:
+    folder = "x" * 200
+    longest = "/".join([folder] * 20) + "/" + "y" * (MAX_PATH_BYTES - 20 * 201)
+    long, of_bytes = f"{longest}z", "/".join(["\udcff" * 200] * 21)
+
+    class Deep(Listed):
+        names = ("a.log", long, longest, of_bytes)
+
+    found = find_log_files([Deep("app", "/var/log/app"), Deep("web", "/var/log/web")], DAY)
+    assert [(file.source, file.name) for file in found.files] == [
+        (source, name) for source in ("app", "web") for name in ("a.log", longest)
+    ]
+    assert {(one.source, one.accepted) for one in found.failures} == {("app", False), ("web", False)}
+    assert [one.name for one in found.failures] == [f"{long[:200]}…", f"{of_bytes[:200]}…"] * 2
+    assert "more than 4,096 bytes, which no manifest can list" in found.failures[0].error
+    assert caplog.text.count("which no manifest can list") == 4
+
+
+def test_longest_path_fits_into_a_line_of_a_manifest() -> None:
+    path = "/".join(["\udcff" * 255] * 16)
+    assert len(os.fsencode(path)) == MAX_PATH_BYTES - 1
+    one = replace(archive("", 0, 1), name=path, key="k" * MAX_KEY_BYTES)
+    [body] = manifest_bodies(DAY, [one])
+    assert max(map(len, body.split(b"\n"))) < MAX_LINE_BYTES
 
 
 def test_files_of_all_sources_are_found(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
