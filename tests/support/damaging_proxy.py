@@ -10,12 +10,13 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import http.client
-import threading
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import urlsplit
+
+from tests.support.http_server import serving
 
 _HOP_BY_HOP = {"connection", "transfer-encoding", "expect", "date", "server"}
 _MISMATCH = b"<Error><Code>XAmzContentSHA256Mismatch</Code><Message>other bytes than were signed</Message></Error>"
@@ -45,15 +46,8 @@ class DamagingProxy:
         class Handler(_Handler):
             way = proxy
 
-        server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.server_port}"
-        finally:
-            server.shutdown()
-            thread.join()
-            server.server_close()
+        with serving(ThreadingHTTPServer(("127.0.0.1", 0), Handler)) as url:
+            yield url
 
     def pass_on(self, path: str, body: bytes) -> bytes:
         """Return what arrives of a body."""

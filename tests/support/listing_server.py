@@ -11,7 +11,6 @@ import os
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -28,6 +27,7 @@ from log_archival.partition import Partition
 from log_archival.pipeline.collect import find_log_files, write_batches
 from log_archival.pipeline.run_dir import RunDirectory
 from log_archival.sources.s3 import CLIENT_CONFIG, S3Source
+from tests.support.http_server import serving
 from tests.support.memory import _peak
 
 ROOT = Path(__file__).parents[2]
@@ -71,15 +71,8 @@ class _Handler(BaseHTTPRequestHandler):
 @contextmanager
 def listing_server() -> Iterator[str]:
     """Run the server on a free port of 127.0.0.1, and yield its URL."""
-    with ThreadingHTTPServer(("127.0.0.1", 0), _Handler) as server:
-        server.daemon_threads = True
-        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.server_port}"
-        finally:
-            server.shutdown()
-            thread.join()
+    with serving(ThreadingHTTPServer(("127.0.0.1", 0), _Handler)) as url:
+        yield url
 
 
 @dataclass(frozen=True)

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import logging
-import threading
 import traceback
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from functools import partial
 
@@ -17,6 +15,7 @@ from log_archival.exceptions import ArchiveRequestError
 from log_archival.hooks import CrossAccountS3Hook
 from log_archival.hooks.assumed_role import AssumedRole
 from tests.integration.connections.test_hooks import EXTERNAL_ID, ROLE, SECRET_KEY, connect_to
+from tests.support.http_server import serving
 from tests.support.recording_sts import Sts
 
 
@@ -34,20 +33,11 @@ class NamedSessions(Sts):
         ).encode()
 
 
-@contextmanager
-def running(server: NamedSessions) -> Iterator[NamedSessions]:
-    thread = threading.Thread(target=server.server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    yield server
-    server.server.shutdown()
-    thread.join()
-    server.server.server_close()
-
-
 @pytest.fixture
 def sessions() -> Iterator[NamedSessions]:
-    with running(NamedSessions()) as server:
-        yield server
+    recorder = NamedSessions()
+    with serving(recorder.server):
+        yield recorder
 
 
 def test_renewed_sessions_are_not_in_debug_messages(
@@ -90,7 +80,8 @@ class CutOff(NamedSessions):
 def test_response_that_was_cut_off_is_not_quoted(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with running(CutOff()) as sessions:
+    sessions = CutOff()
+    with serving(sessions.server):
         connect_to(sessions, monkeypatch)
         writer = CrossAccountS3Hook(bucket="acme-log-archive").writer
         with caplog.at_level(logging.DEBUG), pytest.raises(ArchiveRequestError, match="can't be read") as caught:
