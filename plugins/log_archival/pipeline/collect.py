@@ -9,7 +9,7 @@ from typing import Any
 
 from log_archival.codecs import codec_for
 from log_archival.exceptions import LogArchivalError, SettingsError, SourceError
-from log_archival.manifest import MAX_PATH_BYTES
+from log_archival.manifest import MAX_PATH_BYTES, printable
 from log_archival.partition import Partition
 from log_archival.pipeline.compress import Compressor, known_bytes
 from log_archival.pipeline.run_dir import RunDirectory
@@ -86,7 +86,7 @@ def _without_long_paths(listing: Listing) -> Listing:
     if not long:
         return listing
     error = f"its path below the source's root has more than {MAX_PATH_BYTES:,} bytes, which no manifest can list"
-    failures = [Failure(file.source, f"{file.name[:200]}…", error) for file in long]
+    failures = [Failure(file.source, f"{printable(file.name[:200])}…", error) for file in long]
     skipped = {file.name for file in long}
     files = [file for file in listing.files if file.name not in skipped]
     return Listing(files, [*listing.failures, *failures])
