@@ -149,7 +149,7 @@ def test_store_ends_with_the_process_that_started_it(tmp_path: Path) -> None:
 
 
 def test_failed_start_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(seaweed, "_command", lambda home, ports: ["/bin/sh", "-c", "echo disk full; exit 3"])
+    monkeypatch.setattr(seaweed, "_command", lambda *_: ["/bin/sh", "-c", "echo disk full; exit 3"])
     with (
         pytest.raises(RuntimeError, match=r"ended with status 3[^:]*The end of its log:\ndisk full"),
         Seaweed.start(),
