@@ -64,19 +64,11 @@ def pytest_collection() -> Generator[None, object, object]:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests of tests/integration/aws with `aws`, and so on; sort them by what they take."""
+    """Mark the tests of tests/integration/aws with `aws`, and so on."""
     for item in items:
         match item.path.relative_to(_TESTS).parts:
             case ("integration", ("aws" | "store" | "airflow") as folder, *_):
                 item.add_marker(folder)
-    # With `--no-loadscope-reorder` the processes take the modules in this order: short ones last, so that all end
-    # together.
-    items.sort(key=_order)
-
-
-def _order(item: pytest.Item) -> int:
-    markers = [item.get_closest_marker(name) is not None for name in ("airflow", "store", "aws")]
-    return markers.index(True) if any(markers) else 4 if (_TESTS / "unit") in item.path.parents else 3
 
 
 @pytest.fixture
