@@ -11,7 +11,7 @@ from log_archival.codecs import codec_for
 from log_archival.exceptions import LogArchivalError, SettingsError, SourceError
 from log_archival.manifest import MAX_PATH_BYTES, printable
 from log_archival.partition import Partition
-from log_archival.pipeline.compress import Compressor, known_bytes
+from log_archival.pipeline.compress import Compressor, key_of, known_bytes
 from log_archival.pipeline.run_dir import RunDirectory
 from log_archival.progress import human_size
 from log_archival.records import Failure, LogFile
@@ -148,7 +148,7 @@ def log_plan(found: Collected, compressor: Compressor) -> None:
         except SourceError as error:
             log.error("%s", error)
             continue
-        key = compressor.key(file, digest, codec)
+        key = key_of(file, digest, codec, compressor.partition, compressor.keys)
         then = "" if source.after == "keep" else f", then {source.after}"
         size = "" if file.size is None else f" ({human_size(file.size)})"
         log.info("%s%s -> %s%s", file.path, size, key, then)

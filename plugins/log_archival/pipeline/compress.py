@@ -83,7 +83,9 @@ class Compressor:
                 source=file.source, root=file.root, name=file.name,
                 file_size=result.size, file_mtime_ns=file.mtime_ns, file_sha256=result.sha256,
                 part=number, parts=len(result.parts),
-                key=self.key(file, part.raw_sha256, codec, part=number, parts=len(result.parts)),
+                key=key_of(
+                    file, part.raw_sha256, codec, self.partition, self.keys, part=number, parts=len(result.parts)
+                ),
                 codec=codec.name, content_type=codec.content_type,
                 raw_size=part.raw_size, raw_sha256=part.raw_sha256,
                 stored_size=part.stored_size, stored_sha256=part.stored_sha256,
@@ -119,19 +121,31 @@ class Compressor:
             log.error("%s", error)
             return Failure(file.source, file.name, str(error))
 
-    def key(self, file: LogFile, digest: str, codec: codecs.Codec, *, part: int = 1, parts: int = 1) -> str:
-        """Return the key of a file's archive, or of one of its parts.
 
-        :param file: the log file
-        :param digest: the raw SHA-256 of the archive's content, in hex
-        :param codec: the archive's
-        :param part: the part's number, from 1
-        :param parts: how many parts the file has
-        """
-        return self.keys.archive_key(
-            self.partition, source=file.source, name=file.name, digest=digest, codec_suffix=codec.suffix,
-            part=part if parts > 1 else None,
-        )  # fmt: skip
+def key_of(
+    file: LogFile | Archive,
+    digest: str,
+    codec: codecs.Codec,
+    partition: Partition,
+    keys: KeyTemplate,
+    *,
+    part: int = 1,
+    parts: int = 1,
+) -> str:
+    """Return the key of a file's archive, or of one of its parts.
+
+    :param file: names the log file
+    :param digest: the raw SHA-256 of the archive's content, in hex
+    :param codec: the archive's
+    :param partition: the day
+    :param keys: the key template
+    :param part: the part's number, from 1
+    :param parts: how many parts the file has
+    """
+    return keys.archive_key(
+        partition, source=file.source, name=file.name, digest=digest, codec_suffix=codec.suffix,
+        part=part if parts > 1 else None,
+    )  # fmt: skip
 
 
 def expected_key(archive: Archive, partition: Partition, keys: KeyTemplate) -> str:
@@ -142,11 +156,8 @@ def expected_key(archive: Archive, partition: Partition, keys: KeyTemplate) -> s
     :param keys: the key template
     :raises SettingsError: for an unknown codec
     """
-    suffix = codecs.codec_named(archive.codec).suffix
-    part = archive.part if archive.parts > 1 else None
-    return keys.archive_key(
-        partition, source=archive.source, name=archive.name, digest=archive.raw_sha256, codec_suffix=suffix, part=part
-    )
+    codec = codecs.codec_named(archive.codec)
+    return key_of(archive, archive.raw_sha256, codec, partition, keys, part=archive.part, parts=archive.parts)
 
 
 def compress_batch(compressor: Compressor, run_dir: RunDirectory, batch: int) -> tuple[list[Archive], list[Failure]]:
