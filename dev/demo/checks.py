@@ -123,13 +123,13 @@ def _error_code(call: Callable[[], Any]) -> str:
 
 
 def run_reader(aws: LocalAws, *arguments: str) -> dict[str, Any]:
-    """Run `python -m log_archival` with the reader role's credentials only; return its JSON.
+    """Run `python -m log_archival.reader.cli` with the reader role's credentials only; return its JSON.
 
     :raises DemoError: when its exit status isn't 0, with what it printed.
     """
-    print(f"  $ python -m log_archival {' '.join(arguments)}")
+    print(f"  $ python -m log_archival.reader.cli {' '.join(arguments)}")
     done = subprocess.run(
-        [sys.executable, "-m", "log_archival", *arguments, "--json"],
+        [sys.executable, "-m", "log_archival.reader.cli", *arguments, "--json"],
         env={"PATH": os.defpath, "AWS_CONFIG_FILE": os.devnull, **reader_environment(aws)},
         stdin=subprocess.DEVNULL,
         capture_output=True,
@@ -144,7 +144,7 @@ def run_reader(aws: LocalAws, *arguments: str) -> dict[str, Any]:
 
 
 def reader_environment(aws: LocalAws) -> dict[str, str]:
-    """Return the variables with which `python -m log_archival` reads the archive, for an hour."""
+    """Return the variables with which `python -m log_archival.reader.cli` reads the archive, for an hour."""
     credentials = aws.assume_reader().credentials
     return {
         "AWS_ACCESS_KEY_ID": credentials.access_key,

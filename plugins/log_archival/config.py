@@ -31,7 +31,7 @@ from log_archival.aws.connection import (
     require_kms_key_arn,
 )
 from log_archival.aws.writer import DEFAULT_MAX_CONCURRENT_REQUESTS
-from log_archival.codecs import DEFAULT_PART_BYTES, MAX_PUT_BYTES, MIN_PART_BYTES
+from log_archival.codec import DEFAULT_PART_BYTES, MAX_PUT_BYTES, MIN_PART_BYTES
 from log_archival.exceptions import SettingsError
 from log_archival.keys import DEFAULT_KEY, DEFAULT_PREFIX, KeyTemplate
 from log_archival.partition import zone

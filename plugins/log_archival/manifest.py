@@ -14,7 +14,7 @@ from datetime import datetime
 from itertools import count, groupby
 from typing import IO, Annotated, Any, Self, get_type_hints
 
-from log_archival.codecs import CODECS, MAX_PUT_BYTES
+from log_archival.codec import CODECS, MAX_PUT_BYTES
 from log_archival.exceptions import LogArchivalError, SettingsError, VerificationError
 from log_archival.keys import MAX_KEY_BYTES, manifest_name
 from log_archival.partition import Partition

@@ -14,7 +14,7 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from log_archival import codecs
+from log_archival import codec as codecs
 from log_archival.keys import KeyTemplate
 from log_archival.manifest import manifest_bodies
 from log_archival.partition import Partition

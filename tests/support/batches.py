@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from log_archival import codecs
+from log_archival import codec as codecs
 from log_archival.keys import KeyTemplate
 from log_archival.partition import Partition
 from log_archival.pipeline.compress import Compressor, compress_batch

@@ -69,7 +69,7 @@ def measured(
 
 
 def measured_command(*arguments: str, environment: dict[str, str]) -> float:
-    """Run ``python -m log_archival`` with these arguments in a fresh process, and return its peak, MiB."""
+    """Run ``python -m log_archival.reader.cli`` with these arguments in a fresh process, and return its peak, MiB."""
     program = (
         "import sys; from log_archival.reader.cli import main; from tests.support.memory import _peak;"
         " code = main(sys.argv[1:]); print(_peak()); sys.exit(code)"

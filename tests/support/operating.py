@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from log_archival.codecs import DEFAULT_PART_BYTES
+from log_archival.codec import DEFAULT_PART_BYTES
 from log_archival.operators import (
     CollectLogsOperator,
     CompressLogsOperator,

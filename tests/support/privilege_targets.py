@@ -13,7 +13,7 @@ from botocore.credentials import Credentials as SessionCredentials
 from dev.local_aws import REGION, Credentials, LocalAws, Session
 from log_archival.aws.connection import RoleSettings, role_settings
 from log_archival.keys import canary_key
-from log_archival.least_privilege.requests import Caller, Target
+from log_archival.least_privilege.attempts import Caller, Target
 
 #: S3's endpoint of AWS: it makes the checks for AWS applicable; nothing is sent there.
 AWS_ENDPOINT_URL = "https://s3.eu-central-1.amazonaws.com"

@@ -1,4 +1,4 @@
-"""``python -m log_archival`` as its users run it: in a process of its own."""
+"""``python -m log_archival.reader.cli`` as its users run it: in a process of its own."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Cli:
 
     def start(self, *arguments: str, script: str = "", **environment: str) -> subprocess.Popen[str]:
         return subprocess.Popen(
-            [sys.executable, *(["-c", script] if script else ["-m", "log_archival"]), *arguments],
+            [sys.executable, *(["-c", script] if script else ["-m", "log_archival.reader.cli"]), *arguments],
             cwd=self.home,
             env={"HOME": str(self.home), "PYTHONPATH": str(PACKAGE), "PYTHONWARNINGS": "error"}
             | self.environment

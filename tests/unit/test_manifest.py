@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 import log_archival
 from log_archival import manifest
-from log_archival.codecs import MAX_PUT_BYTES
+from log_archival.codec import MAX_PUT_BYTES
 from log_archival.exceptions import SettingsError, VerificationError
 from log_archival.manifest import (
     MAX_LINE_BYTES,

@@ -14,7 +14,7 @@ from botocore.exceptions import ClientError
 
 from log_archival.aws.connection import DEFAULT_ACL
 from log_archival.aws.errors import CHECKSUM_MISMATCH, RACE, Request, code_and_status, translated_errors, writer_hint
-from log_archival.codecs import CHUNK_BYTES, MAX_PUT_BYTES
+from log_archival.codec import CHUNK_BYTES, MAX_PUT_BYTES
 from log_archival.exceptions import ArchiveRequestError, RefusedError, SettingsError
 from log_archival.keys import random_probe_key
 from log_archival.records import Proof, Receipt

@@ -8,9 +8,9 @@ from typing import Any
 import boto3
 from airflow.providers.amazon.aws.hooks.base_aws import AwsGenericHook, BaseSessionFactory
 from airflow.providers.amazon.aws.utils.connection_wrapper import AwsConnectionWrapper
-from airflow.sdk.log import mask_secret
 from botocore.config import Config
 
+from log_archival.airflow_versions import mask_secret
 from log_archival.aws.connection import DEFAULT_CONN_ID, RoleSettings, role_settings, session_name
 from log_archival.hooks.aws_connection import find_connection
 

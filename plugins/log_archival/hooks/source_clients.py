@@ -3,9 +3,9 @@
 from typing import Any
 
 from airflow.providers.amazon.aws.hooks.base_aws import AwsGenericHook
-from airflow.sdk.log import mask_secret
 from botocore.config import Config
 
+from log_archival.airflow_versions import mask_secret
 from log_archival.aws.connection import check_connection
 from log_archival.aws.errors import Request, hint_of_code, translated_errors
 from log_archival.hooks.aws_connection import find_connection

@@ -12,8 +12,8 @@ from urllib.parse import urlsplit
 
 from log_archival.aws.errors import ACCESS_DENIED, NOT_IMPLEMENTED
 from log_archival.exceptions import SettingsError
+from log_archival.least_privilege.attempts import Target
 from log_archival.least_privilege.judgement import Check
-from log_archival.least_privilege.requests import Target
 
 _TRUST = "archive_account.yaml: trust policy, OnlyAirflowOfTheSourceAccountMayBecomeTheWriter"
 _ROLE = "archive_account.yaml: role policy AddLogs"

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from log_archival.aws.errors import ACCESS_DENIED
 from log_archival.exceptions import ArchiveRequestError, PrivilegeError
-from log_archival.least_privilege.requests import PrerequisiteError, Requester, Response, Target
+from log_archival.least_privilege.attempts import PrerequisiteError, Requester, Response, Target
 
 log = logging.getLogger(__name__)
 

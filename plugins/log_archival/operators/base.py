@@ -8,11 +8,11 @@ from functools import cached_property
 from typing import Any
 
 from airflow.sdk import BaseOperator, Context
-from airflow.sdk.exceptions import AirflowFailException
 
+from log_archival.airflow_versions import AirflowFailException, partition_key
 from log_archival.aws.connection import DEFAULT_ACL, DEFAULT_CONN_ID, session_name
 from log_archival.aws.writer import DEFAULT_MAX_CONCURRENT_REQUESTS
-from log_archival.codecs import DEFAULT_PART_BYTES, codec_named
+from log_archival.codec import DEFAULT_PART_BYTES, codec_named
 from log_archival.exceptions import LogArchivalError, VerificationError
 from log_archival.hooks import CrossAccountS3Hook
 from log_archival.hooks.source_clients import source_client
@@ -93,7 +93,7 @@ class PartitionOperator(BaseOperator):
             return Partition.parse(self.partition, self.timezone)
         run, date_param = context["dag_run"], (context.get("params") or {}).get("date")
         return choose_partition(
-            run.partition_key, date_param, context.get("logical_date"), run.run_after, self.timezone
+            partition_key(run), date_param, context.get("logical_date"), run.run_after, self.timezone
         )
 
 

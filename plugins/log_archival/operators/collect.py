@@ -5,8 +5,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from airflow.sdk import Context
-from airflow.sdk.exceptions import AirflowSkipException
 
+from log_archival.airflow_versions import AirflowSkipException
 from log_archival.config import DEFAULT_BATCH_BYTES
 from log_archival.operators.base import (
     CompressionOperator,

@@ -14,9 +14,9 @@ from botocore.credentials import Credentials
 from log_archival.aws.connection import DEFAULT_ACL, DEFAULT_CONN_ID, session_name
 from log_archival.hooks.assumed_role import AssumedRole
 from log_archival.keys import DEFAULT_PREFIX, canary_key
+from log_archival.least_privilege.attempts import Caller, Requester, Target
 from log_archival.least_privilege.checks import applicable_checks, require_known_checks
 from log_archival.least_privilege.judgement import report, run_check
-from log_archival.least_privilege.requests import Caller, Requester, Target
 from log_archival.operators.base import fail_permanent_errors_at_once
 
 

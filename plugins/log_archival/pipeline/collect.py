@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from log_archival.codecs import codec_for
+from log_archival.codec import codec_for
 from log_archival.exceptions import LogArchivalError, SettingsError, SourceError
 from log_archival.manifest import MAX_PATH_BYTES, printable
 from log_archival.partition import Partition

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import IO, TypeVar
 
-from log_archival import codecs
+from log_archival import codec as codecs
 from log_archival.concurrency import available_cores, concurrently
 from log_archival.exceptions import SourceError, StagingError
 from log_archival.keys import KeyTemplate

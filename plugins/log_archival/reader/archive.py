@@ -13,7 +13,7 @@ from itertools import accumulate, groupby
 from typing import IO, Any, Literal, NamedTuple, TypeVar, cast
 
 from log_archival.aws.errors import ACCESS_DENIED, Request, hint_of_code, translated_errors
-from log_archival.codecs import codec_named, measure
+from log_archival.codec import codec_named, measure
 from log_archival.concurrency import concurrently
 from log_archival.exceptions import ArchiveRequestError, LogArchivalError, RefusedError, VerificationError
 from log_archival.keys import is_manifest_key

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal, Self
 
-from log_archival.codecs import Measured
+from log_archival.codec import Measured
 from log_archival.manifest import Entry, printable
 
 #: - missing: an object is gone

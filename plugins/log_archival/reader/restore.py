@@ -9,7 +9,7 @@ from io import BufferedRandom
 from itertools import groupby, pairwise
 from typing import IO, Literal
 
-from log_archival.codecs import codec_named, decompress
+from log_archival.codec import codec_named, decompress
 from log_archival.exceptions import LogArchivalError, VerificationError
 from log_archival.manifest import Entry, Manifest, printable
 from log_archival.progress import human_size

@@ -90,11 +90,11 @@ def test_dags_and_plugins_load(archive: Archive) -> None:
 
 
 def test_plugins_folder_leaves_the_standard_library_alone(archive: Archive) -> None:
-    """Airflow executes each .py of plugins/ under its bare name: our codecs.py must not become Python's."""
+    """Airflow executes each .py of plugins/ under its bare name: our codec.py must not become Python's."""
     program = (
         "from airflow import plugins_manager; plugins_manager.ensure_plugins_loaded() if hasattr(plugins_manager,"
         " 'ensure_plugins_loaded') else plugins_manager.get_plugin_info();"
-        "import codecs, log_archival.codecs; print(codecs.lookup('utf-8').name, codecs.__file__)"
+        "import codecs, log_archival.codec; print(codecs.lookup('utf-8').name, codecs.__file__)"
     )
     done = subprocess.run(
         [sys.executable, "-c", program], env=archive.airflow.environment, capture_output=True, text=True, check=False

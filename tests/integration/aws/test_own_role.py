@@ -14,9 +14,9 @@ from airflow.sdk.exceptions import AirflowFailException
 from dev.local_aws import ARCHIVE_ACCOUNT, REGION, LocalAws
 from log_archival.aws.connection import role_settings
 from log_archival.keys import canary_key
+from log_archival.least_privilege.attempts import Requester, Target
 from log_archival.least_privilege.checks import applicable_checks
 from log_archival.least_privilege.judgement import run_check
-from log_archival.least_privilege.requests import Requester, Target
 from log_archival.operators import CrossAccountPutOperator, LeastPrivilegeCheckOperator
 from tests.support.operating import Run, connect, context, write_logs
 from tests.support.privilege_targets import AWS_ENDPOINT_URL, LocalClients

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from airflow.sdk.exceptions import AirflowFailException
 
-from log_archival import codecs
+from log_archival import codec as codecs
 from log_archival.operators import CrossAccountPutOperator
 from log_archival.sources.files import FileSource
 from tests.support.operating import Run, connect, context, write_logs

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from dev.local_aws import REGION, SOURCE_ACCOUNT
-from log_archival.codecs import BLOCK_BYTES
+from log_archival.codec import BLOCK_BYTES
 from log_archival.exceptions import RefusedError, SourceError
 from log_archival.partition import Partition
 from log_archival.records import Archive

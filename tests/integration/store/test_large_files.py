@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from dev.sample_logs import write_log
-from log_archival import codecs
+from log_archival import codec as codecs
 from log_archival.aws.writer import ArchiveWriter
 from log_archival.hooks import CrossAccountS3Hook
 from log_archival.keys import KeyTemplate

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from log_archival import codecs
+from log_archival import codec as codecs
 from tests.support.large_files import GIB, MIB, TARGET_MIB, grow, lines
 from tests.support.memory import WORKS, Measured, measured
 

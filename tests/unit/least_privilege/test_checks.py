@@ -12,8 +12,8 @@ from botocore.credentials import Credentials
 
 from log_archival.exceptions import SettingsError
 from log_archival.keys import is_probe_or_canary
+from log_archival.least_privilege.attempts import Requester, Target
 from log_archival.least_privilege.checks import CHECKS, applicable_checks, require_known_checks
-from log_archival.least_privilege.requests import Requester, Target
 from tests.support.privilege_mutations import MUTATIONS, parts
 from tests.support.privilege_targets import AWS_ENDPOINT_URL, TARGET
 from tests.support.templates import ARCHIVE, SOURCE, load_template, sids

@@ -9,8 +9,8 @@ import pytest
 
 from log_archival.aws.errors import ACCESS_DENIED, NOT_IMPLEMENTED
 from log_archival.exceptions import ArchiveRequestError, PrivilegeError, RefusedError
+from log_archival.least_privilege.attempts import Caller, PrerequisiteError, Requester, Response
 from log_archival.least_privilege.judgement import Check, Result, Verdict, report, run_check
-from log_archival.least_privilege.requests import Caller, PrerequisiteError, Requester, Response
 from tests.support.privilege_targets import TARGET
 
 

@@ -16,9 +16,9 @@ from botocore.credentials import Credentials
 
 from log_archival.exceptions import ArchiveRequestError
 from log_archival.hooks.assumed_role import AssumedRole
+from log_archival.least_privilege.attempts import Caller, Requester, Response
 from log_archival.least_privilege.checks import CHECKS
 from log_archival.least_privilege.judgement import Check
-from log_archival.least_privilege.requests import Caller, Requester, Response
 from log_archival.operators import LeastPrivilegeCheckOperator
 from log_archival.operators.least_privilege import make_client
 

@@ -14,7 +14,7 @@ import pytest
 import yaml
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
-from log_archival import codecs
+from log_archival import codec as codecs
 from log_archival.config import load_settings
 from log_archival.exceptions import SourceError
 from log_archival.operators import CrossAccountPutOperator

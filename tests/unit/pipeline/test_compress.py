@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 
 import pytest
 
-from log_archival import codecs
+from log_archival import codec as codecs
 from log_archival.exceptions import CompressionError
 from log_archival.pipeline import compress as module
 from log_archival.pipeline.compress import Compressor, Destination, compress_batch, split_by_size

@@ -11,7 +11,7 @@ from typing import IO, Any, ClassVar
 
 import pytest
 
-from log_archival import codecs
+from log_archival import codec as codecs
 from log_archival.exceptions import RefusedError
 from log_archival.pipeline import compress as compress_module
 from log_archival.pipeline import upload as module

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from log_archival.codecs import NONE
+from log_archival.codec import NONE
 from log_archival.keys import KeyTemplate
 from log_archival.pipeline.run_dir import RunDirectory, RunRecords
 from log_archival.pipeline.upload import upload_batch

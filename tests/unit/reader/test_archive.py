@@ -9,7 +9,7 @@ from typing import Any, cast
 
 import pytest
 
-from log_archival import codecs
+from log_archival import codec as codecs
 from log_archival.exceptions import ArchiveRequestError, RefusedError
 from log_archival.manifest import Entry, Manifest
 from log_archival.reader.archive import MAX_READS, MIN_COUNTED_BYTES, ArchiveReader, Depth

@@ -19,7 +19,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from log_archival import codecs
+from log_archival import codec as codecs
 from log_archival.exceptions import ArchiveRequestError, LogArchivalError, RefusedError
 from log_archival.manifest import MAX_RAW_BYTES
 from log_archival.reader.archive import MAX_UNREACHABLE_IN_A_ROW, ArchiveReader

@@ -7,7 +7,7 @@ from datetime import UTC, date, datetime
 
 import pytest
 
-from log_archival import codecs
+from log_archival import codec as codecs
 from log_archival.exceptions import ArchiveRequestError, RefusedError
 from log_archival.keys import KeyTemplate, manifest_name
 from log_archival.manifest import Entry, merged

@@ -10,7 +10,7 @@ import pytest
 
 from dev.local_aws import ARCHIVE_ACCOUNT, LocalAws
 from log_archival.aws.errors import ACCESS_DENIED
-from log_archival.least_privilege.requests import Requester
+from log_archival.least_privilege.attempts import Requester
 from tests.support.privilege_targets import LocalClients, local_target
 
 WAYS: dict[str, dict[str, Any]] = {

@@ -9,9 +9,9 @@ import pytest
 
 from dev.local_aws import LocalAws
 from log_archival.exceptions import PrivilegeError
+from log_archival.least_privilege.attempts import Requester
 from log_archival.least_privilege.checks import applicable_checks
 from log_archival.least_privilege.judgement import Result, report, run_check
-from log_archival.least_privilege.requests import Requester
 from tests.support.privilege_mutations import MUTATIONS
 from tests.support.privilege_targets import LocalClients, local_target
 from tests.support.templates import OWNERS_ACL, fill

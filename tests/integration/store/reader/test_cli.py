@@ -1,4 +1,4 @@
-"""``python -m log_archival`` as its users run it: in a process of its own, against a real object store."""
+"""``python -m log_archival.reader.cli`` as its users run it: in a process of its own, against a real object store."""
 
 from __future__ import annotations
 

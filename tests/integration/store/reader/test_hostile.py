@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from log_archival import codecs
+from log_archival import codec as codecs
 from log_archival.manifest import MAX_MANIFEST_BYTES
 from log_archival.records import Archive
 from tests.support.archives import Writer, compressed, day, laid_out, manifest_body

@@ -23,8 +23,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dev.sample_logs import log_bytes
-from log_archival import codecs
-from log_archival.codecs import GZIP, NONE, ZSTD, Codec, Compressed, codec_for, codec_named, decompress, measure
+from log_archival import codec as codecs
+from log_archival.codec import GZIP, NONE, ZSTD, Codec, Compressed, codec_for, codec_named, decompress, measure
 from log_archival.exceptions import CompressionError, SettingsError, VerificationError
 
 if sys.version_info >= (3, 14):

@@ -12,7 +12,7 @@ from botocore.exceptions import ClientError, EndpointConnectionError, NoCredenti
 from botocore.hooks import HierarchicalEmitter
 
 from log_archival.exceptions import ArchiveRequestError, RefusedError
-from log_archival.least_privilege.requests import Caller, Requester, Response
+from log_archival.least_privilege.attempts import Caller, Requester, Response
 from tests.support.privilege_targets import TARGET
 
 

@@ -1,0 +1,27 @@
+"""What lies elsewhere, or isn't there, in some of the versions of Airflow from 3.0 on."""
+
+from typing import Any
+
+try:  # from Airflow 3.2 on
+    from airflow.sdk.exceptions import AirflowFailException as AirflowFailException
+    from airflow.sdk.exceptions import AirflowNotFoundException as AirflowNotFoundException
+    from airflow.sdk.exceptions import AirflowSkipException as AirflowSkipException
+except ImportError:
+    from airflow.exceptions import AirflowFailException as AirflowFailException  # type: ignore[no-redef]
+    from airflow.exceptions import (  # type: ignore[attr-defined]
+        AirflowNotFoundException as AirflowNotFoundException,
+    )
+    from airflow.exceptions import AirflowSkipException as AirflowSkipException  # type: ignore[no-redef]
+try:  # from Airflow 3.1 on
+    from airflow.sdk.log import mask_secret as mask_secret
+except ImportError:
+    from airflow.sdk.execution_time.secrets_masker import mask_secret as mask_secret  # type: ignore[no-redef]
+
+
+def partition_key(dag_run: Any) -> str | None:
+    """Return a run's partition key; before Airflow 3.2 there is none.
+
+    :param dag_run: the run of the task's context
+    """
+    key: str | None = getattr(dag_run, "partition_key", None)
+    return key
