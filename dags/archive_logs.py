@@ -10,16 +10,15 @@ archive missed days**, use *Backfill* with their dates; **for one day**, trigger
 harmless: nothing is added twice, and nothing is ever replaced.
 
 **When it fails**, the task's log says what, where, why and what to do. What is archived, and where to, is in
-`include/archive.yaml`.
+`archive.yaml`.
 """
 
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 from airflow.sdk import CronPartitionTimetable, Param, dag, task_group
 
-from log_archival.config import load_settings, settings_file
+from log_archival.hooks.settings import dag_settings
 from log_archival.operators import (
     DEFAULT_ARGS,
     CollectLogsOperator,
@@ -28,7 +27,7 @@ from log_archival.operators import (
     VerifyArchiveOperator,
 )
 
-SETTINGS = load_settings(settings_file(Path(__file__).parent.parent / "include" / "archive.yaml"))
+SETTINGS = dag_settings(__file__)
 # The fields of the section `archive` are the operators' own parameters.
 ARCHIVE: dict[str, Any] = {
     **SETTINGS.archive.model_dump(exclude={"connection"}),

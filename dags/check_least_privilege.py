@@ -7,22 +7,21 @@ it is wrongly permitted.
 
 **When it fails**, the end of the log says for each failed check what was tried, what happened, and which statement of
 which template to correct. If a risk is known and accepted, add the check's name to `accepted_risks` in
-`include/archive.yaml`.
+`archive.yaml`.
 
 **To run it now**, trigger it. With `other_bucket`, a bucket of the archive account that holds something else, it
 also checks that the role can't reach that one.
 """
 
 from datetime import timedelta
-from pathlib import Path
 
 from airflow.sdk import CronTriggerTimetable, Param, dag
 
-from log_archival.config import load_settings, settings_file
+from log_archival.hooks.settings import dag_settings
 from log_archival.least_privilege.checks import CHECKS, require_known_checks
 from log_archival.operators import DEFAULT_ARGS, LeastPrivilegeCheckOperator
 
-SETTINGS = load_settings(settings_file(Path(__file__).parent.parent / "include" / "archive.yaml"))
+SETTINGS = dag_settings(__file__)
 require_known_checks(SETTINGS.accepted_risks, "accepted_risks")
 
 

@@ -41,8 +41,10 @@ from log_archival.sources.cloudwatch import CloudWatchSource
 from log_archival.sources.files import FileSource
 from log_archival.sources.s3 import S3Source
 
-#: The environment variable that names another file than include/archive.yaml.
+#: The environment variable that names the settings file, wherever it is.
 SETTINGS_VARIABLE = "LOG_ARCHIVAL_SETTINGS"
+#: What the settings file is called otherwise.
+SETTINGS_NAME = "archive.yaml"
 
 #: About how many raw bytes one mapped task handles.
 DEFAULT_BATCH_BYTES = 256 << 20
@@ -175,12 +177,18 @@ class Settings(_Section):
         return self.staging or str(Path(os.environ.get("AIRFLOW_HOME", "~/airflow")).expanduser() / "staging")
 
 
-def settings_file(default: str | os.PathLike[str]) -> Path:
-    """Return the settings file: the one that ``LOG_ARCHIVAL_SETTINGS`` names, else the default.
+def settings_files(dag_file: str | os.PathLike[str]) -> list[Path]:
+    """Return where the settings file may be, the first that exists counts.
 
-    :param default: where it is otherwise
+    It is the file that ``LOG_ARCHIVAL_SETTINGS`` names; without one, it is beside the DAG or in the folder ``include``
+    there (where only ``dags/`` is deployed, as on Amazon MWAA), or in ``include`` beside the folder of DAGs.
+
+    :param dag_file: the path of the DAG's file
     """
-    return Path(os.environ.get(SETTINGS_VARIABLE) or default)
+    if named := os.environ.get(SETTINGS_VARIABLE):
+        return [Path(named)]
+    folder = Path(dag_file).resolve().parent
+    return [folder / SETTINGS_NAME, folder / "include" / SETTINGS_NAME, folder.parent / "include" / SETTINGS_NAME]
 
 
 def load_settings(path: str | os.PathLike[str]) -> Settings:
@@ -190,16 +198,30 @@ def load_settings(path: str | os.PathLike[str]) -> Settings:
     :raises SettingsError: naming the file and every field that is wrong
     """
     try:
-        document = yaml.load(Path(path).read_text(encoding="utf-8"), _UniqueKeyLoader)  # noqa: S506  # it is a SafeLoader
+        text = Path(path).read_text(encoding="utf-8")
     except OSError as error:
         raise SettingsError(
             f"can't read {path}: {error.strerror}",
             hint=f"Write the settings there, or name another file in {SETTINGS_VARIABLE}.",
         ) from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
         raise SettingsError(f"{path} is not YAML: {error}") from None
+    return parse_settings(text, str(path))
+
+
+def parse_settings(text: str, where: str) -> Settings:
+    """Check the text of archive.yaml.
+
+    :param text: YAML
+    :param where: where it comes from, for messages
+    :raises SettingsError: naming the place and every field that is wrong
+    """
+    try:
+        document = yaml.load(text, _UniqueKeyLoader)  # noqa: S506  # it is a SafeLoader
+    except yaml.YAMLError as error:
+        raise SettingsError(f"{where} is not YAML: {error}") from None
     if not isinstance(document, dict):
-        raise SettingsError(f"{path} has to be a mapping that begins with `archive:`")
+        raise SettingsError(f"{where} has to be a mapping that begins with `archive:`")
     try:
         settings = Settings.model_validate(document)
     except ValidationError as error:
@@ -207,7 +229,7 @@ def load_settings(path: str | os.PathLike[str]) -> Settings:
     else:
         wrong = list(_contradictions(settings))
     if wrong:
-        raise SettingsError(f"{path} is not right:\n" + "\n".join(f"  {line}" for line in wrong))
+        raise SettingsError(f"{where} is not right:\n" + "\n".join(f"  {line}" for line in wrong))
     return settings
 
 

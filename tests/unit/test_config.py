@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from log_archival.config import SETTINGS_VARIABLE, Settings, load_settings, settings_file
+from log_archival.config import SETTINGS_VARIABLE, Settings, load_settings, settings_files
 from log_archival.exceptions import SettingsError
 from log_archival.keys import DEFAULT_KEY
 from log_archival.sources.base import Source
@@ -201,15 +201,27 @@ def test_missing_file_has_a_hint(tmp_path: Path) -> None:
         load_settings(tmp_path / "none.yaml")
 
 
-def test_environment_variable_names_another_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+@pytest.mark.parametrize("named", [None, ""], ids=["not set", "empty"])
+def test_settings_are_beside_the_dag_or_in_include(
+    named: str | None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.delenv(SETTINGS_VARIABLE, raising=False)
-    assert settings_file(SHIPPED) == SHIPPED
-    monkeypatch.setenv(SETTINGS_VARIABLE, "")
-    assert settings_file(SHIPPED) == SHIPPED
+    if named is not None:
+        monkeypatch.setenv(SETTINGS_VARIABLE, named)
+    dags = tmp_path / "dags"
+    assert settings_files(dags / "archive_logs.py") == [
+        dags / "archive.yaml",
+        dags / "include" / "archive.yaml",
+        tmp_path / "include" / "archive.yaml",
+    ]
+
+
+def test_environment_variable_names_the_only_settings_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     other = tmp_path / "other.yaml"
     other.write_text(yaml.safe_dump(changed(codec="gzip", staging="s3://bucket/staging")))
     monkeypatch.setenv(SETTINGS_VARIABLE, str(other))
-    settings = load_settings(settings_file(SHIPPED))
+    assert settings_files(SHIPPED) == [other]
+    settings = load_settings(other)
     assert settings.codec == "gzip"
     assert settings.staging_root == "s3://bucket/staging"
 
