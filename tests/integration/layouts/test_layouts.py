@@ -23,7 +23,8 @@ Layout = tuple[Path, Path | None, dict[str, str]]
 
 def tracked(folder: Path) -> Path:
     """Return a copy of what the repository has, as a checkout."""
-    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=False).stdout.decode()
+    command = ["git", "ls-files", "-z"]
+    listed = subprocess.run(command, cwd=ROOT, capture_output=True, check=False).stdout.decode()
     # An unpacked source distribution has no repository, and nothing else than what the repository has.
     names = listed.split("\0")[:-1] or [str(path.relative_to(ROOT)) for path in ROOT.rglob("*") if path.is_file()]
     for name in names:
