@@ -10,5 +10,5 @@ def get_provider_info() -> dict[str, str]:
     return {
         "package-name": "log-archival",
         "name": "Log archival",
-        "description": "Archives a day's logs into another AWS account, with a role that can only add objects.",
+        "description": "Archives a day's logs into another AWS account, with a role that can only add objects",
     }
