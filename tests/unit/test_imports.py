@@ -1,10 +1,14 @@
-"""Every import is declared: in requirements.txt, or for dev/ and tests/ in requirements-dev.txt as well."""
+"""Every import is declared: in requirements.txt, or for dev/ and tests/ in requirements-dev.txt as well.
+
+What the command imports is declared in pyproject.toml, too, so that it can be installed without Airflow.
+"""
 
 from __future__ import annotations
 
 import ast
 import re
 import sys
+import tomllib
 from collections.abc import Iterator
 from functools import cache
 from importlib.metadata import packages_distributions
@@ -13,6 +17,7 @@ from pathlib import Path
 import pytest
 
 REPOSITORY = Path(__file__).parents[2]
+PLUGINS = REPOSITORY / "plugins"
 OURS = {"dev", "log_archival", "tests"}
 #: Part of the standard library from Python 3.14 on.
 STANDARD = sys.stdlib_module_names | {"compression"}
@@ -75,3 +80,50 @@ def test_imports_are_declared(folder: str, requirements: tuple[str, ...]) -> Non
         if not distributions(module) & known
     ]
     assert undeclared == []
+
+
+def base_requirements() -> list[str]:
+    requirements: list[str] = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]["dependencies"]
+    return requirements
+
+
+def files_of(module: str) -> Iterator[Path]:
+    """Yield the files that are read when a module of ours is imported: its own, and those of its packages."""
+    parts = module.split(".")
+    for length in range(1, len(parts) + 1):
+        path = PLUGINS.joinpath(*parts[:length])
+        yield from (file for file in (path / "__init__.py", path.with_suffix(".py")) if file.exists())
+
+
+def our_imports(path: Path) -> Iterator[str]:
+    """Yield what of this package a file imports, wherever in the file. `from x import y` may name a module, too."""
+    for node in statements(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("log_archival"):
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+        elif isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names if alias.name.startswith("log_archival"))
+
+
+def closure(module: str) -> set[Path]:
+    """Return the files of a module, and of all that it imports of this package."""
+    found: set[Path] = set()
+    new = set(files_of(module))
+    while new:
+        found |= new
+        new = {file for path in new for name in our_imports(path) for file in files_of(name)} - found
+    return found
+
+
+def test_imports_of_the_command_are_its_dependencies() -> None:
+    files = closure("log_archival.reader.cli")
+    assert PLUGINS / "log_archival" / "reader" / "commands.py" in files  # which is imported in a function
+    modules = {module for path in files for module in imported(path)} - STANDARD - OURS
+    needed = {frozenset(distributions(module)) for module in modules}
+    known = {normalized(re.split(r"[^\w.-]", requirement)[0]) for requirement in base_requirements()}
+    assert [names for names in needed if not names & known] == []
+    assert [name for name in known if not any(name in names for names in needed)] == []
+
+
+def test_dependencies_of_the_command_have_the_bounds_of_requirements_txt() -> None:
+    lines = (REPOSITORY / "requirements.txt").read_text().replace('"', "'").splitlines()
+    assert [requirement for requirement in base_requirements() if requirement not in lines] == []

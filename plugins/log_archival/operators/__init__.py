@@ -1,5 +1,12 @@
 """The operators, for this project's DAGs and anybody else's."""
 
+from importlib.util import find_spec
+
+if find_spec("airflow") is None:
+    raise ImportError(
+        "log_archival.operators needs Apache Airflow and its Amazon provider: pip install 'log-archival[airflow]'"
+    )
+
 from log_archival.operators.base import DEFAULT_ARGS as DEFAULT_ARGS
 from log_archival.operators.collect import CollectLogsOperator as CollectLogsOperator
 from log_archival.operators.compress import CompressLogsOperator as CompressLogsOperator

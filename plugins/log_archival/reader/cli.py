@@ -11,6 +11,7 @@ from datetime import date
 from log_archival import __version__
 from log_archival.exceptions import LogArchivalError, SettingsError
 from log_archival.partition import Partition
+from log_archival.reader.templates import add_templates_command, run_templates
 
 EXIT_FAILED = 2  # 0 and 1 are those of reader/commands.py
 MAX_WORKERS = 256
@@ -48,6 +49,8 @@ def main(arguments: list[str] | None = None) -> int:
         stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     options = _parser().parse_args(arguments)
     try:
+        if options.command == "templates":
+            return run_templates(options)
         from log_archival.reader.commands import run  # here: --help doesn't wait for botocore
 
         status = run(options)
@@ -70,7 +73,7 @@ def main(arguments: list[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("log-archival", description="Verify or restore logs, read-only.", epilog=_EPILOG)
     parser.add_argument("--version", action="version", version=f"log-archival {__version__}")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="{verify,restore}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="{verify,restore,templates}")
 
     verify = commands.add_parser("verify", help="compare manifests with objects", description=_VERIFY, epilog=_EPILOG)
     verify.add_argument("--depth", choices=("checksums", "bytes"), default="checksums", help=_DEPTH)
@@ -94,6 +97,7 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("--profile", help="profile of the AWS configuration")
         command.add_argument("--region", help="region of the bucket")
         command.add_argument("--endpoint-url", help="URL of a server other than AWS")
+    add_templates_command(commands)
     return parser
 
 
