@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from airflow import __version__
+
 try:  # from Airflow 3.2 on
     from airflow.sdk.exceptions import AirflowFailException as AirflowFailException
     from airflow.sdk.exceptions import AirflowNotFoundException as AirflowNotFoundException
@@ -25,3 +27,14 @@ def partition_key(dag_run: Any) -> str | None:
     """
     key: str | None = getattr(dag_run, "partition_key", None)
     return key
+
+
+def backfills_by_run_date(version: str = __version__) -> bool:
+    """Return whether the dates of a backfill are those of its runs, and not those of their partitions.
+
+    So it is before Airflow 3.3: with ``run_offset=-1`` a backfill of the 20th makes the run of partition 19.
+
+    :param version: Airflow's
+    """
+    major, minor = version.split(".")[:2]
+    return (int(major), int(minor)) < (3, 3)

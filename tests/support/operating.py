@@ -33,7 +33,7 @@ def context(day: str, run_id: str = "run-1", **params: Any) -> Any:
     ti = SimpleNamespace(dag_id=DAG_ID, run_id=run_id, task_id="task", map_index=-1, try_number=1, max_tries=3)
     return {
         "ti": ti,
-        "dag_run": SimpleNamespace(partition_key=day, run_id=run_id, run_after=None),
+        "dag_run": SimpleNamespace(partition_key=day, run_id=run_id, run_after=None, run_type="scheduled"),
         "params": params,
         "logical_date": None,
     }

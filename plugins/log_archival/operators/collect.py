@@ -6,8 +6,9 @@ from typing import Any
 
 from airflow.sdk import Context
 
-from log_archival.airflow_versions import AirflowSkipException
+from log_archival.airflow_versions import AirflowSkipException, backfills_by_run_date, partition_key
 from log_archival.config import DEFAULT_BATCH_BYTES
+from log_archival.exceptions import SettingsError
 from log_archival.operators.base import (
     CompressionOperator,
     fail_permanent_errors_at_once,
@@ -57,6 +58,8 @@ class CollectLogsOperator(CompressionOperator):
         params = context.get("params") or {}
         with fail_permanent_errors_at_once():
             partition = self.day(context)
+            if not self.partition:
+                _require_the_day_that_was_meant(context)
             require_over(partition, datetime.now(UTC), allow_open=bool(params.get("allow_open_day")))
             sources = with_connections(choose_sources(self.sources, params.get("sources")))
             found = find_log_files(sources, partition)
@@ -66,3 +69,13 @@ class CollectLogsOperator(CompressionOperator):
             require_some_source(found, len(sources), context)
             run_dir = RunDirectory.of_run(self.staging, context["ti"].dag_id, context["ti"].run_id)
             return write_batches(found, run_dir, self.batch_bytes)
+
+
+def _require_the_day_that_was_meant(context: Context) -> None:
+    run: Any = context["dag_run"]
+    if run.run_type == "backfill" and partition_key(run) and backfills_by_run_date():
+        raise SettingsError(
+            f"this backfill would archive {partition_key(run)}, the day before the one that was given: before Airflow"
+            " 3.3 a backfill's dates are its runs', and the run of a day archives the day before",
+            hint="Trigger the DAG once for each day, with the param `date`. Nothing was archived by this run.",
+        )

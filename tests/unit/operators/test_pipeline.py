@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 from airflow.sdk.exceptions import AirflowFailException
 
+from log_archival.airflow_versions import backfills_by_run_date
 from log_archival.exceptions import CompressionError, SourceError
+from log_archival.operators import collect
 from log_archival.records import to_line
 from tests.support.batches import damage_compression
 from tests.support.memory_s3 import BUCKET, MemoryS3
@@ -202,3 +205,27 @@ def test_second_run_of_a_day_adds_nothing(uploaded: Run, s3: MemoryS3, tmp_path:
     summary = again.verify()
     assert (summary["new"], summary["existing"]) == (0, 2)
     assert s3.objects == before
+
+
+@pytest.mark.parametrize("version", ["3.2.1", "3.2.9rc1"])
+def test_collect_refuses_a_backfill_whose_dates_are_those_of_runs(
+    version: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(collect, "backfills_by_run_date", partial(backfills_by_run_date, version))
+    run = Run(BUCKET, tmp_path / "staging", DAY)
+    sources = write_logs(tmp_path / "logs", DAY, CONTENTS)
+    run.context["dag_run"].run_type = "backfill"
+    with pytest.raises(AirflowFailException, match=rf"would archive {DAY}, the day before.*\n.*`date`"):
+        run.collect(sources)
+    run.context["dag_run"].run_type = "scheduled"
+    run.collect(sources)
+
+
+@pytest.mark.parametrize("version", ["3.3.0", "3.10.0", "4.0.0"])
+def test_collect_takes_a_backfill_whose_dates_are_the_days(
+    version: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(collect, "backfills_by_run_date", partial(backfills_by_run_date, version))
+    run = Run(BUCKET, tmp_path / "staging", DAY)
+    run.context["dag_run"].run_type = "backfill"
+    run.collect(write_logs(tmp_path / "logs", DAY, CONTENTS))
