@@ -26,6 +26,11 @@ def _expected_fields(cls: type[Record]) -> dict[str, tuple[Any, ...]]:
 
 R = TypeVar("R", bound=Record)
 _HINT = "Clear the run's `collect` and what follows it."
+#: Of a file of the run directory that is missing: the likely cause, where the tasks have succeeded.
+NOT_SHARED = (
+    "Where tasks run on several machines that don't share this folder, first set"
+    " `staging: s3://CONNECTION@BUCKET/FOLDER` in archive.yaml."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,7 +189,7 @@ def read_jsonl(path: Any, kind: type[R], *, shared: dict[str, str] | None = None
                     }
                 yield _record(kind, fields)
     except FileNotFoundError:
-        raise StagingError(f"{path} is missing", hint=_HINT) from None
+        raise StagingError(f"{path} is missing", hint=f"{_HINT} {NOT_SHARED}") from None
     except (ValueError, TypeError, AttributeError) as error:
         raise StagingError(f"{path}, line {number}: not a valid {kind.__name__}: {error}", hint=_HINT) from None
 

@@ -146,7 +146,7 @@ def test_edited_receipt_is_refused(fields: dict[str, Any], tmp_path: Path) -> No
 
 
 def test_missing_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(StagingError, match=r"plan-0001\.jsonl is missing\nClear the run's `collect`"):
+    with pytest.raises(StagingError, match=r"plan-0001\.jsonl is missing\nClear the run's `collect`.*share.*s3://"):
         list(read_jsonl(tmp_path / "plan-0001.jsonl", Archive))
 
 

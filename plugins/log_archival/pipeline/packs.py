@@ -9,7 +9,7 @@ from itertools import count
 from typing import IO, Any
 
 from log_archival.exceptions import StagingError
-from log_archival.records import Archive
+from log_archival.records import NOT_SHARED, Archive
 
 #: Archives of files up to this size share a data file; what doesn't compress becomes a little larger.
 MAX_PACKED_FILE_BYTES = 4 << 20
@@ -74,7 +74,7 @@ def open_staged(folder: Any, archive: Archive) -> IO[bytes]:
     try:
         stream: IO[bytes] = path.open("rb")
     except FileNotFoundError:
-        raise StagingError(f"{path} is missing", hint=_HINT) from None
+        raise StagingError(f"{path} is missing", hint=f"{_HINT} {NOT_SHARED}") from None
     size = stream.seek(0, os.SEEK_END)
     if size < archive.offset + archive.stored_size:
         stream.close()

@@ -24,7 +24,17 @@ from typing import IO, Any, Self
 from log_archival.exceptions import StagingError
 from log_archival.pipeline.location import path_of
 from log_archival.pipeline.packs import PackWriter, open_staged
-from log_archival.records import Archive, Failure, LogFile, Receipt, Record, read_jsonl, to_line, write_jsonl
+from log_archival.records import (
+    NOT_SHARED,
+    Archive,
+    Failure,
+    LogFile,
+    Receipt,
+    Record,
+    read_jsonl,
+    to_line,
+    write_jsonl,
+)
 
 #: A component of a path has at most 255 bytes in every usual file system; Airflow's ids have up to 250 characters.
 MAX_NAME_CHARS = 200
@@ -206,7 +216,8 @@ class RunDirectory:
         if not collected.exists():
             raise StagingError(
                 f"{self} does not exist, or was deleted after an earlier verification",
-                hint="Clear the run's `collect` and what follows it to archive the day again; nothing is added twice.",
+                hint="Clear the run's `collect` and what follows it to archive the day again; nothing is added twice."
+                f" {NOT_SHARED}",
             )
         head = next(read_jsonl(collected, _Collected), None)
         if head is None:
