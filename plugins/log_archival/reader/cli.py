@@ -56,10 +56,13 @@ def main(arguments: list[str] | None = None) -> int:
         status = run(options)
         sys.stdout.flush()  # here, where a closed pipe is handled
     except LogArchivalError as error:
-        print(f"log-archival {options.command}: {error}", file=sys.stderr)
-        if options.json:
-            print(json.dumps({"ok": False, "error": str(error)}))
-        return EXIT_FAILED
+        return _failed(options, str(error))
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("log_archival"):
+            raise
+        return _failed(
+            options, f"the Python package {error.name!r} is missing; install it with pip install log-archival"
+        )
     except KeyboardInterrupt:
         print(f"log-archival {options.command}: interrupted", file=sys.stderr)
         return 128 + signal.SIGINT
@@ -68,6 +71,14 @@ def main(arguments: list[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return EXIT_FAILED
     return status
+
+
+def _failed(options: argparse.Namespace, message: str) -> int:
+    """Print why the command failed, and return its exit status."""
+    print(f"log-archival {options.command}: {message}", file=sys.stderr)
+    if options.json:
+        print(json.dumps({"ok": False, "error": message}))
+    return EXIT_FAILED
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -49,6 +51,19 @@ def test_command_gets_as_far_as_its_first_request(installed: Path, tmp_path: Pat
     )  # fmt: skip
     assert done.returncode == 2
     assert "Unable to locate credentials" in done.stderr
+
+
+@pytest.mark.parametrize("options", [(), ("--json",)], ids=["words", "json"])
+def test_command_names_a_missing_dependency(options: tuple[str, ...], unpacked_wheel: Path, tmp_path: Path) -> None:
+    command = (sys.executable, "-S", "-m", "log_archival.reader.cli", "verify", "s3://b/logs/")  # -S: no site-packages
+    done = run(*command, *options, cwd=tmp_path, PYTHONPATH=str(unpacked_wheel))
+    assert done.returncode == 2
+    [sentence] = done.stderr.splitlines()
+    assert re.fullmatch(
+        r"log-archival verify: the Python package '[a-z.]+' is missing; install it with pip install log-archival",
+        sentence,
+    )
+    assert not options or json.loads(done.stdout)["ok"] is False
 
 
 @pytest.mark.parametrize("module", ["operators", "hooks"])
