@@ -36,5 +36,19 @@ def backfills_by_run_date(version: str = __version__) -> bool:
 
     :param version: Airflow's
     """
+    return _before_3_3(version)
+
+
+def names_partitions_by_utc_day(version: str = __version__) -> bool:
+    """Return whether a run's partition key is the day in UTC, and not in the time zone of the timetable.
+
+    So it is before Airflow 3.3: the run of 02:15 in Tokyo has the key of two days before.
+
+    :param version: Airflow's
+    """
+    return _before_3_3(version)
+
+
+def _before_3_3(version: str) -> bool:
     major, minor = version.split(".")[:2]
     return (int(major), int(minor)) < (3, 3)

@@ -4,7 +4,7 @@ import os
 import re
 from collections.abc import Iterator
 from dataclasses import is_dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -90,6 +90,13 @@ class Schedule(_Section):
                 " never be archived; use 04:00 or later, or UTC"
             )
         return self
+
+    @property
+    def is_on_its_utc_day(self) -> bool:
+        """Whether the time is on the same calendar day in UTC, in summer and in winter."""
+        minute, hour = map(int, self.cron.split()[:2])
+        ticks = [datetime(2026, month, 15, hour, minute, tzinfo=zone(self.timezone)) for month in range(1, 13)]
+        return all(tick.astimezone(UTC).date() == tick.date() for tick in ticks)
 
 
 def _changes_clocks(timezone: str) -> bool:

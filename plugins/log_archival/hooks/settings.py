@@ -4,6 +4,7 @@ import os
 
 from airflow.sdk import Variable
 
+from log_archival.airflow_versions import names_partitions_by_utc_day
 from log_archival.config import SETTINGS_VARIABLE, Settings, load_settings, parse_settings, settings_files
 from log_archival.exceptions import SettingsError
 
@@ -18,8 +19,21 @@ def dag_settings(dag_file: str | os.PathLike[str]) -> Settings:
     pays who has a file.
 
     :param dag_file: the path of the DAG's file
-    :raises SettingsError: when there are none, naming all places, or they are wrong
+    :raises SettingsError: when there are none, naming all places, or they are wrong, or this Airflow would archive
+        other days than they say
     """
+    settings = _found_settings(dag_file)
+    schedule = settings.schedule
+    if names_partitions_by_utc_day() and not schedule.is_on_its_utc_day:
+        raise SettingsError(
+            f"schedule.cron: before Airflow 3.3, runs are named after the day in UTC, and {schedule.cron!r} in"
+            f" {schedule.timezone} is on another day there: each run would archive another day than the one before it",
+            hint="Choose a time that is on the same day in UTC, or set schedule.timezone to UTC.",
+        )
+    return settings
+
+
+def _found_settings(dag_file: str | os.PathLike[str]) -> Settings:
     files = settings_files(dag_file)
     for path in files:
         if path.exists() or os.environ.get(SETTINGS_VARIABLE):
