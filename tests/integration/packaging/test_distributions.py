@@ -5,6 +5,7 @@ from __future__ import annotations
 import tarfile
 from collections.abc import Mapping
 from pathlib import Path
+from zipfile import ZipFile
 
 from tests.integration.packaging.conftest import REPOSITORY, project_files
 
@@ -24,13 +25,14 @@ def test_sdist_has_the_files_of_the_repository(distributions: Mapping[str, Path]
     assert modes[".ci/run"] & 0o100
 
 
-def test_wheel_has_the_package_and_the_templates(unpacked_wheel: Path) -> None:
+def test_wheel_has_the_package_and_the_templates(distributions: Mapping[str, Path]) -> None:
     expected = {
         name.replace("plugins/", "", 1).replace("include/", "log_archival/templates/", 1)
         for name in project_files()
         if name.startswith(("plugins/log_archival/", "include/")) and not name.endswith(".airflowignore")
     }
-    names = {str(path.relative_to(unpacked_wheel)) for path in unpacked_wheel.rglob("*") if path.is_file()}
+    with ZipFile(distributions["wheel"]) as wheel:
+        names = set(wheel.namelist())
     assert {name for name in names if ".dist-info/" not in name} == {
         name for name in expected if not is_generated(name)
     }
