@@ -25,7 +25,7 @@ def test_sdist_has_the_files_of_the_repository(distributions: Mapping[str, Path]
     assert modes[".ci/run"] & 0o100
 
 
-def test_wheel_has_the_package_and_the_templates(distributions: Mapping[str, Path]) -> None:
+def test_wheel_has_the_package_and_the_templates(distributions: Mapping[str, Path], unpacked_wheel: Path) -> None:
     expected = {
         name.replace("plugins/", "", 1).replace("include/", "log_archival/templates/", 1)
         for name in project_files()
