@@ -1,4 +1,4 @@
-# Everything is installed into this checkout: .venv (the project), .venv-aws (the local AWS accounts),
+# Everything is installed into this checkout: .venv (the project), .venv-aws (the local AWS accounts), .venv-oldest,
 # .airflow (Airflow's home). `make clean` removes all of it.
 PYTHON ?= python3
 UV_VERSION := 0.13.9

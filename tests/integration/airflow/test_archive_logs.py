@@ -90,7 +90,7 @@ def test_dags_and_plugins_load(archive: Archive) -> None:
 
 
 def test_plugins_folder_leaves_the_standard_library_alone(archive: Archive) -> None:
-    """Airflow executes each .py of plugins/ under its bare name: our codec.py must not become Python's."""
+    """Airflow executes each .py of plugins/ under its bare name: none of ours may become one of Python's."""
     program = (
         "from airflow import plugins_manager; plugins_manager.ensure_plugins_loaded() if hasattr(plugins_manager,"
         " 'ensure_plugins_loaded') else plugins_manager.get_plugin_info();"

@@ -14,57 +14,41 @@ from zipfile import ZipFile
 
 import pytest
 
-ROOT = Path(__file__).parents[3]
+from tests.support.project import REPOSITORY as ROOT
+from tests.support.project import copy_project
+
 DAGS = ["archive_logs", "check_least_privilege"]
 CACHES = shutil.ignore_patterns("__pycache__")
 #: What the layout is: the folder of DAGs, the plugins folder, and variables.
 Layout = tuple[Path, Path | None, dict[str, str]]
 
 
-def tracked(folder: Path) -> Path:
-    """Return a copy of what the repository has, as a checkout."""
-    command = ["git", "ls-files", "-z"]
-    listed = subprocess.run(command, cwd=ROOT, capture_output=True, check=False).stdout.decode()
-    # An unpacked source distribution has no repository, and nothing else than what the repository has.
-    names = listed.split("\0")[:-1] or [str(path.relative_to(ROOT)) for path in ROOT.rglob("*") if path.is_file()]
-    for name in names:
-        target = folder / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        if (ROOT / name).exists():
-            shutil.copy(ROOT / name, target)
-    return folder
-
-
-def dags_alone(folder: Path) -> Path:
-    shutil.copytree(ROOT / "dags", folder, ignore=CACHES)
-    return folder
-
-
-def package_in(folder: Path) -> None:
-    shutil.copytree(ROOT / "plugins" / "log_archival", folder / "log_archival", ignore=CACHES)
+def copied(name: str, folder: Path) -> Path:
+    """Copy a folder of the repository into another one, and return the copy."""
+    path = ROOT / name
+    return Path(shutil.copytree(path, folder / path.name, ignore=CACHES))
 
 
 def repository(folder: Path) -> Layout:
     """`dags/`, `plugins/` and `include/` side by side, as a project of Astronomer's or an image has them."""
-    for name in ("dags", "plugins", "include"):
-        shutil.copytree(ROOT / name, folder / name, ignore=CACHES)
-    return folder / "dags", folder / "plugins", {}
+    copied("include", folder)
+    return copied("dags", folder), copied("plugins", folder), {}
 
 
 def git_sync(folder: Path) -> Layout:
     """The Helm chart's git-sync with `subPath: dags`; the plugins folder is the checkout's."""
-    checkout = tracked(folder / "dags" / "repo")
+    checkout = copy_project(folder / "dags" / "repo")
     return checkout / "dags", checkout / "plugins", {}
 
 
 def whole_repository(folder: Path) -> Layout:
     """The whole repository is a DAG bundle; the package is importable as after `pip install`."""
-    return tracked(folder), None, {"PYTHONPATH": str(folder / "plugins")}
+    return copy_project(folder), None, {"PYTHONPATH": str(folder / "plugins")}
 
 
 def whole_repository_with_plugins(folder: Path) -> Layout:
     """The whole repository is a folder of DAGs, and its `plugins/` the plugins folder."""
-    return tracked(folder), folder / "plugins", {}
+    return copy_project(folder), folder / "plugins", {}
 
 
 def mwaa(folder: Path) -> Layout:
@@ -74,42 +58,35 @@ def mwaa(folder: Path) -> Layout:
             for file in path.rglob("*"):
                 zipped.write(file, file.relative_to(ROOT / "plugins"))
     ZipFile(folder / "plugins.zip").extractall(folder / "plugins")
-    dags = dags_alone(folder / "dags")
+    dags = copied("dags", folder)
     shutil.copy(ROOT / "include" / "archive.yaml", dags)
     return dags, folder / "plugins", {}
 
 
 def mwaa_include(folder: Path) -> Layout:
     """Amazon MWAA with `include/` in `dags/`."""
-    dags = dags_alone(folder / "dags")
-    shutil.copytree(ROOT / "include", dags / "include")
-    shutil.copytree(ROOT / "plugins", folder / "plugins", ignore=CACHES)
-    return dags, folder / "plugins", {}
+    dags = copied("dags", folder)
+    copied("include", dags)
+    return dags, copied("plugins", folder), {}
 
 
 def mwaa_variable(folder: Path) -> Layout:
     """Amazon MWAA with the settings in an Airflow Variable."""
-    shutil.copytree(ROOT / "plugins", folder / "plugins", ignore=CACHES)
     text = (ROOT / "include" / "archive.yaml").read_text()
-    return dags_alone(folder / "dags"), folder / "plugins", {"AIRFLOW_VAR_LOG_ARCHIVAL_SETTINGS": text}
+    return copied("dags", folder), copied("plugins", folder), {"AIRFLOW_VAR_LOG_ARCHIVAL_SETTINGS": text}
 
 
 def named_file(folder: Path) -> Layout:
     """A file that LOG_ARCHIVAL_SETTINGS names, outside of the folder of DAGs."""
-    shutil.copytree(ROOT / "plugins", folder / "plugins", ignore=CACHES)
-    shutil.copy(ROOT / "include" / "archive.yaml", folder / "settings.yaml")
-    return (
-        dags_alone(folder / "dags"),
-        folder / "plugins",
-        {"LOG_ARCHIVAL_SETTINGS": str(folder / "settings.yaml")},
-    )
+    settings = shutil.copy(ROOT / "include" / "archive.yaml", folder / "settings.yaml")
+    return copied("dags", folder), copied("plugins", folder), {"LOG_ARCHIVAL_SETTINGS": str(settings)}
 
 
 def package_beside_dags(folder: Path) -> Layout:
     """Only the package's folder was copied, into the folder of DAGs."""
-    dags = dags_alone(folder / "dags")
+    dags = copied("dags", folder)
     shutil.copy(ROOT / "include" / "archive.yaml", dags)
-    package_in(dags)
+    copied("plugins/log_archival", dags)
     return dags, None, {}
 
 
@@ -195,9 +172,7 @@ def test_layout_loads_without_ignore_files(layout: Callable[[Path], Layout], tmp
 
 
 def test_missing_settings_name_every_place_in_order(tmp_path: Path, home: Path) -> None:
-    shutil.copytree(ROOT / "plugins", tmp_path / "plugins", ignore=CACHES)
-    dags = dags_alone(tmp_path / "dags")
-    loaded = load((dags, tmp_path / "plugins", {}), home)
+    loaded = load((copied("dags", tmp_path), copied("plugins", tmp_path), {}), home)
     [message] = {text.splitlines()[-2] for text in loaded["import_errors"].values()}
     places = ["LOG_ARCHIVAL_SETTINGS is not set", "dags/archive.yaml", "dags/include/archive.yaml",
               "include/archive.yaml is missing; there", "Variable log_archival_settings"]  # fmt: skip

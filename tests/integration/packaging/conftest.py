@@ -2,56 +2,26 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import subprocess
 import sys
 import tarfile
 from collections.abc import Mapping
-from fnmatch import fnmatch
 from pathlib import Path
 
 import pytest
 
-REPOSITORY = Path(__file__).parents[3]
+from tests.support.project import REPOSITORY, copy_project, run
+
 UV = Path(sys.executable).with_name("uv")
 #: What uv says when no registry answers.
 OFFLINE = "error sending request"
-
-
-def run(*command: str | Path, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run a command without the Python path of this process."""
-    inherited = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    return subprocess.run(
-        command, cwd=cwd, env=inherited | environment, capture_output=True, text=True, timeout=120, check=False
-    )
-
-
-def project_files() -> set[str]:
-    """Return what belongs to the project: git's files, or in an unpacked sdist all but what .gitignore names."""
-    if (REPOSITORY / ".git").exists():
-        listed = run("git", "-c", "safe.directory=*", "ls-files", "-z", cwd=REPOSITORY)
-        assert listed.returncode == 0, listed.stderr
-        return {name for name in listed.stdout.split("\0") if name and (REPOSITORY / name).exists()}
-    ignored = [line.rstrip("/") for line in (REPOSITORY / ".gitignore").read_text().splitlines()]
-    return {
-        str(name)
-        for folder, _, files in os.walk(REPOSITORY)
-        for name in (Path(folder, file).relative_to(REPOSITORY) for file in files)
-        if not any(fnmatch(part, pattern) for part in name.parts for pattern in ignored)
-    }
 
 
 @pytest.fixture(scope="session")
 def distributions(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Path]:
     """The `sdist`, and the `wheel` that was built from what is in it."""
     folder = tmp_path_factory.mktemp("distributions")
-    for name in project_files():
-        copy = folder / "checkout" / name
-        copy.parent.mkdir(parents=True, exist_ok=True)
-        copy.write_bytes((REPOSITORY / name).read_bytes())
-        copy.chmod((REPOSITORY / name).stat().st_mode)
-    sdist = folder / build("sdist", folder / "checkout", folder)
+    sdist = folder / build("sdist", copy_project(folder / "checkout"), folder)
     with tarfile.open(sdist) as archive:
         archive.extractall(folder / "sdist", filter="data")
     (unpacked,) = (folder / "sdist").iterdir()

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 import log_archival
-from tests.integration.packaging.conftest import REPOSITORY, UV, run
+from tests.integration.packaging.conftest import UV
+from tests.support.project import REPOSITORY, run
 
 MAX_PACKAGES = 12
 

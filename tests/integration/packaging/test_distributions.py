@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from zipfile import ZipFile
 
-from tests.integration.packaging.conftest import REPOSITORY, project_files
+from tests.support.project import REPOSITORY, project_files
 
 #: Written by setuptools.
 GENERATED = {"PKG-INFO", "setup.cfg"}

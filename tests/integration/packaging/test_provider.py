@@ -11,7 +11,7 @@ from jsonschema import Draft7Validator
 
 import log_archival
 from log_archival.provider_info import get_provider_info
-from tests.integration.packaging.conftest import run
+from tests.support.project import run
 
 
 def test_airflow_lists_the_wheel_as_a_provider(unpacked_wheel: Path, tmp_path: Path) -> None:
