@@ -113,8 +113,11 @@ class Verify(_Section):
 
 def _staging(url: str | None) -> str | None:
     parts = urlsplit(url or "")
-    if url and parts.scheme in ("", "file") and not os.path.isabs(parts.path):
+    is_local = parts.scheme in ("", "file")
+    if url and (not os.path.isabs(parts.path) if is_local else parts.scheme != "s3"):
         raise ValueError(f"{url!r} is neither an absolute path nor a URL such as s3://aws_default@bucket/folder")
+    if url and not is_local:
+        require_bucket(parts.netloc.rpartition("@")[2])
     return url
 
 

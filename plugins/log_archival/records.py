@@ -160,7 +160,7 @@ def to_line(record: Record) -> bytes:
 def write_jsonl(path: Any, records: Iterable[Record]) -> None:
     """Write records, one a line.
 
-    :param path: of the file, which is replaced: pathlib's or Airflow's ObjectStoragePath
+    :param path: of the file, which is replaced: anything with `open`, whose `str` says where it is
     :param records: the records
     """
     with path.open("wb") as file:
@@ -170,7 +170,7 @@ def write_jsonl(path: Any, records: Iterable[Record]) -> None:
 def read_jsonl(path: Any, kind: type[R], *, shared: dict[str, str] | None = None) -> Iterator[R]:
     """Read back what `write_jsonl` wrote.
 
-    :param path: of the file: pathlib's or Airflow's ObjectStoragePath
+    :param path: as for `write_jsonl`
     :param kind: the records' class
     :param shared: strings that were read before; an equal string becomes the same object, which halves the memory
         of a hundred thousand archives and their receipts

@@ -124,7 +124,7 @@ def main(url: str) -> None:
     with tempfile.TemporaryDirectory() as staging:
         idle, cpu = _peak(), time.process_time()
         found = find_log_files([source], Partition.parse("2026-11-22"))
-        batches = write_batches(found, RunDirectory(f"{staging}/run"), DEFAULT_BATCH_BYTES)
+        batches = write_batches(found, RunDirectory.at(f"{staging}/run"), DEFAULT_BATCH_BYTES)
         result = Listed(len(found.files), len(pages), len(batches), time.process_time() - cpu, idle, _peak())
     print(json.dumps(vars(result)))
 

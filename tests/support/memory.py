@@ -109,7 +109,7 @@ def main(work: str, file: str, run_directory: str, bucket: str, part_size: str) 
     from log_archival.records import LogFile
     from log_archival.sources.files import FileSource
 
-    path, run_dir = Path(file), RunDirectory(run_directory)
+    path, run_dir = Path(file), RunDirectory.at(run_directory)
     source = FileSource("app", str(path.parent))
     compressor = Compressor(Partition.parse(DAY), KeyTemplate(), {"app": source}, part_size=int(part_size))
     writer = CrossAccountS3Hook(bucket=bucket, prefix=compressor.keys.day_prefix(compressor.partition)).writer

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from log_archival.codec import DEFAULT_PART_BYTES
+from log_archival.hooks.source_clients import source_client
 from log_archival.operators import (
     CollectLogsOperator,
     CompressLogsOperator,
@@ -52,7 +53,7 @@ class Run:
     ) -> None:
         self.bucket, self.staging, self.context = bucket, str(staging), context(day, run_id)
         self.part_size = part_size
-        self.run_dir = RunDirectory.of_run(self.staging, DAG_ID, run_id)
+        self.run_dir = RunDirectory.of_run(self.staging, DAG_ID, run_id, source_client)
         self.sources: tuple[Source, ...] = ()
         self.batches: list[dict[str, Any]] = []
         self.staged: list[dict[str, Any]] = []

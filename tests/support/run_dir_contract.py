@@ -8,10 +8,12 @@ from dataclasses import replace
 import pytest
 
 from log_archival.exceptions import StagingError
+from log_archival.hooks.source_clients import source_client
 from log_archival.pipeline.packs import MAX_PACKED_BYTES
 from log_archival.pipeline.run_dir import RunDirectory
 from log_archival.records import Archive, LogFile, Receipt
 
+DAG_ID = "archive_logs"
 BATCH = 1
 FILES = [LogFile("app", "/logs", f"\udcff{number}.log", number, 0, str(number)) for number in range(3)]
 LARGE = MAX_PACKED_BYTES + 1
@@ -26,22 +28,27 @@ def archive(staged: str, offset: int, size: int) -> Archive:
 
 def stage(run_dir: RunDirectory, bodies: Sequence[bytes], *, batch: int = BATCH) -> list[Archive]:
     """Stage bodies as `compress` does: large ones in files of their own."""
-    writer, archives = run_dir.pack_writer(batch), []
-    for body in bodies:
-        with writer.open_archive(large=len(body) >= LARGE) as (stream, staged, offset):
-            stream.write(body)
-        archives.append(archive(staged, offset, len(body)))
-    writer.close()
+    archives = []
+    with run_dir.pack_writer(batch) as writer:
+        for body in bodies:
+            with writer.open_archive(large=len(body) >= LARGE) as (stream, staged, offset):
+                stream.write(body)
+            archives.append(archive(staged, offset, len(body)))
     return archives
 
 
 def read(run_dir: RunDirectory, one: Archive) -> bytes:
     with run_dir.open_staged(one) as stream:
-        return stream.read()
+        return stream.read(one.stored_size)
+
+
+def at(url: str) -> RunDirectory:
+    """The run directory as another task finds it."""
+    return RunDirectory.at(url, source_client)
 
 
 def new_run(root: str, run_id: str = "scheduled__2026-11-22T00:00:00+00:00") -> RunDirectory:
-    run_dir = RunDirectory.of_run(root, "archive_logs", run_id)
+    run_dir = RunDirectory.of_run(root, DAG_ID, run_id, source_client)
     run_dir.create([FILES])
     return run_dir
 
@@ -60,21 +67,21 @@ class RunDirContract:
         bodies = [b"", b"a" * 50, b"b" * LARGE, b"c" * 100, b"", b"d" * (LARGE + 1), b"\0\xff" * 20]
         run_dir = new_run(root)
         archives = stage(run_dir, bodies)
-        assert [read(RunDirectory(str(run_dir)), one) for one in archives] == bodies
+        assert [read(at(str(run_dir)), one) for one in archives] == bodies
         names = [one.staged for one in archives]
         assert (names[2], names[5]) == ("data-0001-000002.bin", "data-0001-000003.bin")
         assert {names[number] for number in (0, 1, 3, 4, 6)} == {"data-0001-000001.bin"}
 
     def test_records_are_read_back_by_another_task(self, root: str) -> None:
         url = str(new_run(root))  # what XCom passes on
-        assert RunDirectory(url).log_files(BATCH) == FILES
+        assert at(url).log_files(BATCH) == FILES
         with pytest.raises(StagingError, match=r"files-0002\.jsonl is missing\nClear the run's `collect`"):
-            RunDirectory(url).log_files(2)
-        run_dir, archives = RunDirectory(url), [archive("", 0, 1)]
+            at(url).log_files(2)
+        run_dir, archives = at(url), [archive("", 0, 1)]
         run_dir.write_compressed(BATCH, archives, [])
         receipts = [Receipt(f"logs/{number}", "new", 1, "a" * 64) for number in range(3)]
         write_receipts(run_dir, receipts)
-        records = RunDirectory(url).read_records()
+        records = at(url).read_records()
         assert (records.files, records.archives, records.receipts) == (FILES, archives, receipts)
 
     def test_data_of_one_batch_are_deleted(self, root: str) -> None:
@@ -83,7 +90,7 @@ class RunDirContract:
         run_dir.delete_data(1)
         assert read(run_dir, second) == b"x"
         with pytest.raises(StagingError, match=r"data-0001-000001\.bin is missing"):
-            run_dir.open_staged(first)
+            read(run_dir, first)
         assert run_dir.log_files(BATCH) == FILES
 
     def test_run_that_starts_again_begins_empty(self, root: str) -> None:
@@ -91,7 +98,7 @@ class RunDirContract:
         [staged], [kept] = (stage(one, [b"x"]) for one in (run_dir, other))
         new_run(root, "run")
         with pytest.raises(StagingError, match="is missing"):
-            run_dir.open_staged(staged)
+            read(run_dir, staged)
         assert read(other, kept) == b"x"
 
     def test_deleted_run_is_gone_and_others_stay(self, root: str) -> None:
@@ -106,8 +113,8 @@ class RunDirContract:
         ("changes", "message"),
         [
             ({"staged": "data-0009-000001.bin"}, "data-0009-000001.bin is missing\nClear the run's `compress`"),
-            ({"offset": 1}, "ends within the archive of /logs/app.log\nClear the run's `compress`"),
-            ({"stored_size": LARGE + 1}, "ends within the archive of /logs/app.log"),
+            ({"offset": 1}, "ends before the archive of /logs/app.log does\nClear the run's `compress`"),
+            ({"stored_size": LARGE + 1}, "ends before the archive of /logs/app.log does"),
         ],
         ids=["missing", "behind its offset too short", "too short"],
     )
@@ -119,7 +126,7 @@ class RunDirContract:
         [staged] = stage(run_dir, [b"x" * size])
         damaged: Archive = replace(staged, **changes)  # type: ignore[arg-type]
         with pytest.raises(StagingError, match=message) as caught:
-            run_dir.open_staged(damaged)
+            read(run_dir, damaged)
         assert damaged.staged in str(caught.value)
 
     @pytest.mark.parametrize(
@@ -144,7 +151,7 @@ class RunDirContract:
         if "staged" in changes:
             changes = {"staged": str(changes["staged"]).replace("{run_dir}", str(run_dir))}
         with pytest.raises(StagingError, match=r"app\.log can't be staged in "):
-            run_dir.open_staged(replace(staged, **changes))  # type: ignore[arg-type]
+            read(run_dir, replace(staged, **changes))  # type: ignore[arg-type]
 
     def test_acknowledged_receipts_outlast_a_run_that_starts_again(self, root: str) -> None:
         run_dir = new_run(root)

@@ -1,14 +1,15 @@
 """CollectLogsOperator."""
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from airflow.sdk import Context
 
 from log_archival.airflow_versions import AirflowSkipException, backfills_by_run_date, partition_key
 from log_archival.config import DEFAULT_BATCH_BYTES
-from log_archival.exceptions import SettingsError
+from log_archival.exceptions import LogArchivalError, SettingsError
+from log_archival.hooks.source_clients import source_client
 from log_archival.operators.base import (
     CompressionOperator,
     fail_permanent_errors_at_once,
@@ -17,8 +18,11 @@ from log_archival.operators.base import (
 )
 from log_archival.partition import require_over
 from log_archival.pipeline.collect import choose_sources, find_log_files, log_plan, write_batches
-from log_archival.pipeline.run_dir import RunDirectory
+from log_archival.pipeline.run_dir import RunDirectory, delete_abandoned_runs
 from log_archival.sources.base import Source
+
+#: What a run has left that failed, and was not cleared for so long, is deleted: it can still be archived again.
+ABANDONED_AFTER_DAYS = 30
 
 
 class CollectLogsOperator(CompressionOperator):
@@ -67,8 +71,21 @@ class CollectLogsOperator(CompressionOperator):
                 log_plan(found, self.compressor(partition, sources))
                 raise AirflowSkipException("dry run: the plan is in this log, nothing was archived")
             require_some_source(found, len(sources), context)
-            run_dir = RunDirectory.of_run(self.staging, context["ti"].dag_id, context["ti"].run_id)
-            return write_batches(found, run_dir, self.batch_bytes)
+            ti = context["ti"]
+            run_dir = RunDirectory.of_run(self.staging, ti.dag_id, ti.run_id, source_client)
+            batches = write_batches(found, run_dir, self.batch_bytes)
+            self._delete_abandoned_runs(ti.dag_id)
+            return batches
+
+    def _delete_abandoned_runs(self, dag_id: str) -> None:
+        before = datetime.now(UTC) - timedelta(days=ABANDONED_AFTER_DAYS)
+        try:
+            abandoned = delete_abandoned_runs(self.staging, dag_id, before=before, new_client=source_client)
+        except (LogArchivalError, OSError) as error:  # the day is archived all the same
+            self.log.warning("what abandoned runs have left could not be deleted: %s", error)
+            return
+        for run in abandoned:
+            self.log.info("deleted %s: its run wrote nothing for %s days", run, ABANDONED_AFTER_DAYS)
 
 
 def _require_the_day_that_was_meant(context: Context) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 from airflow.sdk import Context
 
 from log_archival.exceptions import SourceError
+from log_archival.hooks.source_clients import source_client
 from log_archival.operators.base import (
     CompressionOperator,
     fail_permanent_errors_at_once,
@@ -43,7 +44,7 @@ class CompressLogsOperator(CompressionOperator):
         :param context: the task's
         """
         with fail_permanent_errors_at_once():
-            run_dir, number = RunDirectory(self.batch["run_directory"]), int(self.batch["batch"])
+            run_dir, number = RunDirectory.at(self.batch["run_directory"], source_client), int(self.batch["batch"])
             compressor = self.compressor(self.day(context), with_connections(self.sources))
             archives, failures = compress_batch(compressor, run_dir, number)
             if failures and has_tries_left(context):

@@ -7,6 +7,7 @@ from typing import Any
 from airflow.sdk import Context
 
 from log_archival.exceptions import SettingsError, SourceError, VerificationError
+from log_archival.hooks.source_clients import source_client
 from log_archival.operators.base import (
     ArchiveOperator,
     CompressionOperator,
@@ -95,7 +96,7 @@ class CrossAccountPutOperator(ArchiveOperator, CompressionOperator):
     def _upload(self, staged: Mapping[str, Any], context: Context) -> dict[str, Any]:
         partition = self.day(context)
         writer = self.hook(context, partition).writer
-        run_dir, batch = RunDirectory(staged["run_directory"]), int(staged["batch"])
+        run_dir, batch = RunDirectory.at(staged["run_directory"], source_client), int(staged["batch"])
         receipts = upload_batch(writer, run_dir, batch, partition, self.keys)
         return {"objects": len(receipts), "new": sum(receipt.outcome == "new" for receipt in receipts)}
 

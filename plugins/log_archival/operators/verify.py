@@ -9,6 +9,7 @@ from airflow.sdk import Context
 from log_archival.aws.writer import ArchiveWriter
 from log_archival.exceptions import SettingsError, VerificationError
 from log_archival.hooks import ArchiveReaderHook
+from log_archival.hooks.source_clients import source_client
 from log_archival.manifest import Entry
 from log_archival.operators.base import (
     ArchiveOperator,
@@ -87,7 +88,7 @@ class VerifyArchiveOperator(ArchiveOperator):
             self._check_settings()
             partition = self.day(context)
             ti, writer = context["ti"], self.hook(context, partition).writer
-            run_dir = RunDirectory.of_run(self.staging, ti.dag_id, ti.run_id)
+            run_dir = RunDirectory.of_run(self.staging, ti.dag_id, ti.run_id, source_client)
             records = run_dir.read_records()
             verification = self._verify(writer, records, partition)
             if problems := verification.problems:

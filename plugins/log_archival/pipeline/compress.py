@@ -3,7 +3,7 @@
 import logging
 from collections import defaultdict
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, closing, contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import IO, TypeVar
@@ -176,7 +176,7 @@ def compress_batch(compressor: Compressor, run_dir: RunDirectory, batch: int) ->
     failures: list[Failure] = []
     threads = threads_per_file(files)
     progress = Progress(log.info, "compressed", known_bytes(files))
-    with closing(run_dir.pack_writer(batch)) as writer:
+    with run_dir.pack_writer(batch) as writer:
 
         def compress(file: LogFile) -> list[Archive] | Failure:
             open_archive = partial(writer.open_archive, large=is_larger(file, MAX_PACKED_FILE_BYTES))

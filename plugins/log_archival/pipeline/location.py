@@ -1,20 +1,31 @@
-"""Where a run directory is: on this machine, or in any object store that Airflow knows."""
+"""Where a run directory is: on this machine, or in S3."""
 
+import re
 from pathlib import Path
-from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from airflow.sdk import ObjectStoragePath
+from log_archival.exceptions import SettingsError
+from log_archival.pipeline.folder import Folder
+from log_archival.pipeline.local_folder import LocalFolder
+from log_archival.pipeline.s3_folder import CLIENT_CONFIG, S3Folder
+from log_archival.sources.aws_source import boto3_client
+from log_archival.sources.base import ClientFactory
 
 
-def path_of(url: str) -> Any:
-    """Return the path of a file or folder, pathlib's or Airflow's; `str` of it is a URL for `path_of`.
+def folder_of(url: str, new_client: ClientFactory = boto3_client) -> Folder:
+    """Return a folder; its `str` is such a URL.
 
-    :param url: a local path, a ``file://`` URL, or an ``s3://`` URL of the source account; with a connection
-        as ObjectStoragePath has it: ``s3://aws_default@bucket/staging``
+    :param url: a local path, a ``file://`` URL, or ``s3://CONNECTION@BUCKET/FOLDER``; without a connection, it is
+        `aws_default`
+    :param new_client: makes the client of S3 from the connection
+    :raises SettingsError: for another URL
     """
     parts = urlsplit(url)
-    if parts.scheme not in ("", "file"):
-        return ObjectStoragePath(url)
-    # The standard library is several times faster than a file system layer on 100,000 small archives.
-    return Path(unquote(parts.path) if parts.scheme else url)
+    if parts.scheme in ("", "file"):
+        return LocalFolder(Path(unquote(parts.path) if parts.scheme else url))
+    match = re.fullmatch(r"s3://(?:([^/]*)@)?([^/@]+)(?:/(.*))?", url, re.DOTALL)
+    if not match:
+        raise SettingsError(f"{url!r} is neither a path nor of the form s3://CONNECTION@BUCKET/FOLDER")
+    connection, bucket, folder = match.groups(default="")
+    client = new_client("s3", connection or "aws_default", None, CLIENT_CONFIG)
+    return S3Folder(client, connection, bucket, f"{folder.strip('/')}/".lstrip("/"))

@@ -1,35 +1,63 @@
 """Staged data: small archives one after the other in one file, so that 100,000 of them are not 100,000 files."""
 
 import io
-import os
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from functools import partial
 from itertools import count
-from typing import IO, Any
+from types import TracebackType
+from typing import IO, Self
 
+from log_archival.concurrency import in_order
 from log_archival.exceptions import StagingError
+from log_archival.pipeline.folder import Folder
 from log_archival.records import NOT_SHARED, Archive
 
 #: Archives of files up to this size share a data file; what doesn't compress becomes a little larger.
 MAX_PACKED_FILE_BYTES = 4 << 20
 MAX_PACKED_BYTES = MAX_PACKED_FILE_BYTES + (64 << 10)
+#: No more archives are added to a data file of this size.
+FULL_PACK_BYTES = 64 << 20
+#: Archives up to this size are read together with their neighbours, so many bytes at once.
+MAX_READ_TOGETHER_BYTES = 1 << 20
+READ_BYTES = 8 << 20
+#: So many of these reads are under way, where reading is waiting for a service.
+MAX_READS_AHEAD = 3
 _HINT = "Clear the run's `compress` and what follows it to compress the batch again."
 _NAME = re.compile(r"data-\d{4,}-\d{6,}\.bin", re.ASCII)
+
+#: An archive, and its bytes where they were read together with others.
+Staged = tuple[Archive, bytes | None]
 
 
 class PackWriter:
     """Writes archives into the run directory, from any thread: small ones one after the other, large ones alone.
 
-    :param folder: the path of the run directory
+    A context manager; at the end of the block, unless it has failed, all data are in the folder.
+
+    :param folder: of the run directory
     :param stem: the names of its files begin with this; no other writer may use it
     """
 
-    def __init__(self, folder: Any, stem: str) -> None:
+    def __init__(self, folder: Folder, stem: str) -> None:
         self._folder, self._stem = folder, stem
         self._numbers = count(1)
         # The files of small archives that no thread writes to now: there are as many as threads have needed at once.
         self._free: list[tuple[IO[bytes], str]] = []
+
+    def __enter__(self) -> Self:
+        """Return this."""
+        return self
+
+    def __exit__(
+        self, error_type: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Finish the files of small archives, or give them up after an error."""
+        for _ in in_order(
+            lambda free: free[0].__exit__(error_type, error, traceback), self._free, self._folder.concurrency
+        ):
+            pass
 
     @contextmanager
     def open_archive(self, *, large: bool) -> Iterator[tuple[IO[bytes], str, int]]:
@@ -42,45 +70,103 @@ class PackWriter:
             with stream:
                 yield stream, name, 0
             return
-        try:
-            stream, name = self._free.pop()
-        except IndexError:
-            stream, name = self._new_file()
+        stream, name = self._shared_file()
         try:
             yield stream, name, stream.tell()
         finally:
             self._free.append((stream, name))
 
-    def close(self) -> None:
-        """Close the files of small archives."""
-        for stream, _ in self._free:
-            stream.close()
+    def _shared_file(self) -> tuple[IO[bytes], str]:
+        try:
+            stream, name = self._free.pop()
+        except IndexError:
+            return self._new_file()
+        if stream.tell() < FULL_PACK_BYTES:
+            return stream, name
+        stream.close()
+        return self._new_file()
 
     def _new_file(self) -> tuple[IO[bytes], str]:
         name = f"{self._stem}-{next(self._numbers):06d}.bin"
         return (self._folder / name).open("wb"), name
 
 
-def open_staged(folder: Any, archive: Archive) -> IO[bytes]:
-    """Return an archive's staged bytes, as a file that the caller closes.
+def read_staged(folder: Folder, archives: Iterable[Archive]) -> Generator[Staged, None, None]:
+    """Yield archives in the order in which they are staged; small ones, which are read together, with their bytes.
 
-    :param folder: the path of the run directory; nothing outside of it is opened, whatever the record says
+    No byte is read more than once. The others are to be opened with `open_staged`.
+
+    :param folder: of the run directory
+    :param archives: with their data files and offsets
+    :raises StagingError: when they are not all there, or the record names what can't be staged data
+    """
+    in_file_order = sorted(archives, key=lambda archive: (archive.staged, archive.offset))
+    reads_ahead = min(MAX_READS_AHEAD, folder.concurrency)
+    for neighbours, data in in_order(partial(_read, folder), _neighbours(in_file_order), reads_ahead):
+        for archive in neighbours:
+            start = archive.offset - neighbours[0].offset
+            yield archive, None if data is None else data[start : start + archive.stored_size]
+
+
+def _neighbours(archives: Iterable[Archive]) -> Iterator[list[Archive]]:
+    """Yield archives that lie one after the other, and are read together; a larger one comes alone."""
+    together: list[Archive] = []
+    for archive in archives:
+        _require_plausible(archive)
+        if together and not _goes_with(archive, together):
+            yield together
+            together = []
+        together.append(archive)
+    if together:
+        yield together
+
+
+def _goes_with(archive: Archive, together: list[Archive]) -> bool:
+    first, last = together[0], together[-1]
+    return (
+        (archive.staged, archive.offset) == (last.staged, last.offset + last.stored_size)
+        and max(archive.stored_size, last.stored_size) <= MAX_READ_TOGETHER_BYTES
+        and archive.offset + archive.stored_size - first.offset <= READ_BYTES
+    )
+
+
+def _read(folder: Folder, neighbours: list[Archive]) -> bytes | None:
+    first, last = neighbours[0], neighbours[-1]
+    if first.stored_size > MAX_READ_TOGETHER_BYTES:
+        return None
+    with _missing_data(folder, last):
+        return folder.read(first.staged, first.offset, last.offset + last.stored_size - first.offset)
+
+
+@contextmanager
+def open_staged(folder: Folder, archive: Archive) -> Iterator[IO[bytes]]:
+    """Open an archive's staged bytes.
+
+    :param folder: of the run directory; nothing outside of it is opened, whatever the record says
     :param archive: with the data file and offset
     :raises StagingError: when they are not all there
     """
+    _require_plausible(archive)
+    with ExitStack() as stack:
+        with _missing_data(folder, archive):
+            if archive.stored_size <= MAX_PACKED_BYTES:
+                body: IO[bytes] = io.BytesIO(folder.read(archive.staged, archive.offset, archive.stored_size))
+            else:
+                body = stack.enter_context(folder.open_range(archive.staged, archive.offset, archive.stored_size))
+        yield body
+
+
+def _require_plausible(archive: Archive) -> None:
     if not _NAME.fullmatch(archive.staged) or archive.offset < 0 or archive.stored_size < 0:
         raise StagingError(f"{archive.path} can't be staged in {archive.staged!r} at {archive.offset}", hint=_HINT)
+
+
+@contextmanager
+def _missing_data(folder: Folder, archive: Archive) -> Iterator[None]:
     path = folder / archive.staged
     try:
-        stream: IO[bytes] = path.open("rb")
+        yield
     except FileNotFoundError:
         raise StagingError(f"{path} is missing", hint=f"{_HINT} {NOT_SHARED}") from None
-    size = stream.seek(0, os.SEEK_END)
-    if size < archive.offset + archive.stored_size:
-        stream.close()
-        raise StagingError(f"{path} ends within the archive of {archive.path}", hint=_HINT)
-    stream.seek(archive.offset)
-    if archive.stored_size > MAX_PACKED_BYTES:
-        return stream
-    with stream:
-        return io.BytesIO(stream.read(archive.stored_size))
+    except EOFError:
+        raise StagingError(f"{path} ends before the archive of {archive.path} does", hint=_HINT) from None

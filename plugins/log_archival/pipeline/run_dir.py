@@ -6,24 +6,26 @@ archives-0001.jsonl      its archives                           written by compr
 failures-0001.jsonl      its files that could not be read       written by compress
 failures-0000.jsonl      what was not archived at all           written by collect
 data-0001-….bin          the archives' bytes                    written by compress, deleted by upload
-receipts-0001.jsonl      what S3 returned for each put          written by upload
+receipts-0001.jsonl      what S3 returned for each put          written by upload; in S3 receipts-0001-000001.jsonl, …
 earlier-0001.jsonl       receipts of the run's earlier tries    written by collect and compress, when they start again
 """
 
 import hashlib
 import re
-import shutil
 import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections import defaultdict
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from dataclasses import dataclass, field
+from datetime import datetime
 from itertools import chain
-from pathlib import Path
-from typing import IO, Any, Self
+from typing import IO, Self, TypeVar
 
+from log_archival.concurrency import in_order
 from log_archival.exceptions import StagingError
-from log_archival.pipeline.location import path_of
-from log_archival.pipeline.packs import PackWriter, open_staged
+from log_archival.pipeline.folder import File, Folder, ReceiptLog
+from log_archival.pipeline.location import folder_of
+from log_archival.pipeline.packs import PackWriter, Staged, open_staged, read_staged
 from log_archival.records import (
     NOT_SHARED,
     Archive,
@@ -35,11 +37,21 @@ from log_archival.records import (
     to_line,
     write_jsonl,
 )
+from log_archival.sources.aws_source import boto3_client
+from log_archival.sources.base import ClientFactory
 
 #: A component of a path has at most 255 bytes in every usual file system; Airflow's ids have up to 250 characters.
 MAX_NAME_CHARS = 200
 #: In place of a batch's number: what `collect` writes that is of no batch.
 _COLLECT = 0
+# Whatever else lies in a run directory is not ours to delete.
+_FILE_NAME = re.compile(
+    r"collected\.json|(files|archives|failures|receipts|earlier)-\d{4,}(-\d{6,})?\.jsonl|data-\d{4,}-\d{6,}\.bin",
+    re.ASCII,
+)
+_RECEIPTS_NAME = re.compile(r"receipts-(\d{4,})(?:-\d{6,})?\.jsonl", re.ASCII)
+T = TypeVar("T")
+R = TypeVar("R", bound=Record)
 
 
 @dataclass
@@ -70,16 +82,17 @@ class _Collected(Record):
 
 
 class ReceiptWriter:
-    """Writes receipts as they come, from any thread, each at once, so that a killed task's retry has it (on a disk).
+    """Writes receipts as they come, from any thread, so that a killed task's retry has them, in S3 but the last.
 
-    :param stream: to write to
+    :param log: to write to
+    :param receipts: what is in it
     """
 
-    def __init__(self, stream: IO[bytes]) -> None:
-        self._stream = stream
+    def __init__(self, log: ReceiptLog, receipts: list[Receipt]) -> None:
+        self._log = log
         self._lock = threading.Lock()
         #: What was written.
-        self.receipts: list[Receipt] = []
+        self.receipts = receipts
 
     def write(self, receipt: Receipt) -> None:
         """Write a receipt.
@@ -87,29 +100,38 @@ class ReceiptWriter:
         :param receipt: the receipt
         """
         with self._lock:
-            self._stream.write(to_line(receipt))
-            self._stream.flush()
+            self._log.write(to_line(receipt))
             self.receipts.append(receipt)
 
 
 class RunDirectory:
     """The directory of one run. Nothing else knows the names of its files.
 
-    :param url: the directory, see `path_of`
+    :param folder: where its files are
     """
 
-    def __init__(self, url: str) -> None:
-        self._folder = path_of(url)
+    def __init__(self, folder: Folder) -> None:
+        self._folder = folder
 
     @classmethod
-    def of_run(cls, staging: str, dag_id: str, run_id: str) -> Self:
+    def at(cls, url: str, new_client: ClientFactory = boto3_client) -> Self:
+        """Return the run directory of a URL.
+
+        :param url: see `folder_of`; `str` of a run directory is one
+        :param new_client: makes the client of S3, where it is in S3
+        """
+        return cls(folder_of(url, new_client))
+
+    @classmethod
+    def of_run(cls, staging: str, dag_id: str, run_id: str, new_client: ClientFactory = boto3_client) -> Self:
         """Return a run's own directory below the staging root.
 
-        :param staging: the staging root
+        :param staging: the URL of the staging root
         :param dag_id: from outside; becomes a plain name
         :param run_id: likewise
+        :param new_client: makes the client of S3, where it is in S3
         """
-        return cls(str(path_of(staging) / plain_name(dag_id) / plain_name(run_id)))
+        return cls(folder_of(staging, new_client).child(plain_name(dag_id)).child(plain_name(run_id)))
 
     def __str__(self) -> str:
         """Return its URL."""
@@ -123,12 +145,10 @@ class RunDirectory:
         :param batches: the log files of each batch; their numbers count from 1
         :param failures: what is in none of them
         """
-        earlier = self._acknowledged("earlier-", "receipts-")
-        self.delete()
-        # Logs can contain what nobody else may read. Object stores have no modes, and ignore it.
-        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        for number, files in enumerate(batches, 1):
-            write_jsonl(self._file("files", number), files)
+        earlier = self._acknowledged(self._folder.names("earlier-") + self._folder.names("receipts-"))
+        self._delete_files()
+        self._folder.create()
+        self._for_each(self._write_batch, enumerate(batches, 1))
         write_jsonl(self._file("failures", _COLLECT), failures)
         if earlier:
             write_jsonl(self._file("earlier", _COLLECT), earlier)
@@ -147,9 +167,10 @@ class RunDirectory:
 
         :param batch: its number
         """
-        if earlier := self._acknowledged(f"earlier-{batch:04d}", f"receipts-{batch:04d}"):
+        receipts = self._receipt_names(batch)
+        if earlier := self._acknowledged([_name("earlier", batch), *receipts]):
             write_jsonl(self._file("earlier", batch), earlier)
-        self._delete_files(batch, "archives", "failures", "receipts", "data")
+        self._folder.delete([_name("archives", batch), _name("failures", batch), *receipts, *self._data_names(batch)])
 
     def pack_writer(self, batch: int) -> PackWriter:
         """Return the writer of a batch's data.
@@ -177,23 +198,33 @@ class RunDirectory:
         return list(read_jsonl(self._file("archives", batch), Archive))
 
     def earlier_receipts(self, batch: int) -> list[Receipt]:
-        """Return the receipts that earlier tries of `upload` wrote, up to a line that was cut off.
+        """Return the receipts that earlier tries of `upload` wrote, each once, up to a line that was cut off.
 
         :param batch: its number
         """
-        return _readable_receipts(self._file("receipts", batch))
+        receipts = chain.from_iterable(self._readable_receipts(name) for name in self._receipt_names(batch))
+        return list(dict.fromkeys(receipts))
 
     @contextmanager
-    def receipt_writer(self, batch: int) -> Iterator[ReceiptWriter]:
-        """Yield what writes a batch's receipts, those to keep of earlier tries too.
+    def receipt_writer(self, batch: int, earlier: Sequence[Receipt] = ()) -> Iterator[ReceiptWriter]:
+        """Yield what writes a batch's receipts, in place of those that earlier tries wrote.
 
         :param batch: the batch's number
+        :param earlier: receipts of earlier tries that are kept
         """
-        with self._file("receipts", batch).open("wb") as stream:
-            yield ReceiptWriter(stream)
+        with closing(self._folder.receipt_log(f"receipts-{batch:04d}", map(to_line, earlier))) as log:
+            yield ReceiptWriter(log, list(earlier))
 
-    def open_staged(self, archive: Archive) -> IO[bytes]:
-        """Return an archive's staged bytes, as a file that the caller closes.
+    def read_staged(self, archives: Iterable[Archive]) -> Generator[Staged, None, None]:
+        """Yield archives in the order in which they are staged; small ones, which are read together, with their bytes.
+
+        :param archives: what `archives` returned, or some of them
+        :raises StagingError: when they are not all there
+        """
+        return read_staged(self._folder, archives)
+
+    def open_staged(self, archive: Archive) -> AbstractContextManager[IO[bytes]]:
+        """Open an archive's staged bytes.
 
         :param archive: what `archives` returned
         :raises StagingError: when they are not all there
@@ -205,64 +236,108 @@ class RunDirectory:
 
         :param batch: its number
         """
-        self._delete_files(batch, "data")
+        self._folder.delete(self._data_names(batch))
 
     def read_records(self) -> RunRecords:
         """Return everything that the run's tasks wrote.
 
         :raises StagingError: when a record is missing or damaged, or nothing was collected
         """
-        collected = self._folder / "collected.json"
-        if not collected.exists():
+        if "collected.json" not in self._folder.names("collected.json"):
             raise StagingError(
                 f"{self} does not exist, or was deleted after an earlier verification",
                 hint="Clear the run's `collect` and what follows it to archive the day again; nothing is added twice."
                 f" {NOT_SHARED}",
             )
+        collected = self._folder / "collected.json"
         head = next(read_jsonl(collected, _Collected), None)
         if head is None:
             raise StagingError(f"{collected} is empty", hint="Clear the run's `collect` and what follows it.")
+        reader = _RecordsReader(self._folder)
         records = RunRecords(failures=list(read_jsonl(self._file("failures", _COLLECT), Failure)))
-        shared: dict[str, str] = {}
-        for number in range(1, head.batches + 1):
-            records.files += read_jsonl(self._file("files", number), LogFile, shared=shared)
-            records.archives += read_jsonl(self._file("archives", number), Archive, shared=shared)
-            records.failures += read_jsonl(self._file("failures", number), Failure, shared=shared)
-            records.receipts += read_jsonl(self._file("receipts", number), Receipt, shared=shared)
-        records.earlier = self._acknowledged("earlier-")
+        for _, batch in in_order(reader.read, range(1, head.batches + 1), self._folder.concurrency):
+            records.files += batch.files
+            records.archives += batch.archives
+            records.failures += batch.failures
+            records.receipts += batch.receipts
+        records.earlier = self._acknowledged(self._folder.names("earlier-"))
         return records
 
-    def delete(self) -> None:
-        """Delete the directory and everything in it."""
-        if isinstance(self._folder, Path):
-            shutil.rmtree(self._folder, ignore_errors=True)
-        elif self._folder.exists():
-            self._folder.rmdir(recursive=True)
+    def delete(self) -> bool:
+        """Delete the files of the run, and the directory; return whether there were any."""
+        any_files = self._delete_files()
+        self._folder.delete_folder()
+        return any_files
 
-    def _acknowledged(self, *starts: str) -> list[Receipt]:
-        """Return the acknowledged receipts in the files whose names begin so, each key once."""
-        receipts = chain.from_iterable(map(_readable_receipts, self._files(*starts)))
+    def _write_batch(self, batch: tuple[int, Sequence[LogFile]]) -> None:
+        number, files = batch
+        write_jsonl(self._file("files", number), files)
+
+    def _for_each(self, job: Callable[[T], object], items: Iterable[T]) -> None:
+        for _ in in_order(job, items, self._folder.concurrency):
+            pass
+
+    def _acknowledged(self, names: Sequence[str]) -> list[Receipt]:
+        """Return the acknowledged receipts in some files, each key once."""
+        found = in_order(self._readable_receipts, names, self._folder.concurrency)
+        receipts = chain.from_iterable(receipts for _, receipts in found)
         return list({receipt.key: receipt for receipt in receipts if receipt.acknowledged}.values())
 
-    def _delete_files(self, batch: int, *kinds: str) -> None:
-        for path in self._files(*(f"{kind}-{batch:04d}" for kind in kinds)):
-            path.unlink()
+    def _readable_receipts(self, name: str) -> list[Receipt]:
+        """Return the receipts in a file, up to a line that was cut off."""
+        receipts: list[Receipt] = []
+        with suppress(StagingError):  # there are none yet, or the process ended within a line
+            receipts.extend(read_jsonl(self._folder / name, Receipt))
+        return receipts
 
-    def _files(self, *starts: str) -> list[Any]:
-        if not self._folder.exists():
-            return []
-        return [path for path in self._folder.iterdir() if path.name.startswith(starts)]
+    def _receipt_names(self, batch: int) -> list[str]:
+        return _receipt_names(self._folder, batch)[batch]
 
-    def _file(self, kind: str, batch: int) -> Any:
-        return self._folder / f"{kind}-{batch:04d}.jsonl"
+    def _data_names(self, batch: int) -> list[str]:
+        return self._folder.names(f"data-{batch:04d}-")
+
+    def _delete_files(self) -> bool:
+        names = list(filter(_FILE_NAME.fullmatch, self._folder.names()))
+        self._folder.delete(names)
+        return bool(names)
+
+    def _file(self, kind: str, batch: int) -> File:
+        return self._folder / _name(kind, batch)
 
 
-def _readable_receipts(path: Any) -> list[Receipt]:
-    """Return the receipts in a file, up to a line that was cut off."""
-    receipts: list[Receipt] = []
-    with suppress(StagingError):  # there are none yet, or the process ended within a line
-        receipts.extend(read_jsonl(path, Receipt))
-    return receipts
+class _RecordsReader:
+    """Reads the records of a run's batches, several at once."""
+
+    def __init__(self, folder: Folder) -> None:
+        self._folder = folder
+        self._receipts = _receipt_names(folder)
+        #: The strings that were read: an equal one becomes the same object.
+        self._shared: dict[str, str] = {}
+
+    def read(self, batch: int) -> RunRecords:
+        receipts = self._receipts.get(batch) or [_name("receipts", batch)]
+        return RunRecords(
+            files=self._read(LogFile, _name("files", batch)),
+            archives=self._read(Archive, _name("archives", batch)),
+            receipts=self._read(Receipt, *receipts),
+            failures=self._read(Failure, _name("failures", batch)),
+        )
+
+    def _read(self, kind: type[R], *names: str) -> list[R]:
+        return [one for name in names for one in read_jsonl(self._folder / name, kind, shared=self._shared)]
+
+
+def _name(kind: str, batch: int) -> str:
+    return f"{kind}-{batch:04d}.jsonl"
+
+
+def _receipt_names(folder: Folder, batch: int | None = None) -> dict[int, list[str]]:
+    """Return the names of the files of receipts, by batch: those of one batch, or of all."""
+    found: dict[int, list[str]] = defaultdict(list)
+    for name in folder.names("receipts-" if batch is None else f"receipts-{batch:04d}"):
+        if match := _RECEIPTS_NAME.fullmatch(name):
+            found[int(match[1])].append(name)
+    return found
 
 
 def plain_name(name: str) -> str:
@@ -277,3 +352,18 @@ def plain_name(name: str) -> str:
     if len(plain) > MAX_NAME_CHARS:
         return f"{plain[: MAX_NAME_CHARS - 34]}.~{hashlib.sha256(plain.encode()).hexdigest()[:32]}"
     return plain or ".~"
+
+
+def delete_abandoned_runs(
+    staging: str, dag_id: str, *, before: datetime, new_client: ClientFactory = boto3_client
+) -> list[str]:
+    """Delete what the DAG's runs have left that wrote nothing since a time, and return where it was.
+
+    :param staging: the URL of the staging root
+    :param dag_id: of the runs
+    :param before: the time, with a time zone
+    :param new_client: makes the client of S3, where it is in S3
+    """
+    runs = folder_of(staging, new_client).child(plain_name(dag_id))
+    abandoned = (RunDirectory(runs.child(name)) for name, modified in runs.children().items() if modified < before)
+    return [str(run) for run in abandoned if run.delete()]

@@ -27,6 +27,7 @@ from log_archival.pipeline.compress import (
     split_by_size,
     threads_per_file,
 )
+from log_archival.pipeline.packs import Staged
 from log_archival.pipeline.run_dir import RunDirectory, RunRecords
 from log_archival.progress import Progress
 from log_archival.records import Archive, Failure, LogFile, Receipt
@@ -116,16 +117,15 @@ def upload_batch(
     progress = Progress(log.info, "uploaded", sum(archive.raw_size for archive in left))
     if left:
         writer.assume_role()
-    with run_dir.receipt_writer(batch) as written:
-        for receipt in earlier:
-            written.write(receipt)
+    with run_dir.receipt_writer(batch, earlier) as written, closing(run_dir.read_staged(left)) as staged:
 
-        def put(archive: Archive) -> None:
-            # Written here: of the puts that are under way when one fails, the receipts are kept, too.
-            with run_dir.open_staged(archive) as body:
+        def put(one: Staged) -> None:
+            archive, content = one
+            with run_dir.open_staged(archive) if content is None else nullcontext(content) as body:
+                # Written here: of the puts that are under way when one fails, the receipts are kept, too.
                 written.write(put_archive(writer, archive, body, progress))
 
-        for _ in concurrently(put, left, writer.max_concurrent_requests):
+        for _ in concurrently(put, staged, writer.max_concurrent_requests):
             pass
     progress.done()
     run_dir.delete_data(batch)

@@ -36,7 +36,7 @@ def test_three_gib_in_parts_stay_within_the_target(store: Seaweed, large: Path, 
         assert result.added < TARGET_MIB, result.work
 
     # The archive account's people verify every byte of it, and get the file back.
-    archives = RunDirectory(str(run_directory)).archives(BATCH)
+    archives = RunDirectory.at(str(run_directory)).archives(BATCH)
     body = manifest_body(Partition.parse(DAY), archives)
     key = KeyTemplate().manifest_key(Partition.parse(DAY), hashlib.sha256(body).hexdigest())
     store.client().put_object(Bucket=bucket, Key=key, Body=body)

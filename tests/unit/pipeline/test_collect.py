@@ -129,32 +129,32 @@ def test_sources_that_fail_are_all_named(tmp_path: Path) -> None:
 
 def test_batches_are_written_into_the_run_directory(tmp_path: Path) -> None:
     files = [log_file(f"{number}.log", 3 * MIB) for number in range(5)]
-    run_dir = RunDirectory(str(tmp_path / "run"))
+    run_dir = RunDirectory.at(str(tmp_path / "run"))
     (tmp_path / "run").mkdir()
-    (tmp_path / "run" / "left-over.bin").write_bytes(b"of a run that was cleared")
+    (tmp_path / "run" / "data-0001-000009.bin").write_bytes(b"of a run that was cleared")
     batches = write_batches(Collected(files), run_dir, 6 * MIB)
     assert batches == [
         {"run_directory": str(run_dir), "batch": 1, "files": 2, "raw_bytes": 6 * MIB},
         {"run_directory": str(run_dir), "batch": 2, "files": 2, "raw_bytes": 6 * MIB},
         {"run_directory": str(run_dir), "batch": 3, "files": 1, "raw_bytes": 3 * MIB},
     ]
-    found_again = [RunDirectory(batch["run_directory"]).log_files(batch["batch"]) for batch in batches]
+    found_again = [RunDirectory.at(batch["run_directory"]).log_files(batch["batch"]) for batch in batches]
     assert [file for batch in found_again for file in batch] == files
     assert json.loads((tmp_path / "run" / "collected.json").read_text()) == {"batches": 3}
-    assert not (tmp_path / "run" / "left-over.bin").exists()
+    assert not (tmp_path / "run" / "data-0001-000009.bin").exists()
 
 
 def test_xcom_of_100_000_files_is_small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(RunDirectory, "create", lambda *_, **__: None)
     files = [log_file("app.log", 1000)] * 100_000
-    run_dir = RunDirectory(str(tmp_path / "run"))
+    run_dir = RunDirectory.at(str(tmp_path / "run"))
     batches = write_batches(Collected(files), run_dir, 256 * MIB)
     assert len(json.dumps(batches)) < 2000
     assert sum(batch["files"] for batch in batches) == 100_000
 
 
 def test_day_without_files_has_no_batches(tmp_path: Path) -> None:
-    run_dir = RunDirectory(str(tmp_path / "run"))
+    run_dir = RunDirectory.at(str(tmp_path / "run"))
     assert write_batches(Collected(), run_dir, MIB) == []
     assert run_dir.read_records().files == []
 

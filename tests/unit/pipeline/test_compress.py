@@ -20,6 +20,7 @@ from log_archival import codec as codecs
 from log_archival.exceptions import CompressionError
 from log_archival.pipeline import compress as module
 from log_archival.pipeline.compress import Compressor, Destination, compress_batch, split_by_size
+from log_archival.pipeline.local_folder import LocalFolder
 from log_archival.pipeline.packs import MAX_PACKED_FILE_BYTES, open_staged
 from log_archival.pipeline.run_dir import RunDirectory
 from log_archival.records import Archive, LogFile, Receipt
@@ -107,13 +108,13 @@ def test_file_that_is_compressed_already_stays_as_it_is(content: bytes, name: st
 
 
 def run_directory(tmp_path: Path, files: list[LogFile]) -> RunDirectory:
-    run_dir = RunDirectory(str(tmp_path / "run"))
+    run_dir = RunDirectory.at(str(tmp_path / "run"))
     run_dir.create([files])
     return run_dir
 
 
 def staged(tmp_path: Path, archive: Archive) -> bytes:
-    with open_staged(tmp_path / "run", archive) as body:
+    with open_staged(LocalFolder(tmp_path / "run"), archive) as body:
         return body.read()
 
 

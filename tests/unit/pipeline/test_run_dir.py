@@ -7,12 +7,13 @@ import stat
 from pathlib import Path
 
 import pytest
-from airflow.sdk import ObjectStoragePath
+from botocore.config import Config
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from log_archival.exceptions import StagingError
-from log_archival.pipeline.location import path_of
+from log_archival.exceptions import SettingsError, StagingError
+from log_archival.pipeline.local_folder import LocalFolder
+from log_archival.pipeline.location import folder_of
 from log_archival.pipeline.packs import MAX_PACKED_FILE_BYTES, PackWriter
 from log_archival.pipeline.run_dir import RunDirectory
 from tests.support.run_dir_contract import RunDirContract, archive, new_run, read
@@ -25,15 +26,14 @@ class TestLocalDisk(RunDirContract):
 
 def test_archive_that_grew_when_it_was_compressed_shares_its_file(tmp_path: Path) -> None:
     # A file just below the limit that doesn't compress: its archive is just above it, behind others.
-    writer = PackWriter(tmp_path, "data-0001")
     bodies = [b"x" * 10, b"y" * (MAX_PACKED_FILE_BYTES + 100), b"z" * 10]
     archives = []
-    for body in bodies:
-        with writer.open_archive(large=False) as (stream, staged, offset):
-            stream.write(body)
-        archives.append(archive(staged, offset, len(body)))
-    writer.close()
-    assert [read(RunDirectory(str(tmp_path)), one) for one in archives] == bodies
+    with PackWriter(LocalFolder(tmp_path), "data-0001") as writer:
+        for body in bodies:
+            with writer.open_archive(large=False) as (stream, staged, offset):
+                stream.write(body)
+            archives.append(archive(staged, offset, len(body)))
+    assert [read(RunDirectory.at(str(tmp_path)), one) for one in archives] == bodies
     assert len({one.staged for one in archives}) == 1
 
 
@@ -77,17 +77,39 @@ def test_no_id_leads_out_of_staging_or_into_another_run(one: str, other: str) ->
 
 
 def test_readable_ids_stay_readable() -> None:
-    run_dir = RunDirectory.of_run("s3://bucket/staging/", "archive_logs", "manual__2026-11-22T10:00:00+00:00")
+    run_dir = RunDirectory.of_run(
+        "s3://bucket/staging/", "archive_logs", "manual__2026-11-22T10:00:00+00:00", lambda *_: None
+    )
     assert str(run_dir) == "s3://bucket/staging/archive_logs/manual__2026-11-22T10.3a00.3a00+00.3a00"
 
 
 @pytest.mark.parametrize(
-    ("url", "local"),
-    [("/var/staging", "/var/staging"), ("file:///var/a%20b", "/var/a b"), ("relative", "relative"), ("s3://b/x", None)],
-    ids=["path", "file URL", "relative path", "s3"],
+    ("url", "same"),
+    [
+        ("/var/staging", "/var/staging"),
+        ("file:///var/a%20b", "/var/a b"),
+        ("relative", "relative"),
+        ("s3://b/x", "s3://b/x"),
+        ("s3://b", "s3://b"),
+        ("s3://b//x//", "s3://b/x"),
+        ("s3://conn-id@b/x/y/", "s3://conn-id@b/x/y"),
+    ],
+    ids=["path", "file URL", "relative path", "s3", "bucket", "slashes", "connection"],
 )
-def test_path_is_local_or_not(url: str, local: str | None) -> None:
-    path = path_of(url)
-    assert isinstance(path, ObjectStoragePath) is (local is None)
-    assert path == (ObjectStoragePath(url) if local is None else Path(local))
-    assert path_of(str(path / "data.bin")) == path / "data.bin"
+def test_location_is_a_url_that_names_the_same_again(url: str, same: str) -> None:
+    asked: list[str] = []
+
+    def new_client(service: str, connection: str, region: str | None, _: Config) -> None:
+        assert (service, region) == ("s3", None)
+        asked.append(connection)
+
+    folder = folder_of(url, new_client)
+    assert str(folder) == str(folder_of(str(folder), new_client)) == same
+    assert str(folder.child("dag") / "data.bin") == f"{same}/dag/data.bin"
+    assert asked == ["conn-id" if "@" in url else "aws_default"] * 2 * url.startswith("s3:")
+
+
+@pytest.mark.parametrize("url", ["gs://bucket/staging", "s3://", "s3:///staging", "http://host/x"])
+def test_location_of_another_kind_is_an_error(url: str) -> None:
+    with pytest.raises(SettingsError, match="is neither a path nor of the form s3://CONNECTION@BUCKET/FOLDER"):
+        folder_of(url)

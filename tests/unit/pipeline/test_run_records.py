@@ -36,7 +36,7 @@ def folder(tmp_path: Path) -> Path:
 @pytest.fixture
 def run_dir(folder: Path) -> RunDirectory:
     """A run whose tasks are all done: a.log and c.log were archived, b.log could not be read, a source failed."""
-    run_dir = RunDirectory(str(folder))
+    run_dir = RunDirectory.at(str(folder))
     run_dir.create(BATCHES, [OF_COLLECT])
     for batch, (name, failures) in enumerate([("a.log", [Failure("app", "b.log", "vanished")]), ("c.log", [])], 1):
         run_dir.write_compressed(batch, [archive(name)], failures)
@@ -84,11 +84,10 @@ def test_incomplete_run_is_an_error_with_a_hint(
 
 def test_beginning_a_batch_deletes_its_archives_failures_receipts_and_data(run_dir: RunDirectory, folder: Path) -> None:
     for batch in (1, 2):
-        writer = run_dir.pack_writer(batch)
-        for large in (False, True):
-            with writer.open_archive(large=large) as (stream, _, _):
-                stream.write(b"x")
-        writer.close()
+        with run_dir.pack_writer(batch) as writer:
+            for large in (False, True):
+                with writer.open_archive(large=large) as (stream, _, _):
+                    stream.write(b"x")
     run_dir.begin_batch(1)
     run_dir.begin_batch(1)  # where nothing is left, nothing is deleted
     assert sorted(path.name for path in folder.iterdir()) == [

@@ -190,7 +190,7 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], type[Exception], str]] = {
     "truncated": (
         lambda path: path.write_bytes(path.read_bytes()[:-1]),
         StagingError,
-        "ends within the archive of .*\nClear the run's `compress`",
+        "ends before the archive of .* does\nClear the run's `compress`",
     ),
     "deleted": (Path.unlink, StagingError, "is missing\nClear the run's `compress`"),
 }

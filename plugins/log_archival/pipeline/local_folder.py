@@ -1,0 +1,91 @@
+"""A run directory on this machine, or on a file system that several machines share."""
+
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import IO, Self, cast
+
+from log_archival.pipeline.folder import File, Folder, ReceiptLog
+
+
+class LocalFolder(Folder):
+    """A folder that all tasks of a run can reach: on one machine, or a file system that several share.
+
+    :param path: of the folder
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __str__(self) -> str:
+        """Return its path."""
+        return str(self._path)
+
+    def __truediv__(self, name: str) -> File:
+        """Return one of its files; the other methods are described in `Folder`."""
+        return cast("File", self._path / name)
+
+    def child(self, name: str) -> Self:
+        return type(self)(self._path / name)
+
+    def create(self) -> None:
+        # Logs can contain what nobody else may read.
+        self._path.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+    def names(self, start: str = "") -> list[str]:
+        try:
+            with os.scandir(self._path) as entries:
+                return sorted(one.name for one in entries if one.name.startswith(start) and not _is_folder(one))
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+
+    def delete(self, names: Iterable[str]) -> None:
+        for name in names:
+            (self._path / name).unlink(missing_ok=True)
+
+    def delete_folder(self) -> None:
+        with suppress(OSError):  # gone already, or somebody has put something else there
+            self._path.rmdir()
+
+    def read(self, name: str, start: int, size: int) -> bytes:
+        with (self._path / name).open("rb") as file:
+            file.seek(start)
+            data = file.read(size)
+        if len(data) < size:
+            raise EOFError(name)
+        return data
+
+    @contextmanager
+    def open_range(self, name: str, start: int, size: int) -> Iterator[IO[bytes]]:
+        with (self._path / name).open("rb") as file:
+            if file.seek(0, os.SEEK_END) < start + size:
+                raise EOFError(name)
+            file.seek(start)
+            yield file
+
+    def receipt_log(self, stem: str, lines: Iterable[bytes]) -> ReceiptLog:
+        # Unbuffered: a killed task's retry has every receipt.
+        log = (self._path / f"{stem}.jsonl").open("wb", buffering=0)
+        log.writelines(lines)
+        return cast("ReceiptLog", log)
+
+    def children(self) -> dict[str, datetime]:
+        try:
+            with os.scandir(self._path) as entries:
+                folders = [one for one in entries if _is_folder(one)]
+        except (FileNotFoundError, NotADirectoryError):
+            return {}
+        return {one.name: _last_modified(Path(one.path)) for one in folders}
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    return entry.is_dir(follow_symlinks=False)
+
+
+def _last_modified(folder: Path) -> datetime:
+    times = [folder.stat(follow_symlinks=False).st_mtime]
+    with os.scandir(folder) as entries:
+        times += [one.stat(follow_symlinks=False).st_mtime for one in entries]
+    return datetime.fromtimestamp(max(times), UTC)
