@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from log_archival.exceptions import StagingError
 from log_archival.hooks.source_clients import source_client
-from log_archival.pipeline.packs import MAX_PACKED_BYTES
-from log_archival.pipeline.run_dir import RunDirectory
+from log_archival.pipeline.packs import MAX_PACKED_BYTES, MAX_READ_TOGETHER_BYTES
+from log_archival.pipeline.run_dir import RunDirectory, delete_abandoned_runs
 from log_archival.records import Archive, LogFile, Receipt
 
 DAG_ID = "archive_logs"
@@ -167,3 +169,68 @@ class RunDirContract:
         records = run_dir.read_records()
         assert records.earlier == [acknowledged]
         assert records.acknowledged_keys() == {"logs/1", "logs/4"}
+
+    def test_staged_archives_are_read_together_in_file_order(self, root: str) -> None:
+        run_dir = new_run(root)
+        sizes = [0, 10, MAX_READ_TOGETHER_BYTES, 20, MAX_READ_TOGETHER_BYTES + 1, 30, LARGE, 0, 40]
+        bodies = [bytes([number]) * size for number, size in enumerate(sizes)]
+        archives = stage(run_dir, bodies)
+        found = list(run_dir.read_staged([archives[number] for number in (5, 1, 4, 2, 6, 8, 3)]))
+        together = {number: bodies[number] for number in (1, 2, 3, 5, 8)}
+        expected = [(archives[number], together.get(number)) for number in (1, 2, 3, 4, 5, 8, 6)]
+        assert found == expected
+
+    @pytest.mark.parametrize("size", [1, MAX_READ_TOGETHER_BYTES - 1], ids=["small", "largest"])
+    def test_missing_data_are_an_error_when_read_together(self, root: str, size: int) -> None:
+        run_dir = new_run(root)
+        first, second = stage(run_dir, [b"x" * size, b"y" * size])
+        with pytest.raises(StagingError, match=r"bin ends before the archive of /logs/app\.log does\nClear"):
+            list(run_dir.read_staged([first, replace(second, stored_size=size + 1)]))
+        run_dir.delete_data(BATCH)
+        with pytest.raises(StagingError, match="bin is missing\nClear the run's `compress`"):
+            list(run_dir.read_staged([first, second]))
+
+    def test_files_of_a_batch_are_not_those_of_a_longer_number(self, root: str) -> None:
+        run_dir = new_run(root)
+        acknowledged = Receipt("logs/1", "new", 1, "a" * 64, "checksum")
+        [kept] = stage(run_dir, [b"x"], batch=10_000)
+        write_receipts(run_dir, [acknowledged], batch=10_000)
+        run_dir.delete_data(1_000)
+        run_dir.begin_batch(1_000)
+        assert run_dir.earlier_receipts(1_000) == []
+        assert run_dir.earlier_receipts(10_000) == [acknowledged]
+        assert read(run_dir, kept) == b"x"
+
+    def test_retry_of_upload_keeps_receipts_once(self, root: str) -> None:
+        run_dir = new_run(root)
+        first, second, third = (Receipt(f"logs/{number}", "new", 1, "a" * 64) for number in range(3))
+        run_dir.write_compressed(BATCH, [], [])
+        write_receipts(run_dir, [first, second])
+        for _ in range(2):
+            with run_dir.receipt_writer(BATCH, [second]) as writer:
+                writer.write(third)
+            assert writer.receipts == run_dir.earlier_receipts(BATCH) == [second, third]
+        assert at(str(run_dir)).read_records().receipts == [second, third]
+
+    def test_receipts_are_kept_when_a_put_fails(self, root: str) -> None:
+        run_dir, receipt = new_run(root), Receipt("logs/1", "new", 1, "a" * 64)
+        with suppress(InterruptedError), run_dir.receipt_writer(BATCH) as writer:
+            writer.write(receipt)
+            raise InterruptedError
+        assert run_dir.earlier_receipts(BATCH) == [receipt]
+
+    def test_abandoned_runs_are_deleted_and_nothing_else(self, root: str) -> None:
+        old, other_dag = new_run(root, "old"), RunDirectory.of_run(root, "another", "old", source_client)
+        stage(old, [b"x"])
+        other_dag.create([FILES])
+        now = datetime.now(UTC)
+        assert delete_abandoned_runs(root, DAG_ID, before=now - timedelta(hours=1), new_client=source_client) == []
+        assert old.log_files(BATCH) == FILES
+        deleted = delete_abandoned_runs(root, DAG_ID, before=now + timedelta(hours=1), new_client=source_client)
+        assert deleted == [str(old)]
+        with pytest.raises(StagingError, match="does not exist"):
+            old.read_records()
+        assert other_dag.log_files(BATCH) == FILES
+        # A second time, and where no run has ever been, there is nothing to delete.
+        for dag_id in (DAG_ID, "never"):
+            assert delete_abandoned_runs(root, dag_id, before=now + timedelta(hours=1), new_client=source_client) == []
