@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from tests.bench import airflow_runs, dag, growth, large, latency, memory, peers, small
+from tests.bench import airflow_runs, dag, growth, large, latency, memory, peers, small, staging
 from tests.bench.harness import Bench
 from tests.bench.report import Section
 from tests.support.seaweed import Seaweed
@@ -22,6 +22,7 @@ SECTIONS: dict[str, Callable[[Bench], Section]] = {
     "small": small.measure,
     "latency": latency.measure,
     "dag": dag.measure,
+    "staging": staging.measure,
     "airflow": airflow_runs.measure,
     "memory": memory.measure,
     "growth": growth.measure,

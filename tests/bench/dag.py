@@ -58,14 +58,14 @@ class Tasks:
     """The tasks of one run of the DAG.
 
     :param logs: the folder of the log files
-    :param staging: a folder that is empty
+    :param staging: a folder that is empty, or the URL of one
     :param batch_bytes: the log bytes that one mapped task compresses
     :param check_compressed: whether what was compressed is checked
     """
 
     bucket: str
     logs: Path
-    staging: Path
+    staging: Path | str
     batch_bytes: int = BATCH_BYTES
     check_compressed: bool = True
 

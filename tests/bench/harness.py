@@ -150,7 +150,13 @@ class Bench:
 
 def connections(store: Seaweed) -> dict[str, dict[str, Any]]:
     """Return Airflow's connections to a store: ours and the stock hook's are the same, with the role."""
-    return dict.fromkeys(("log_archive", "bench_stock"), store.connection())
+    staging = {
+        "conn_type": "aws",
+        "login": store.access_key,
+        "password": store.secret_key,
+        "extra": {"region_name": REGION, "endpoint_url": store.endpoint_url},
+    }
+    return {**dict.fromkeys(("log_archive", "bench_stock"), store.connection()), "bench_staging": staging}
 
 
 def _assume_role(store: Seaweed) -> dict[str, str]:

@@ -5,17 +5,20 @@ from __future__ import annotations
 import logging
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import boto3
 from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 from airflow.providers.amazon.aws.transfers.local_to_s3 import LocalFilesystemToS3Operator
 from botocore.config import Config
 
+from log_archival.hooks.source_clients import source_client
 from log_archival.operators import (
     CollectLogsOperator,
     CompressLogsOperator,
@@ -111,8 +114,20 @@ def compress(day: str, root: str, batch: dict[str, Any], check_compressed: bool 
 
 
 def upload(bucket: str, day: str, staged: dict[str, Any]) -> dict[str, Any]:
-    """Run the DAG's third task for one batch."""
-    return CrossAccountPutOperator(task_id="upload", bucket=bucket, staged=staged).execute(context(day))
+    """Run the DAG's third task for one batch; returns the requests to a run directory in S3 and the bytes read, too."""
+    traffic = Counter(requests=0, bytes_read=0)
+
+    def count(parsed: dict[str, Any], **_: Any) -> None:
+        traffic.update(requests=1, bytes_read=parsed.get("ContentLength", 0))
+
+    def counted_client(*arguments: Any) -> Any:
+        client = source_client(*arguments)
+        client.meta.events.register("after-call.s3", count)
+        return client
+
+    operator = CrossAccountPutOperator(task_id="upload", bucket=bucket, staged=staged)
+    with mock.patch("log_archival.operators.put.source_client", counted_client):
+        return {**operator.execute(context(day)), "staging": dict(traffic)}
 
 
 def verify(bucket: str, staging: str, day: str) -> dict[str, Any]:
