@@ -108,6 +108,8 @@ def test_size_is_read_with_its_unit(text: str | int, size: int, tmp_path: Path) 
         (changed(sources=[{"path": "/var/log"}]), "sources.0: name: Field required"),
         (source(name="a/b"), "sources.0: source name 'a/b' may have letters"),
         (changed(staging="staging"), "staging: 'staging' is neither an absolute path nor a URL"),
+        (changed(staging="gs://bucket/x"), "staging: 'gs://bucket/x' is neither an absolute path nor a URL"),
+        (changed(staging="s3://conn@Bad_Bucket/x"), "staging: "),
         (changed(staging="file:staging"), "staging: 'file:staging' is neither an absolute path nor a URL"),
         (source(path="var/log"), "sources.0: source app: path 'var/log' is not absolute"),
         (source(path="s3://b/x"), "sources.0: source app: 's3://b/x' is not a local path"),

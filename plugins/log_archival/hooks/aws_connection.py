@@ -6,7 +6,7 @@ from log_archival.airflow_versions import AirflowNotFoundException
 from log_archival.exceptions import ConnectionSettingsError
 from log_archival.hooks.debug_logs import hide_contents_of_requests
 
-# With the import, so that it holds for each client of the process: those of a run directory in S3 don't come from here.
+# With the import, so that it holds for each client of the process: other code makes some, too.
 hide_contents_of_requests()
 
 #: The one that may be undefined: boto3 then finds credentials by itself, as with any hook of the provider.

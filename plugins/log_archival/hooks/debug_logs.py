@@ -9,7 +9,7 @@ import logging
 
 from botocore.model import OperationModel
 
-#: Those that log a request's parameters and headers, its signature, and a response's body. aiobotocore uses the same.
+#: Those that log a request's parameters and headers, its signature, and a response's body.
 _LOGGERS = ("botocore.endpoint", "botocore.auth", "botocore.parsers")
 #: The service's own, which have the ids that AWS's support asks for.
 _RESPONSE_HEADERS = "Response headers: %r"

@@ -1,14 +1,14 @@
 """CollectLogsOperator."""
 
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 from airflow.sdk import Context
 
 from log_archival.airflow_versions import AirflowSkipException, backfills_by_run_date, partition_key
 from log_archival.config import DEFAULT_BATCH_BYTES
-from log_archival.exceptions import LogArchivalError, SettingsError
+from log_archival.exceptions import SettingsError
 from log_archival.hooks.source_clients import source_client
 from log_archival.operators.base import (
     CompressionOperator,
@@ -17,12 +17,9 @@ from log_archival.operators.base import (
     with_connections,
 )
 from log_archival.partition import require_over
-from log_archival.pipeline.collect import choose_sources, find_log_files, log_plan, write_batches
-from log_archival.pipeline.run_dir import RunDirectory, delete_abandoned_runs
+from log_archival.pipeline.collect import choose_sources, find_log_files, log_plan, tidy_up, write_batches
+from log_archival.pipeline.run_dir import RunDirectory
 from log_archival.sources.base import Source
-
-#: What a run has left that failed, and was not cleared for so long, is deleted: it can still be archived again.
-ABANDONED_AFTER_DAYS = 30
 
 
 class CollectLogsOperator(CompressionOperator):
@@ -74,18 +71,8 @@ class CollectLogsOperator(CompressionOperator):
             ti = context["ti"]
             run_dir = RunDirectory.of_run(self.staging, ti.dag_id, ti.run_id, source_client)
             batches = write_batches(found, run_dir, self.batch_bytes)
-            self._delete_abandoned_runs(ti.dag_id)
+            tidy_up(self.staging, ti.dag_id, datetime.now(UTC), source_client)
             return batches
-
-    def _delete_abandoned_runs(self, dag_id: str) -> None:
-        before = datetime.now(UTC) - timedelta(days=ABANDONED_AFTER_DAYS)
-        try:
-            abandoned = delete_abandoned_runs(self.staging, dag_id, before=before, new_client=source_client)
-        except (LogArchivalError, OSError) as error:  # the day is archived all the same
-            self.log.warning("what abandoned runs have left could not be deleted: %s", error)
-            return
-        for run in abandoned:
-            self.log.info("deleted %s: its run wrote nothing for %s days", run, ABANDONED_AFTER_DAYS)
 
 
 def _require_the_day_that_was_meant(context: Context) -> None:

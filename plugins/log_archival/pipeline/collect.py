@@ -5,6 +5,7 @@ import logging
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from typing import Any
 
 from log_archival.codec import codec_for
@@ -12,16 +13,18 @@ from log_archival.exceptions import LogArchivalError, SettingsError, SourceError
 from log_archival.manifest import MAX_PATH_BYTES, printable
 from log_archival.partition import Partition
 from log_archival.pipeline.compress import Compressor, key_of, known_bytes
-from log_archival.pipeline.run_dir import RunDirectory
+from log_archival.pipeline.run_dir import RunDirectory, delete_abandoned_runs
 from log_archival.progress import human_size
 from log_archival.records import Failure, LogFile
-from log_archival.sources.base import Listing, Source
+from log_archival.sources.base import ClientFactory, Listing, Source
 from log_archival.sources.batches import cut_batches
 
 log = logging.getLogger(__name__)
 
 #: How many files of a source that are not archived are named in the log of `collect`.
 MAX_FAILURE_LINES = 20
+#: What a run has left that failed, and was not cleared for so long, is deleted: it can still be archived again.
+ABANDONED_AFTER_DAYS = 30
 
 
 def choose_sources(sources: Sequence[Source], names: Sequence[str] | None) -> list[Source]:
@@ -131,6 +134,24 @@ def write_batches(found: Collected, run_dir: RunDirectory, batch_bytes: int) -> 
         }
         for number, batch in enumerate(batches, 1)
     ]
+
+
+def tidy_up(staging: str, dag_id: str, now: datetime, new_client: ClientFactory) -> None:
+    """Delete what runs of the DAG have left that were abandoned; log what was deleted, or that it could not be.
+
+    :param staging: the URL of the staging root
+    :param dag_id: of the runs
+    :param now: the time, with a time zone
+    :param new_client: makes the client of S3, where the run directories are in S3
+    """
+    before = now - timedelta(days=ABANDONED_AFTER_DAYS)
+    try:
+        abandoned = delete_abandoned_runs(staging, dag_id, before=before, new_client=new_client)
+    except (LogArchivalError, OSError) as error:  # the day is archived all the same
+        log.warning("what abandoned runs have left could not be deleted: %s", error)
+        return
+    for run in abandoned:
+        log.info("deleted %s: its run wrote nothing for %s days", run, ABANDONED_AFTER_DAYS)
 
 
 def log_plan(found: Collected, compressor: Compressor) -> None:

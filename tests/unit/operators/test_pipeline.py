@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import logging
+import os
+import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -17,7 +20,7 @@ from log_archival.operators import collect
 from log_archival.records import to_line
 from tests.support.batches import damage_compression
 from tests.support.memory_s3 import BUCKET, MemoryS3
-from tests.support.operating import Run, use_memory, write_logs
+from tests.support.operating import DAG_ID, Run, use_memory, write_logs
 
 DAY = "2026-11-22"
 CONTENTS = {f"web-{number}/app-{DAY}.log": b"%d GET /orders 200\n" % number * 100 for number in (1, 2)}
@@ -229,3 +232,43 @@ def test_collect_takes_a_backfill_whose_dates_are_the_days(
     run = Run(BUCKET, tmp_path / "staging", DAY)
     run.context["dag_run"].run_type = "backfill"
     run.collect(write_logs(tmp_path / "logs", DAY, CONTENTS))
+
+
+@pytest.fixture
+def abandoned(tmp_path: Path) -> Path:
+    """What a run of 31 days ago has left, beside somebody else's file, and what one of 29 days ago has."""
+    now = time.time()
+    for run_id, age_days in (("old", 31), ("recent", 29)):
+        run = Run(BUCKET, tmp_path / "staging", DAY, run_id=run_id)
+        run.run_dir.create([[]])
+        folder = Path(str(run.run_dir))
+        if run_id == "old":
+            (folder / "notes.txt").touch()
+        for path in (*folder.iterdir(), folder):
+            os.utime(path, (now - age_days * 86_400,) * 2)
+    return tmp_path / "staging" / DAG_ID / "old"
+
+
+def test_collect_deletes_what_runs_have_left_that_were_abandoned(
+    abandoned: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    run = Run(BUCKET, tmp_path / "staging", DAY)
+    run.collect(write_logs(tmp_path / "logs", DAY, CONTENTS))
+    assert [path.name for path in abandoned.iterdir()] == ["notes.txt"]
+    assert (abandoned.parent / "recent" / "collected.json").exists()
+    assert run.run_dir.log_files(1)
+    lines = [record.getMessage() for record in caplog.records if "deleted" in record.getMessage()]
+    assert lines == [f"deleted {abandoned}: its run wrote nothing for 30 days"]
+
+
+def test_collect_succeeds_when_an_abandoned_run_can_not_be_deleted(
+    abandoned: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def unlink(path: Path, **_: Any) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "unlink", unlink)
+    Run(BUCKET, tmp_path / "staging", DAY).collect(write_logs(tmp_path / "logs", DAY, CONTENTS))
+    message = "what abandoned runs have left could not be deleted: [Errno 13] Permission denied: "
+    assert f"{message}'{abandoned}" in caplog.text
