@@ -1,5 +1,5 @@
 # Everything is installed into this checkout: .venv (the project), .venv-aws (the local AWS accounts), .venv-oldest,
-# .airflow (Airflow's home). `make clean` removes all of it.
+# .venv-3.0, .airflow (Airflow's home). `make clean` removes all of it.
 PYTHON ?= python3
 UV_VERSION := 0.13.9
 BIN := .venv/bin
@@ -21,7 +21,7 @@ help:
 	@echo 'make check  lint, complexity, docstrings, types, the direction of imports, templates'
 	@echo 'make up     the Airflow UI over the two local accounts'
 	@echo 'make bench  measure, side by side with other tools'
-	@echo 'make lock   regenerate constraints.txt, constraints-oldest.txt and dev/local_aws/ministack.lock'
+	@echo 'make lock   regenerate constraints.txt, constraints-oldest.txt and the lock files in dev/'
 	@echo 'make clean  remove everything that make has created'
 
 install: .venv/installed .venv-aws/installed
@@ -48,6 +48,12 @@ install: .venv/installed .venv-aws/installed
 		-c constraints-oldest.txt
 	@touch $@
 
+.venv-3.0/installed: dev/airflow_3_0.lock .venv/installed
+	@echo 'installing Airflow 3.0, for the operators, into .venv-3.0 ...'
+	@$(PYTHON) -m venv --clear .venv-3.0
+	@$(BIN)/uv pip install --quiet --no-cache --compile-bytecode --python .venv-3.0/bin/python -r $<
+	@touch $@
+
 demo: install
 	@$(BIN)/python -m dev.demo
 
@@ -59,11 +65,12 @@ test: install
 
 # Left out: what is about the repository's own files, and backfills, which are refused on this Airflow.
 OLDEST := tests/integration/airflow/test_archive_logs.py
-test-oldest: install .venv-oldest/installed
+test-oldest: install .venv-oldest/installed .venv-3.0/installed
 	@.venv-oldest/bin/python -m pytest tests/unit tests/integration/layouts $(OLDEST) --hypothesis-profile quick \
 		--ignore tests/unit/test_own_role_page.py --ignore tests/unit/test_imports.py \
 		--deselect $(OLDEST)::test_backfill_archives_each_day_and_a_second_adds_nothing \
 		--deselect $(OLDEST)::test_dry_run_logs_the_plan_and_adds_nothing $(ARGS)
+	@.venv-3.0/bin/python -m pytest tests/unit/operators --hypothesis-profile quick $(ARGS)
 
 unit: install
 	@$(BIN)/python -m pytest tests/unit --dist worksteal --hypothesis-profile quick $(ARGS)
@@ -85,7 +92,9 @@ lock: .venv/installed
 		requirements-oldest.txt -o constraints-oldest.txt
 	@$(BIN)/uv pip compile --quiet --no-cache --universal --python-version 3.11 --upgrade --no-annotate --no-header \
 		dev/local_aws/ministack.txt -o dev/local_aws/ministack.lock
+	@$(BIN)/uv pip compile --quiet --no-cache --universal --python-version 3.11 --upgrade --no-annotate --no-header \
+		dev/airflow_3_0.txt -o dev/airflow_3_0.lock
 
 clean:
-	rm -rf .venv .venv-aws .venv-bench .venv-oldest .airflow .demo .pytest_cache .mypy_cache .ruff_cache build bench.json
+	rm -rf .venv .venv-aws .venv-bench .venv-oldest .venv-3.0 .airflow .demo .pytest_cache .mypy_cache .ruff_cache build bench.json
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

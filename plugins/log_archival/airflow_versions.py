@@ -15,8 +15,10 @@ except ImportError:
     )
     from airflow.exceptions import AirflowSkipException as AirflowSkipException  # type: ignore[no-redef]
 try:  # from Airflow 3.1 on
+    from airflow.sdk import BaseHook as BaseHook
     from airflow.sdk.log import mask_secret as mask_secret
 except ImportError:
+    from airflow.hooks.base import BaseHook as BaseHook  # type: ignore[attr-defined,no-redef]
     from airflow.sdk.execution_time.secrets_masker import mask_secret as mask_secret  # type: ignore[no-redef]
 
 

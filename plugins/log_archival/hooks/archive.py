@@ -3,9 +3,9 @@
 from functools import cached_property, partial
 from typing import Any
 
-from airflow.sdk import BaseHook
 from botocore.config import Config
 
+from log_archival.airflow_versions import BaseHook
 from log_archival.aws.connection import DEFAULT_ACL, DEFAULT_CONN_ID, require_acl, require_kms_key_arn, session_policy
 from log_archival.aws.errors import Request, translated_errors, writer_hint
 from log_archival.aws.payload_signing import sign_known_payloads

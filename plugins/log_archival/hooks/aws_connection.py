@@ -1,8 +1,8 @@
 """An Airflow connection of type `aws`, as Airflow has it."""
 
-from airflow.sdk import BaseHook, Connection
+from airflow.sdk import Connection
 
-from log_archival.airflow_versions import AirflowNotFoundException
+from log_archival.airflow_versions import AirflowNotFoundException, BaseHook
 from log_archival.exceptions import ConnectionSettingsError
 from log_archival.hooks.debug_logs import hide_contents_of_requests
 

@@ -10,10 +10,10 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from airflow.sdk.exceptions import AirflowFailException
 from botocore import UNSIGNED
 from botocore.credentials import Credentials
 
+from log_archival.airflow_versions import AirflowFailException
 from log_archival.exceptions import ArchiveRequestError
 from log_archival.hooks.assumed_role import AssumedRole
 from log_archival.least_privilege.attempts import Caller, Requester, Response

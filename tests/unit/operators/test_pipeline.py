@@ -12,9 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from airflow.sdk.exceptions import AirflowFailException
 
-from log_archival.airflow_versions import backfills_by_run_date
+from log_archival.airflow_versions import AirflowFailException, backfills_by_run_date
 from log_archival.exceptions import CompressionError, SourceError
 from log_archival.operators import collect
 from log_archival.records import to_line

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from airflow.sdk.exceptions import AirflowFailException
 
+from log_archival.airflow_versions import AirflowFailException
 from log_archival.aws.writer import DEFAULT_MAX_CONCURRENT_REQUESTS
 from log_archival.exceptions import CompressionError, SourceError
 from log_archival.operators import CrossAccountPutOperator, VerifyArchiveOperator
