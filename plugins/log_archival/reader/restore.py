@@ -2,9 +2,8 @@
 
 import hashlib
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
 from io import BufferedRandom
 from itertools import groupby, pairwise
 from typing import IO, Literal
@@ -14,9 +13,10 @@ from log_archival.exceptions import LogArchivalError, VerificationError
 from log_archival.manifest import Entry, Manifest, printable
 from log_archival.progress import human_size
 from log_archival.reader.archive import ArchiveReader, OnProgress
+from log_archival.reader.days import ALL_DAYS, DateRange, manifests_by_day
 from log_archival.reader.findings import Finding, Kind, Report
 from log_archival.reader.output_dir import OutputDirectory
-from log_archival.reader.versions import Version, describe, distinct, versions_of
+from log_archival.reader.versions import Version, describe, distinct, received_in_order, versions_of
 
 
 @dataclass
@@ -29,21 +29,22 @@ class Selection:
     :param by_day: restore each day into a folder of its own
     :param choice: of several contents of a path, which to restore: the ``first``, the ``last`` or ``all``. None
         restores none of them, since anybody who may add to the archive may have added one
+    :param days: the days to restore
     """
 
     sources: Sequence[str] = ()
     paths: Sequence[str] = ()
     by_day: bool = False
     choice: Literal["first", "last", "all"] | None = None
+    days: DateRange = ALL_DAYS
 
-    def versions(self, manifest: Manifest, modified: Mapping[str, datetime]) -> Iterator[Version]:
+    def versions(self, manifest: Manifest) -> Iterator[Version]:
         """Yield the selected files of a manifest.
 
         :param manifest: the manifest
-        :param modified: by key, when S3 received an object
         """
         pattern = re.compile("|".join(map(_regular_expression, self.paths)) or "(?s:.*)")
-        for version in versions_of(manifest, modified):
+        for version in versions_of(manifest):
             whole = version.parts[0]
             if (not self.sources or whole.source in self.sources) and pattern.fullmatch(whole.path):
                 yield replace(version, target=f"{version.day}/{version.target}") if self.by_day else version
@@ -130,7 +131,7 @@ def plan_restore(reader: ArchiveReader, prefix: str, selection: Selection) -> Re
     :raises ArchiveRequestError: when the archive can't be read
     """
     plan = RestorePlan()
-    versions = sorted(_selected(reader, prefix, selection, plan.findings))
+    versions = received_in_order(list(_selected(reader, prefix, selection, plan.findings)), reader.received)
     for _, of_path in groupby(versions, lambda version: version.target):
         plan.choose(distinct(list(of_path)), selection)
     plan.make_way_for_folders()
@@ -143,12 +144,10 @@ def plan_restore(reader: ArchiveReader, prefix: str, selection: Selection) -> Re
 
 def _selected(reader: ArchiveReader, prefix: str, selection: Selection, findings: list[Finding]) -> Iterator[Version]:
     """Yield the selected versions, day by day; add a finding for each unusable manifest."""
-    for _, objects in reader.list_by_day(prefix):
-        manifests, malformed = reader.read_manifests(objects)
+    for manifests, malformed in manifests_by_day(reader, prefix, selection.days):
         findings += malformed
-        modified = {one.key: one.modified for one in objects}
         for manifest in manifests:
-            yield from selection.versions(manifest, modified)
+            yield from selection.versions(manifest)
 
 
 @dataclass

@@ -314,6 +314,22 @@ def test_path_with_two_contents_is_not_restored_without_a_choice(writer: Writer,
     assert result.restored == 1
 
 
+def test_time_of_objects_counts_when_they_arrived_after_their_manifest(writer: Writer, to: Path) -> None:
+    writer.files({"a.log": b"first", "b.log": RAW})
+    [early] = writer.files({"a.log": b"listed before it was put"})
+    writer.files({"a.log": b"of another day"}, on="2026-11-23")
+    writer.client.modified[early.key] += timedelta(days=3)
+    writer.files({"a.log": b"last"})
+    assert run(writer, to, choice="all").ok
+    names = [name.split("-")[1:] for name in sorted(files_in(to / "app")) if name.startswith("a.log")]
+    assert [sha for _, sha in names] == [
+        sha256(raw)[:12] for raw in (b"first", b"of another day", b"last", b"listed before it was put")
+    ]
+    assert names[-1][0] == f"{writer.client.modified[early.key]:%Y%m%dT%H%M%SZ}"
+    # Where a path has one content on a day, its manifest's time is enough.
+    assert len(writer.client.sent("HeadObject")) == 3
+
+
 @pytest.mark.parametrize(("choice", "raw"), [("first", RAW * 2), ("last", RAW)], ids=["first", "last"])
 def test_chosen_content_is_restored_and_the_other_noted(writer: Writer, to: Path, choice: str, raw: bytes) -> None:
     left_out = two_contents(writer)[choice == "first"]
