@@ -39,6 +39,7 @@ def compressed(
     *,
     codec: codecs.Codec = codecs.ZSTD,
     part_size: int = codecs.DEFAULT_PART_BYTES,
+    mtime_ns: int = 0,
 ) -> list[tuple[Archive, bytes]]:
     """Return the archives of one log file, and their bytes."""
     bodies: list[io.BytesIO] = []
@@ -54,7 +55,7 @@ def compressed(
         (
             Archive(
                 source=source, root="/var/log", name=name,
-                file_size=result.size, file_mtime_ns=0, file_sha256=result.sha256, part=number, parts=parts,
+                file_size=result.size, file_mtime_ns=mtime_ns, file_sha256=result.sha256, part=number, parts=parts,
                 key=KEYS.archive_key(
                     partition, source=source, name=name, digest=part.raw_sha256, codec_suffix=codec.suffix,
                     part=number if parts > 1 else None,

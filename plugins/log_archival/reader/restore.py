@@ -211,7 +211,7 @@ class Restorer:
             raise LogArchivalError(f"{printable(version.target)} exists with other content; --overwrite replaces it")
         if version.size > (free := self.output.free_bytes()):  # a manifest may claim any size
             raise LogArchivalError(f"it has {human_size(version.size)}, and there is room for {human_size(free)}")
-        with self.output.write(path) as file:
+        with self.output.write(path, version.mtime_ns) as file:
             for entry in version.parts:
                 self._append(entry, file)
             if len(version.parts) > 1:  # a file's only part has the file's own SHA-256, or its manifest is not usable

@@ -37,6 +37,11 @@ class Version:
     parts: list[Entry] = field(compare=False)
 
     @property
+    def mtime_ns(self) -> int:
+        """When the file was last modified, in nanoseconds since the epoch; 0 where no manifest says so."""
+        return self.parts[0].file_mtime_ns
+
+    @property
     def name(self) -> str:
         """What tells it from the other contents of its path, for the name of a file."""
         return f"{self.received.astimezone(UTC):%Y%m%dT%H%M%SZ}-{self.sha256[:12]}"

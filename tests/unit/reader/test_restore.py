@@ -69,6 +69,17 @@ def test_restored_folder_is_the_original_one(writer: Writer, to: Path, tmp_path:
     assert subprocess.run(diff, capture_output=True, check=False).stdout == b""
 
 
+def test_restored_file_has_the_time_that_it_had(writer: Writer, to: Path) -> None:
+    writer.files({"a.log": RAW}, mtime_ns=1_795_435_200_123_456_789)
+    # The same content that was touched later, or listed without a time, is the same file.
+    writer.files({"a.log": RAW}, mtime_ns=1_795_435_201_000_000_000)
+    writer.files({"a.log": RAW})
+    assert run(writer, to).findings == []
+    assert (to / "app/a.log").stat().st_mtime_ns == 1_795_435_200_123_456_789
+    reader = ArchiveReader(writer.client, writer.bucket)
+    assert verify(reader, "logs/", "checksums", date.min, date.max, no_progress).ok
+
+
 @pytest.mark.parametrize("codec", codecs.CODECS.values(), ids=codecs.CODECS)
 def test_restore_reads_every_codec(writer: Writer, to: Path, codec: codecs.Codec) -> None:
     writer.files(FILES, codec=codec)
