@@ -38,7 +38,7 @@ MAX_HEADS = 200
 #: When so many objects in a row can't be reached, none can.
 MAX_UNREACHABLE_IN_A_ROW = 20
 # The folders that name the day, whatever is around the numbers: 2026/11/22/, dt=2026-11-22/, year=2026/month=11/…
-_DAY = re.compile(r"(?<!\d)(?=(\d{4})[^/\d]*/?[^/\d]*(\d{2})[^/\d]*/?[^/\d]*(\d{2})(?!\d)[^/]*/)")
+_DAY = re.compile(r"(?<!\d)(?=(\d{4})[^/\d]*/?[^/\d]*(\d{2})[^/\d]*/?[^/\d]*(\d{2})(?!\d)[^/]*(/))")
 _NOT_FOUND = frozenset({"404", "NoSuchKey"})
 # Permanent errors of one object that mean nothing for the next one.
 _CONCERNS_ONE_OBJECT = _NOT_FOUND | {"InvalidObjectState", "InvalidRange", "MethodNotAllowed", "405"}
@@ -58,13 +58,21 @@ class StoredObject(NamedTuple):
 
 
 def days_in(key: str) -> Iterator[date]:
-    """Yield each day that the folders of a key could be of.
+    """Return each day that the folders of a key could be of.
+
+    :param key: any object's key
+    """
+    return (day for day, _ in day_folders(key))
+
+
+def day_folders(key: str) -> Iterator[tuple[date, str]]:
+    """Yield each day that the folders of a key could be of, with the folder that completes it.
 
     :param key: any object's key
     """
     for match in _DAY.finditer(key):
         with suppress(ValueError):
-            yield date(int(match[1]), int(match[2]), int(match[3]))
+            yield date(int(match[1]), int(match[2]), int(match[3])), key[: match.end(4)]
 
 
 class _BrokenConnectionError(Exception):

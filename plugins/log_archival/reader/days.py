@@ -1,6 +1,6 @@
 """The manifests of some days, without listing every object: folders lead to the days, and a day's folder has them."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass
 from datetime import date
 from functools import partial
@@ -39,6 +39,28 @@ class DateRange:
 
     def __contains__(self, day: date) -> bool:
         return self.first <= day <= self.last
+
+    def __str__(self) -> str:
+        """Return the days in words."""
+        if self.last == date.max:
+            return f"{self.first} or later"
+        return f"{self.last} or earlier" if self.first == date.min else f"{self.first} to {self.last}"
+
+    def missing(self, found: Set[date]) -> Iterator[tuple[date, date]]:
+        """Yield the first and the last of each row of days that are not found.
+
+        Where the range has no first or last day, days are missing between those that are found.
+
+        :param found: days of the range
+        """
+        ends = sorted({self.first, self.last, *found} - {date.min, date.max})
+        if not ends:
+            return
+        start, end = ends[0].toordinal(), ends[-1].toordinal() + 1
+        for day in (*sorted(one.toordinal() for one in found), end):
+            if start < day:
+                yield date.fromordinal(start), date.fromordinal(day - 1)
+            start = max(start, day + 1)
 
 
 ALL_DAYS = DateRange()

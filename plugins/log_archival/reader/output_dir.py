@@ -27,17 +27,25 @@ class OutputDirectory:
     for the user alone: logs hold what not everybody on a machine may read.
 
     :param root: the folder, which is created if need be; may itself be a link
+    :param read_only: whether it is only compared with, and neither created nor locked
     :raises LogArchivalError: when it can't be created or written to, or another restore is writing into it
     """
 
-    def __init__(self, root: str) -> None:
-        self.root = root
+    def __init__(self, root: str, *, read_only: bool = False) -> None:
+        self.root, self.read_only = root, read_only
         self._numbers = count()
+        self._absent = False
 
     def __enter__(self) -> Self:
         """Create the folder and lock it."""
         with ExitStack() as stack:
             try:
+                if self.read_only:
+                    existing = next(one for one in _and_parents(self.root) if one.exists())
+                    self._absent = existing != Path(self.root).absolute()
+                    self._root = stack.enter_context(open_folder(str(existing), ()))
+                    self._opened = stack.pop_all()
+                    return self
                 _make_folders(self.root)
                 self._root = stack.enter_context(open_folder(self.root, ()))
                 fcntl.flock(self._root, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -56,7 +64,8 @@ class OutputDirectory:
     def __exit__(self, *_: object) -> None:
         """Remove what is temporary, and unlock the folder."""
         with self._opened, suppress(OSError):
-            os.rmdir(_TEMPORARY, dir_fd=self._root)
+            if not self.read_only:
+                os.rmdir(_TEMPORARY, dir_fd=self._root)
 
     def free_bytes(self) -> int:
         """Return how many bytes there is room for."""
@@ -71,6 +80,8 @@ class OutputDirectory:
         :param sha256: of the file, in hex
         :raises LogArchivalError: when a folder of the path is a link or a file
         """
+        if self._absent:
+            return "absent"
         try:
             with self._parent(path) as folder:
                 status = os.stat(path[-1], dir_fd=folder, follow_symlinks=False)
@@ -123,7 +134,11 @@ class OutputDirectory:
 
 def _make_folders(path: str) -> None:
     """Create a folder and those that it is in, where they don't exist."""
-    whole = Path(path).absolute()
-    for folder in reversed([one for one in (whole, *whole.parents) if not one.exists()]):
+    for folder in reversed([one for one in _and_parents(path) if not one.exists()]):
         with suppress(FileExistsError):
             folder.mkdir(_FOLDER_MODE)
+
+
+def _and_parents(path: str) -> list[Path]:
+    whole = Path(path).absolute()
+    return [whole, *whole.parents]

@@ -24,7 +24,8 @@ from log_archival.exceptions import ArchiveRequestError, LogArchivalError, Refus
 from log_archival.manifest import MAX_RAW_BYTES
 from log_archival.reader.archive import MAX_UNREACHABLE_IN_A_ROW, ArchiveReader
 from log_archival.reader.output_dir import OutputDirectory
-from log_archival.reader.restore import Restorer, RestoreReport, Selection, plan_restore
+from log_archival.reader.restore import Restorer, RestoreReport, plan_restore
+from log_archival.reader.selection import Selection
 from log_archival.reader.verify import verify
 from log_archival.records import Archive
 from tests.support.archives import MemoryS3, Writer, no_progress, sha256
