@@ -191,7 +191,7 @@ class Restorer:
         files = list(plan.files.values())
         if sum(version.size for version in files) > self.output.free_bytes():
             files.sort(key=lambda version: version.size)  # so that there is room for as many as possible
-        for version, outcome in self.reader.for_each(self._restore_one, files):
+        for version, outcome in self.reader.for_each(job, files):
             if isinstance(outcome, Exception):
                 reason = outcome.strerror if isinstance(outcome, OSError) else None
                 failures.append(Finding.about(version.parts[0], "failed", f"not restored: {reason or outcome}"))

@@ -23,8 +23,9 @@ from log_archival import codec as codecs
 from log_archival.exceptions import ArchiveRequestError, LogArchivalError, RefusedError
 from log_archival.manifest import MAX_RAW_BYTES
 from log_archival.reader.archive import MAX_UNREACHABLE_IN_A_ROW, ArchiveReader
+from log_archival.reader.days import DateRange
 from log_archival.reader.output_dir import OutputDirectory
-from log_archival.reader.restore import Restorer, RestoreReport, plan_restore
+from log_archival.reader.restore import DryRunReport, Restorer, RestoreReport, plan_restore
 from log_archival.reader.selection import Selection
 from log_archival.reader.verify import verify
 from log_archival.records import Archive
@@ -291,6 +292,64 @@ def test_restore_gives_up_when_nothing_can_be_reached(writer: Writer, to: Path) 
     writer.client.errors = {archive.key: "SlowDown" for archive in archives}
     with pytest.raises(ArchiveRequestError, match="SlowDown"):
         run(writer, to)
+
+
+# --- dry run
+
+
+def dry_run(writer: Writer, to: Path, *, overwrite: bool = False, **selection: Any) -> DryRunReport:
+    reader = ArchiveReader(writer.client, writer.bucket, workers=4)
+    plan = plan_restore(reader, "logs/", Selection(**selection))
+    with OutputDirectory(str(to), read_only=True) as output:
+        return Restorer(reader, output, overwrite).dry_run(plan)
+
+
+def test_dry_run_reports_what_restore_does_and_writes_nothing(writer: Writer, to: Path) -> None:
+    writer.files({"same.log": RAW, "other.log": RAW, "new.log": RAW, "link/x.log": RAW})
+    (to / "app").mkdir(parents=True)
+    (to / "app/same.log").write_bytes(RAW)
+    (to / "app/other.log").write_bytes(b"mine")
+    (to / "app/link").symlink_to("..")
+    before = sorted(path.name for path in to.rglob("*"))
+    report = dry_run(writer, to)
+    assert [(outcome, one.target) for outcome, one in report.files] == [
+        ("restored", "app/new.log"), ("already", "app/same.log"),
+    ]  # fmt: skip
+    assert sorted(path.name for path in to.rglob("*")) == before
+    assert writer.client.sent("GetObject") == [key for key in sorted(writer.written) if "_manifest-" in key]
+    real = run(writer, to)
+    assert (report.restored, report.already, report.size) == (real.restored, real.already, real.size) == (1, 1, 12_400)
+    assert list(map(str, report.findings)) == list(map(str, real.findings))
+    assert len(report.problems) == 2
+    assert dry_run(writer, to, overwrite=True).restored == 1
+
+
+def test_dry_run_into_a_folder_that_does_not_exist_creates_none(writer: Writer, to: Path) -> None:
+    writer.files(FILES)
+    report = dry_run(writer, to / "a" / "b")
+    assert (report.restored, report.findings) == (4, [])
+    assert not to.exists()
+
+
+def test_dry_run_tells_when_there_is_no_room(writer: Writer, to: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    writer.files({"a.log": b"x" * 70, "b.log": b"y" * 70})
+    monkeypatch.setattr(OutputDirectory, "free_bytes", lambda self: 100)
+    [problem] = dry_run(writer, to).problems
+    assert problem.message == "140 B would be restored, and there is room for 100 B"
+
+
+def test_dry_run_into_a_file_is_an_error(writer: Writer, to: Path) -> None:
+    writer.files(FILES)
+    to.write_bytes(b"")
+    with pytest.raises(LogArchivalError, match=r"can't restore into .*: Not a directory"):
+        dry_run(writer, to)
+
+
+def test_restore_takes_the_days_of_a_range(writer: Writer, to: Path) -> None:
+    for on in ("2026-11-21", "2026-11-22", "2026-11-23", "2026-11-24"):
+        writer.files({f"{on}.log": RAW}, on=on)
+    assert run(writer, to, days=DateRange(date(2026, 11, 22), date(2026, 11, 23))).findings == []
+    assert set(files_in(to / "app")) == {"2026-11-22.log", "2026-11-23.log"}
 
 
 # --- versions
