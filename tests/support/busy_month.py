@@ -16,11 +16,15 @@ _LINE = "{day}T{hour:02}:{minute:02}:07Z {level} GET /orders/{number} {status}\n
 
 def busy_month() -> MemoryS3:
     """Put the month's archives and manifests into a bucket in memory, and return it."""
-    writer = Writer(MemoryS3(), BUCKET)
+    s3 = MemoryS3()
+    writer = Writer(s3, BUCKET)
     for on in DAYS:
-        writer.manifest([archive for source, count in _files(on) for archive in _archives(writer, on, source, count)], on=on)
-    assert len(writer.client.bodies) == OBJECTS
-    return writer.client
+        writer.manifest([one for source, count in _files(on) for one in _archives(writer, on, source, count)], on=on)
+    assert len(s3.bodies) == OBJECTS
+    for key in s3.bodies:
+        put = datetime.fromisoformat(f"{'-'.join(key.split('/')[1:4])}T04:31:00+00:00") + timedelta(days=1)
+        s3.modified[key] = put
+    return s3
 
 
 def _files(on: str) -> list[tuple[str, int]]:
@@ -50,7 +54,9 @@ def _archives(writer: Writer, on: str, source: str, count: int) -> list[Archive]
     archives = []
     for number in range(1, count):
         name = f"web-{number % 20 + 1}/worker-{number // 20}.log" if source == "app" else f"lb-1/access-{number}.log"
-        key = KEYS.archive_key(day(on), source=source, name=name, digest=some.raw_sha256, codec_suffix=".zst", part=None)
+        key = KEYS.archive_key(
+            day(on), source=source, name=name, digest=some.raw_sha256, codec_suffix=".zst", part=None
+        )
         archives.append(replace(some, name=name, key=key))
         writer.put(key, body)
     name = "web-1/app.log" if source == "app" else "lb-1/access.log"

@@ -61,8 +61,10 @@ def _list(options: Namespace, reader: ArchiveReader) -> int:
     else:
         for line in report.lines():
             print(line)
+        sys.stdout.flush()  # where both streams are one, the lines come first
         _print_findings(report.findings, sys.stderr)
-        print(report.summary, file=sys.stderr)
+        if all(finding.kind != "empty" for finding in report.findings):
+            print(report.summary, file=sys.stderr)
     return EXIT_OK if report.ok else EXIT_PROBLEMS
 
 

@@ -137,7 +137,8 @@ class DryRunReport(RestoreReport):
     def lines(self) -> Iterator[str]:
         """Yield a line for each file, for people."""
         for outcome, one in self.files:
-            yield f"{outcome:8}  {one.day}  {one.size:>14,}  {printable(one.target)}"
+            state = "new" if outcome == "restored" else "exists"
+            yield f"{state:6}  {one.day}  {one.size:>14,}  {printable(one.target)}"
 
 
 @dataclass(frozen=True)

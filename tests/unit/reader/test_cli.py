@@ -211,8 +211,8 @@ def test_dry_run_of_restore_writes_nothing(writer: Writer, capsys: pytest.Captur
     command = ["restore", "s3://archive/logs/", "--to", str(to), "--until", "2026-11-22"]
     assert run(*command, "--dry-run") == 0
     assert capsys.readouterr().out.splitlines() == [
-        "restored  2026-11-22               7  app/2026-11-22.log",
-        "restored  2026-11-22               4  app/same.log",
+        "new     2026-11-22               7  app/2026-11-22.log",
+        "new     2026-11-22               4  app/same.log",
         f"2 files would be restored to {to}, 0 already exist, 11 B in all: no problems",
     ]
     assert not to.exists()
