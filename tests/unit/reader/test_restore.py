@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 
 from log_archival import codec as codecs
 from log_archival.exceptions import ArchiveRequestError, LogArchivalError, RefusedError
-from log_archival.manifest import MAX_RAW_BYTES
+from log_archival.manifest import MAX_RAW_BYTES, MAX_TIME_NS
 from log_archival.reader.archive import MAX_UNREACHABLE_IN_A_ROW, ArchiveReader
 from log_archival.reader.days import DateRange
 from log_archival.reader.output_dir import OutputDirectory
@@ -80,6 +80,13 @@ def test_restored_file_has_the_time_that_it_had(writer: Writer, to: Path) -> Non
     assert (to / "app/a.log").stat().st_mtime_ns == 1_795_435_200_123_456_789
     reader = ArchiveReader(writer.client, writer.bucket)
     assert verify(reader, "logs/", "checksums", date.min, date.max, no_progress).ok
+
+
+@pytest.mark.parametrize("mtime_ns", [1, MAX_TIME_NS], ids=["1970", "2262"])
+def test_time_of_any_year_stops_no_restore(writer: Writer, to: Path, mtime_ns: int) -> None:
+    writer.files({"a.log": RAW}, mtime_ns=mtime_ns)
+    assert run(writer, to).findings == []
+    assert files_in(to) == {"app/a.log": RAW}
 
 
 @pytest.mark.parametrize("codec", codecs.CODECS.values(), ids=codecs.CODECS)
