@@ -25,7 +25,8 @@ MAX_KEY_BYTES = 1024
 #: 128 bits. Whoever writes the logs must not be able to make two contents that share a key, since the second would
 #: count as an existing archive; 12 digits would take 2^24 tries, 32 take 2^64.
 DIGEST_CHARS = 32
-#: The largest canary that `check_least_privilege` puts.
+#: The folder of the canaries that `check_least_privilege` puts, and the largest of them.
+CANARY_FOLDER = "_canary/"
 MAX_CANARY_BYTES = 256
 # The characters that AWS calls safe, less those that mean something to a shell or in a policy (* ').
 _SAFE = "!_.-()"
@@ -164,7 +165,7 @@ def canary_key(prefix: str, token: str) -> str:
     :param prefix: the archive's prefix, with its slash
     :param token: 16 hex digits
     """
-    return f"{prefix}_canary/least-privilege-{token}"
+    return f"{prefix}{CANARY_FOLDER}least-privilege-{token}"
 
 
 def is_probe_or_canary(key: str, size: int) -> bool:

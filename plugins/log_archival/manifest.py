@@ -33,6 +33,8 @@ MAX_PATH_BYTES = 4096
 #: Of the uncompressed content of a file or part: more than any file system or S3 holds, and sums of such sizes stay
 #: within what offsets and floats can express.
 MAX_RAW_BYTES = 1 << 50
+#: Of a time in nanoseconds since the epoch: in 2262, as in other formats of 64 bits.
+MAX_TIME_NS = (1 << 63) - 1
 #: A manifest has no room for more, and a file's parts are all in one.
 MAX_PARTS = 50_000
 _READ_BYTES = 1 << 18
@@ -50,11 +52,15 @@ Number = Annotated[int, range(1, MAX_PARTS + 1)]
 RawSize = Annotated[int, range(MAX_RAW_BYTES + 1)]
 StoredSize = Annotated[int, range(MAX_PUT_BYTES + 1)]
 Sha256 = Annotated[str, re.compile(r"[0-9a-f]{64}")]
+TimeNs = Annotated[int, range(1, MAX_TIME_NS + 1)]
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One archive as a manifest lists it. Sizes in bytes, digests in hex.
+    """One archive as a manifest lists it. Sizes in bytes, digests in hex, times in nanoseconds since the epoch.
+
+    `file_mtime_ns` is when the log file was last modified; 0 where its source has no such time, or an earlier version
+    wrote the manifest, which then has no such field.
 
     `others` has what other manifests list as stored size and SHA-256 of the same key and raw content: a later version
     of a compression library may make other bytes of it, and the put of the second is write-once.
@@ -72,6 +78,7 @@ class Entry:
     raw_sha256: Sha256
     stored_size: StoredSize
     stored_sha256: Sha256
+    file_mtime_ns: TimeNs = 0
     others: tuple[tuple[int, str], ...] = ()
 
     @classmethod
@@ -82,13 +89,15 @@ class Entry:
         :param strings: names of sources that were read before; an equal one becomes the same object, to save memory
         :raises VerificationError: when it is not as manifest.schema.json says
         """
-        if not isinstance(listed, dict) or listed.keys() != _RULES.keys():
-            raise VerificationError(f"an archive is listed without, or with more than, {', '.join(_RULES)}")
+        if not isinstance(listed, dict) or not _REQUIRED <= listed.keys() <= _RULES.keys():
+            raise VerificationError(
+                f"an archive is listed without one of {', '.join(_REQUIRED)}, or with more than these and {_OPTIONAL}"
+            )
         # By type, and not isinstance: JSON's true is an int of Python's.
         for name, matches in _TEXTS:
             if type(listed[name]) is not str or not matches(listed[name]):
                 raise VerificationError(f"{name} can't be {listed[name]!r:.80}")
-        for name, numbers in _NUMBERS:
+        for name, numbers in _NUMBERS if _OPTIONAL in listed else _REQUIRED_NUMBERS:
             if type(listed[name]) is not int or listed[name] not in numbers:
                 raise VerificationError(f"{name} can't be {listed[name]!r:.80}")
         listed["source"] = strings.setdefault(listed["source"], listed["source"])
@@ -103,7 +112,10 @@ class Entry:
 
         :param archive: what a run put
         """
-        return cls(**{name: getattr(archive, "name" if name == "path" else name) for name in _RULES})
+        fields = {name: getattr(archive, "name" if name == "path" else name) for name in _RULES}
+        if fields[_OPTIONAL] not in _RULES[_OPTIONAL]:  # none, or before 1970
+            fields[_OPTIONAL] = 0
+        return cls(**fields)
 
     def fits(self, size: int, sha256: str) -> bool:
         """Return whether stored bytes are what some manifest lists.
@@ -119,6 +131,10 @@ _HINTS = get_type_hints(Entry, include_extras=True)
 _RULES = {name: hint.__metadata__[0] for name, hint in _HINTS.items() if name != "others"}
 _TEXTS = [(name, rule.fullmatch) for name, rule in _RULES.items() if isinstance(rule, re.Pattern)]
 _NUMBERS = [(name, rule) for name, rule in _RULES.items() if isinstance(rule, range)]
+#: The field that an entry need not have.
+_OPTIONAL = "file_mtime_ns"
+_REQUIRED = {name: None for name in _RULES if name != _OPTIONAL}.keys()
+_REQUIRED_NUMBERS = [(name, rule) for name, rule in _NUMBERS if name != _OPTIONAL]
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +157,7 @@ def manifest_bodies(partition: Partition, archives: Iterable[Archive]) -> Iterat
     """Yield the manifests of a partition's archives, as JSON: one, or as many as it takes to keep to the limit.
 
     The same archives give the same bytes, whatever their order, the run or the clock; so a second run of a day
-    puts the same keys again, and adds nothing. All parts of a file are in one manifest.
+    puts the same keys again, and adds nothing, unless a file has another time. All parts of a file are in one manifest.
 
     :param partition: the day
     :param archives: what the run put
@@ -172,7 +188,8 @@ def manifest_bodies(partition: Partition, archives: Iterable[Archive]) -> Iterat
 
 def _line(archive: Archive) -> bytes:
     entry = Entry.from_archive(archive)
-    return json.dumps({name: getattr(entry, name) for name in _RULES}).encode()
+    names = _RULES if entry.file_mtime_ns else _REQUIRED
+    return json.dumps({name: getattr(entry, name) for name in names}).encode()
 
 
 def _body(start: bytes, lines: list[bytes]) -> bytes:
@@ -328,7 +345,7 @@ def _problem_with_parts(parts: list[Entry]) -> str | None:
     # Not a range of `parts` numbers: whoever wrote the manifest may have written 10^12.
     if parts[0].parts != len(parts) or numbers != list(range(1, len(parts) + 1)):
         return f"parts {', '.join(map(str, numbers[:20]))} are listed of {parts[0].parts}"
-    if len({(entry.parts, entry.file_size, entry.file_sha256) for entry in parts}) > 1:
+    if len({(entry.parts, entry.file_size, entry.file_sha256, entry.file_mtime_ns) for entry in parts}) > 1:
         return "its parts say different things about the whole"
     if sum(entry.raw_size for entry in parts) != parts[0].file_size:
         return "its parts don't add up to its size"

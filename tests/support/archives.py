@@ -39,6 +39,7 @@ def compressed(
     *,
     codec: codecs.Codec = codecs.ZSTD,
     part_size: int = codecs.DEFAULT_PART_BYTES,
+    mtime_ns: int = 0,
 ) -> list[tuple[Archive, bytes]]:
     """Return the archives of one log file, and their bytes."""
     bodies: list[io.BytesIO] = []
@@ -54,7 +55,7 @@ def compressed(
         (
             Archive(
                 source=source, root="/var/log", name=name,
-                file_size=result.size, file_mtime_ns=0, file_sha256=result.sha256, part=number, parts=parts,
+                file_size=result.size, file_mtime_ns=mtime_ns, file_sha256=result.sha256, part=number, parts=parts,
                 key=KEYS.archive_key(
                     partition, source=source, name=name, digest=part.raw_sha256, codec_suffix=codec.suffix,
                     part=number if parts > 1 else None,
@@ -140,34 +141,47 @@ class MemoryS3:
     page_size: int = 1000
     #: By key: how many bytes of it each request has read.
     bytes_read: dict[str, list[int]] = field(default_factory=dict)
+    #: Operations and their keys or prefixes, but for puts.
+    requests: list[tuple[str, str]] = field(default_factory=list)
+
+    def sent(self, operation: str) -> list[str]:
+        """Return the keys or prefixes of an operation's requests, sorted."""
+        return sorted(key for name, key in self.requests if name == operation)
 
     def put_object(self, *, Bucket: str, Key: str, Body: bytes, ChecksumSHA256: str = "") -> None:
         self.bodies[Key] = Body
         self.checksums[Key] = ChecksumSHA256
         self.modified[Key] = datetime(2026, 11, 23, tzinfo=UTC) + timedelta(minutes=len(self.modified))
 
-    def list_objects_v2(self, *, Bucket: str, Prefix: str, ContinuationToken: str = "") -> dict[str, Any]:
-        self._raise("ListObjectsV2", Prefix)
-        keys = sorted(key for key in self.bodies if key.startswith(Prefix) and key > ContinuationToken)
-        page = keys[: self.page_size]
+    def list_objects_v2(
+        self, *, Bucket: str, Prefix: str, Delimiter: str = "", ContinuationToken: str = ""
+    ) -> dict[str, Any]:
+        self._request("ListObjectsV2", Prefix)
+        # Keys and the folders that stand for others, together in one order, as S3 counts and pages them.
+        below = {_rolled_up(key, Prefix, Delimiter) for key in self.bodies if key.startswith(Prefix)}
+        names = sorted(name for name in below if name > ContinuationToken)
+        page = names[: self.page_size]
+        folders = [name for name in page if Delimiter and name.endswith(Delimiter) and name != Prefix]
+        keys = [name for name in page if name not in folders]
         return {
             "Contents": [
-                {"Key": key, "Size": len(self.bodies[key]), "LastModified": self.modified[key]} for key in page
+                {"Key": key, "Size": len(self.bodies[key]), "LastModified": self.modified[key]} for key in keys
             ],
-            "IsTruncated": len(keys) > len(page),
+            "CommonPrefixes": [{"Prefix": folder} for folder in folders],
+            "IsTruncated": len(names) > len(page),
             "NextContinuationToken": page[-1] if page else "",
         }
 
     def head_object(self, *, Bucket: str, Key: str, ChecksumMode: str) -> dict[str, Any]:
         assert ChecksumMode == "ENABLED"
-        self._raise("HeadObject", Key)
+        self._request("HeadObject", Key)
         if Key not in self.bodies:
             raise _error("HeadObject", "404", 404)
         found = {"ChecksumSHA256": self.checksums[Key]} if self.checksums[Key] else {}
-        return {"ContentLength": len(self.bodies[Key]), **found}
+        return {"ContentLength": len(self.bodies[Key]), "LastModified": self.modified[Key], **found}
 
     def get_object(self, *, Bucket: str, Key: str) -> dict[str, Any]:
-        self._raise("GetObject", Key)
+        self._request("GetObject", Key)
         if Key not in self.bodies:
             raise _error("GetObject", "NoSuchKey", 404)
         breaks = self.breaks.get(Key)
@@ -175,9 +189,16 @@ class MemoryS3:
         counts.append(0)
         return {"Body": _Body(self.bodies[Key], breaks.pop(0) if breaks else None, counts)}
 
-    def _raise(self, operation: str, key: str) -> None:
+    def _request(self, operation: str, key: str) -> None:
+        self.requests.append((operation, key))
         if code := self.errors.get(key):
             raise _error(operation, code, 503 if code == "SlowDown" else 403)
+
+
+def _rolled_up(key: str, prefix: str, delimiter: str) -> str:
+    """Return the folder below a prefix that stands for a key, or the key."""
+    end = key.find(delimiter, len(prefix)) if delimiter else -1
+    return key if end < 0 else key[: end + 1]
 
 
 class _Body(io.BytesIO):

@@ -25,6 +25,7 @@ from log_archival.manifest import (
     MAX_METADATA_VALUE_BYTES,
     MAX_PARTS,
     MAX_RAW_BYTES,
+    MAX_TIME_NS,
     Entry,
     Manifest,
     by_file,
@@ -75,7 +76,15 @@ def test_manifest_is_the_same_for_the_same_archives(rng: random.Random) -> None:
 
 @pytest.mark.parametrize(
     "fields",
-    [{"key": "k"}, {"stored_sha256": "d" * 64}, {"raw_size": 11}, {"part": 3}, {"codec": "gzip"}, {"source": "x"}],
+    [
+        {"key": "k"},
+        {"file_mtime_ns": 1},
+        {"stored_sha256": "d" * 64},
+        {"raw_size": 11},
+        {"part": 3},
+        {"codec": "gzip"},
+        {"source": "x"},
+    ],
     ids=repr,
 )
 def test_manifest_differs_for_other_content(fields: dict[str, Any]) -> None:
@@ -192,6 +201,25 @@ def test_manifest_fits_the_schema_and_is_read_back(names: list[str]) -> None:
     assert read.entries == sorted(map(Entry.from_archive, archives), key=lambda entry: entry.path)
 
 
+@given(st.integers() | st.sampled_from([1, MAX_TIME_NS, 1_795_435_200_123_456_789]))
+def test_time_of_a_file_is_kept_where_it_has_one(mtime_ns: int) -> None:
+    body = manifest_body(day(), [replace(APP, file_mtime_ns=mtime_ns)])
+    VALIDATOR.validate(json.loads(body))
+    kept = mtime_ns if 1 <= mtime_ns <= MAX_TIME_NS else 0
+    assert [entry.file_mtime_ns for entry in parse(body).entries] == [kept]
+    assert (b'"file_mtime_ns"' in body) == bool(kept)
+
+
+def test_manifest_without_times_is_the_one_of_earlier_versions() -> None:
+    body = manifest_body(day(), [APP])
+    assert list(json.loads(body)["archives"][0]) == [
+        "key", "source", "path", "codec", "part", "parts", "file_size", "file_sha256", "raw_size", "raw_sha256",
+        "stored_size", "stored_sha256",
+    ]  # fmt: skip
+    assert parse(body).entries == [Entry.from_archive(APP)]
+
+
+BAD_TIMES: list[Any] = [0, -1, MAX_TIME_NS + 1, 2**64, 10**400, True, "1", 1.5, None, []]
 BAD_FIELDS: list[tuple[str, Any]] = [
     ("path", "/etc/passwd"), ("path", "../x"), ("path", "a/../../x"), ("path", ".."), ("path", "a/.."), ("path", "."),
     ("path", "./a"), ("path", "a//b"), ("path", "a/"), ("path", ""), ("path", "a\0b"), ("path", None), ("path", ["a"]),
@@ -204,6 +232,7 @@ BAD_FIELDS: list[tuple[str, Any]] = [
     *((name, size) for name in ("file_size", "raw_size") for size in (MAX_RAW_BYTES + 1, 2**60, 2**63, 10**400)),
     ("file_size", -1), ("file_size", "1"), ("raw_size", -1), ("stored_size", None), ("stored_size", False),
     ("file_sha256", "0" * 63), ("raw_sha256", "G" * 64), ("stored_sha256", "A" * 64), ("raw_sha256", "0" * 64 + "\n"),
+    *(("file_mtime_ns", time) for time in BAD_TIMES),
     ("others", []), ("comment", "hello"),
 ]  # fmt: skip
 
@@ -350,6 +379,7 @@ INCONSISTENT: dict[str, tuple[list[Archive], str]] = {
     "parts of many": (parts({"parts": MAX_PARTS}), f"parts 1 are listed of {MAX_PARTS}"),
     "sizes that don't add up": (parts({}, {}, {"raw_size": 11}), "add up"),
     "different digests of the whole": (parts({}, {}, {"file_sha256": "0" * 64}), "different things"),
+    "different times of the whole": (parts({}, {"file_mtime_ns": 1}, {}), "different things"),
     "only part with another digest": (parts({"parts": 1, "raw_size": 30, "raw_sha256": "0" * 64}), "only part"),
     "key listed twice": (parts({}, {}, {"key": "logs/2026/11/22/app/k"}) * 2, "logs/2026/11/22/app/.* twice"),
     "key beside the manifest": (parts({"key": KEYS.manifest_key(day(), "0" * 64)}), "not in a folder of its source"),

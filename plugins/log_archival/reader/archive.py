@@ -4,12 +4,13 @@ It needs s3:ListBucket on the bucket and s3:GetObject on the objects, which the 
 include/cloudformation/archive_account.yaml has (parameter CreateReaderRole).
 """
 
+import os
 import re
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from contextlib import closing, suppress
 from datetime import date, datetime
-from itertools import accumulate, groupby
+from itertools import accumulate, chain, groupby
 from typing import IO, Any, Literal, NamedTuple, TypeVar, cast
 
 from log_archival.aws.errors import ACCESS_DENIED, Request, hint_of_code, translated_errors
@@ -32,10 +33,12 @@ MAX_DAY_BYTES = 512 << 20
 MIN_COUNTED_BYTES = 64 << 10
 #: How often one object is requested when the connection breaks while its body is read.
 MAX_READS = 4
+#: So many objects are asked one by one when they were put; more are listed.
+MAX_HEADS = 200
 #: When so many objects in a row can't be reached, none can.
 MAX_UNREACHABLE_IN_A_ROW = 20
 # The folders that name the day, whatever is around the numbers: 2026/11/22/, dt=2026-11-22/, year=2026/month=11/…
-_DAY = re.compile(r"(?<!\d)(?=(\d{4})[^/\d]*/?[^/\d]*(\d{2})[^/\d]*/?[^/\d]*(\d{2})(?!\d)[^/]*/)")
+_DAY = re.compile(r"(?<!\d)(?=(\d{4})[^/\d]*/?[^/\d]*(\d{2})[^/\d]*/?[^/\d]*(\d{2})(?!\d)[^/]*(/))")
 _NOT_FOUND = frozenset({"404", "NoSuchKey"})
 # Permanent errors of one object that mean nothing for the next one.
 _CONCERNS_ONE_OBJECT = _NOT_FOUND | {"InvalidObjectState", "InvalidRange", "MethodNotAllowed", "405"}
@@ -55,13 +58,21 @@ class StoredObject(NamedTuple):
 
 
 def days_in(key: str) -> Iterator[date]:
-    """Yield each day that the folders of a key could be of.
+    """Return each day that the folders of a key could be of.
+
+    :param key: any object's key
+    """
+    return (day for day, _ in day_folders(key))
+
+
+def day_folders(key: str) -> Iterator[tuple[date, str]]:
+    """Yield each day that the folders of a key could be of, with the folder that completes it.
 
     :param key: any object's key
     """
     for match in _DAY.finditer(key):
         with suppress(ValueError):
-            yield date(int(match[1]), int(match[2]), int(match[3]))
+            yield date(int(match[1]), int(match[2]), int(match[3])), key[: match.end(4)]
 
 
 class _BrokenConnectionError(Exception):
@@ -112,11 +123,25 @@ class ArchiveReader:
         :raises RefusedError: when the bucket can't be listed
         :raises ArchiveRequestError: for transient errors
         """
+        for page in self._pages(prefix):
+            yield from _objects(page)
+
+    def list_folder(self, prefix: str) -> tuple[list[StoredObject], list[str]]:
+        """Return the objects whose keys begin with a prefix and have no slash behind it, and the folders beside them.
+
+        :param prefix: the beginning of the keys; of a folder, with its slash
+        :returns: the folders as prefixes, each with its slash
+        :raises ArchiveRequestError: as `list_objects`
+        """
+        pages = list(self._pages(prefix, Delimiter="/"))
+        folders = [folder["Prefix"] for page in pages for folder in page.get("CommonPrefixes", ())]
+        return [one for page in pages for one in _objects(page)], folders
+
+    def _pages(self, prefix: str, **arguments: str) -> Iterator[dict[str, Any]]:
         token: dict[str, str] = {}
         while True:
-            page = self._send("ListObjectsV2", self._client.list_objects_v2, Prefix=prefix, **token)
-            for listed in page.get("Contents", ()):
-                yield StoredObject(listed["Key"], listed["Size"], listed["LastModified"])
+            page = self._send("ListObjectsV2", self._client.list_objects_v2, Prefix=prefix, **arguments, **token)
+            yield page
             if not page.get("IsTruncated"):
                 return
             token = {"ContinuationToken": page["NextContinuationToken"]}
@@ -158,22 +183,27 @@ class ArchiveReader:
         :param objects: those of one day, as `list_by_day` yields them
         :raises ArchiveRequestError: as `read`
         """
-        listed = sorted((one for one in objects if is_manifest_key(one.key)), key=lambda one: (one.modified, one.key))
-        # One that is too large is not read, and must not keep others from being read either.
-        counted = (
-            one.size if MIN_COUNTED_BYTES < one.size <= MAX_MANIFEST_BYTES else MIN_COUNTED_BYTES for one in listed
-        )
-        held = accumulate(counted)
-        readable = [one for one, size in zip(listed, held, strict=True) if size <= MAX_DAY_BYTES]
-        too_many = f"S3 has received {MAX_DAY_BYTES:,} bytes of manifests of this day before; more are not read"
-        results = (result for _, result in concurrently(self._read_manifest, readable, self.workers))
-        in_order = sorted(results, key=lambda result: result.key)
-        manifests = [one for one in in_order if isinstance(one, Manifest)]
-        # A log file may have the name of a manifest; its archive is no manifest.
-        archives = {entry.key for manifest in manifests for entry in manifest.entries}
-        malformed = [one for one in in_order if isinstance(one, Finding) and one.key not in archives]
-        malformed += [_unusable(one, too_many) for one in listed[len(readable) :]]
-        return [one for one in manifests if one.key not in archives], malformed
+        [result] = self.read_manifests_of_days([[one for one in objects if is_manifest_key(one.key)]])
+        return result
+
+    def read_manifests_of_days(
+        self, days: Sequence[Sequence[StoredObject]]
+    ) -> Iterator[tuple[list[Manifest], list[Finding]]]:
+        """Read the manifests of several days at once, and yield for each day what `read_manifests` returns.
+
+        :param days: the manifests of each day
+        :raises ArchiveRequestError: as `read`
+        """
+        limited = [_limited(listed) for listed in days]
+        jobs = chain.from_iterable(readable for readable, _ in limited)
+        results = {one.key: result for one, result in concurrently(self._read_manifest, jobs, self.workers)}
+        for readable, left_out in limited:
+            in_order = [results.pop(one.key) for one in sorted(readable, key=lambda one: one.key)]
+            manifests = [one for one in in_order if isinstance(one, Manifest)]
+            # A log file may have the name of a manifest; its archive is no manifest.
+            archives = {entry.key for manifest in manifests for entry in manifest.entries}
+            malformed = [one for one in in_order if isinstance(one, Finding) and one.key not in archives]
+            yield [one for one in manifests if one.key not in archives], malformed + left_out
 
     def _read_manifest(self, listed: StoredObject) -> Manifest | Finding:
         try:
@@ -201,14 +231,35 @@ class ArchiveReader:
             if depth == "bytes":
                 measured = self.read(entry.key, lambda body: measure(body, codec_named(entry.codec), entry.raw_size))
                 return compare_content(entry, measured)
-            head = self._send("HeadObject", self._client.head_object, Key=entry.key, ChecksumMode="ENABLED")
-            return compare_checksums(entry, head)
+            return compare_checksums(entry, self._head(entry.key))
         except RefusedError as error:
             if error.code in _NOT_FOUND:
                 return missing(entry)
             if error.code in _CONCERNS_ONE_OBJECT:
                 return Finding.about(entry, "unknown", f"the object can't be read: {error}")
             raise
+
+    def received(self, keys: Set[str]) -> dict[str, datetime]:
+        """Return when S3 received some objects; those that don't exist are left out.
+
+        :param keys: their keys
+        :raises ArchiveRequestError: as `read` and `list_objects`
+        """
+        if len(keys) > MAX_HEADS:
+            listed = self.list_objects(os.path.commonprefix(list(keys)))  # noqa: RUF071 -- keys are no paths
+            return {one.key: one.modified for one in listed if one.key in keys}
+        return {key: time for key, time in concurrently(self._received, keys, self.workers) if time}
+
+    def _received(self, key: str) -> datetime | None:
+        try:
+            return cast("datetime", self._head(key)["LastModified"])
+        except RefusedError as error:
+            if error.code in _NOT_FOUND:
+                return None
+            raise
+
+    def _head(self, key: str) -> dict[str, Any]:
+        return self._send("HeadObject", self._client.head_object, Key=key, ChecksumMode="ENABLED")
 
     def for_each(self, job: Callable[[T], R], items: Iterable[T]) -> Iterator[tuple[T, R | LogArchivalError | OSError]]:
         """Run a job that reads an object for each item, several at once; yield items and results as they come.
@@ -240,6 +291,29 @@ class ArchiveReader:
         request = Request(operation, f"s3://{self.bucket}/{printable(arguments.get('Key') or arguments['Prefix'])}")
         with translated_errors(request, hint=reader_hint, setup="the credentials, the profile and the region"):
             return method(Bucket=self.bucket, **arguments)
+
+
+def _objects(page: dict[str, Any]) -> Iterator[StoredObject]:
+    for listed in page.get("Contents", ()):
+        yield StoredObject(listed["Key"], listed["Size"], listed["LastModified"])
+
+
+def counted_bytes(listed: StoredObject) -> int:
+    """Return what a manifest counts of the bytes that may be held in memory.
+
+    :param listed: the manifest
+    """
+    # One that is too large is not read, and must not keep others from being read either.
+    return listed.size if MIN_COUNTED_BYTES < listed.size <= MAX_MANIFEST_BYTES else MIN_COUNTED_BYTES
+
+
+def _limited(manifests: Sequence[StoredObject]) -> tuple[list[StoredObject], list[Finding]]:
+    """Return those of a day's manifests that are read, and findings for those beyond the limit."""
+    listed = sorted(manifests, key=lambda one: (one.modified, one.key))
+    held = accumulate(map(counted_bytes, listed))
+    readable = [one for one, size in zip(listed, held, strict=True) if size <= MAX_DAY_BYTES]
+    too_many = f"S3 has received {MAX_DAY_BYTES:,} bytes of manifests of this day before; more are not read"
+    return readable, [_unusable(one, too_many) for one in listed[len(readable) :]]
 
 
 def _unusable(listed: StoredObject, reason: str) -> Finding:

@@ -1,10 +1,11 @@
-"""What the commands ``log-archival verify`` and ``log-archival restore`` do; cli.py has their arguments."""
+"""What the commands of ``log-archival`` do, and how they print it; arguments.py has their arguments."""
 
 import json
 import signal
 import sys
 from argparse import Namespace
-from typing import NoReturn
+from collections.abc import Iterable
+from typing import NoReturn, TextIO
 
 import botocore.session  # without the rest of boto3, which would take as long again to import
 from botocore.config import Config
@@ -14,9 +15,14 @@ from log_archival import __version__
 from log_archival.exceptions import SettingsError
 from log_archival.progress import Progress, human_size
 from log_archival.reader.archive import ArchiveReader
-from log_archival.reader.findings import Report
+from log_archival.reader.cat import contents_of_one_file, write_content
+from log_archival.reader.days import DateRange
+from log_archival.reader.findings import Finding, Report
+from log_archival.reader.listing import find_files, list_days
 from log_archival.reader.output_dir import OutputDirectory
-from log_archival.reader.restore import Restorer, Selection, plan_restore
+from log_archival.reader.restore import RestorePlan, Restorer, plan_restore
+from log_archival.reader.search import Search
+from log_archival.reader.selection import Selection
 from log_archival.reader.verify import verify
 
 EXIT_OK, EXIT_PROBLEMS = 0, 1
@@ -28,17 +34,58 @@ def run(options: Namespace) -> int:
     :param options: the arguments
     :raises LogArchivalError: when the archive can't be read, or the folder not be written to
     """
-    report, summary = (_verify if options.command == "verify" else _restore)(options, _reader(options))
+    reader = _reader(options)
+    match options.command:
+        case "list" | "find":
+            return _list(options, reader)
+        case "cat":
+            return _cat(options, reader)
+    report, summary = (_verify if options.command == "verify" else _restore)(options, reader)
     if sys.stderr.isatty():
         print(file=sys.stderr)  # ends the line of the progress
     if options.json:
         print(json.dumps(report.to_dict(), indent=1))
     else:
-        for finding in report.findings:
-            print(f"{finding.kind}: {finding}")
+        _print_findings(report.findings, sys.stdout)
         count = len(report.problems)
         print(f"{summary}: {f'{count:,} problems' if count else 'no problems'}")
     return EXIT_OK if report.ok else EXIT_PROBLEMS
+
+
+def _list(options: Namespace, reader: ArchiveReader) -> int:
+    """Print days or files on standard output, and everything else on standard error."""
+    search = Search(reader, options.prefix[1], _selection(options))
+    report = list_days(search) if options.command == "list" and not options.files else find_files(search)
+    if options.json:
+        print(json.dumps(report.to_dict(), indent=1))
+    else:
+        for line in report.lines():
+            print(line)
+        sys.stdout.flush()  # where both streams are one, the lines come first
+        _print_findings(report.findings, sys.stderr)
+        if all(finding.kind != "empty" for finding in report.findings):
+            print(report.summary, file=sys.stderr)
+    return EXIT_OK if report.ok else EXIT_PROBLEMS
+
+
+def _cat(options: Namespace, reader: ArchiveReader) -> int:
+    search = Search(reader, options.prefix[1], _selection(options))
+    contents = contents_of_one_file(search)
+    findings = search.findings if contents else [*search.findings, search.nothing()]
+    for version in contents:
+        write_content(reader, version, sys.stdout.buffer)
+    _print_findings(findings, sys.stderr)
+    return EXIT_PROBLEMS if findings else EXIT_OK
+
+
+def _selection(options: Namespace) -> Selection:
+    days = DateRange(options.first, options.last)
+    return Selection(options.source, options.path, options.by_day, options.choice, days)
+
+
+def _print_findings(findings: Iterable[Finding], file: TextIO) -> None:
+    for finding in findings:
+        print(f"{finding.kind}: {finding}", file=file)
 
 
 def _verify(options: Namespace, reader: ArchiveReader) -> tuple[Report, str]:
@@ -53,14 +100,26 @@ def _verify(options: Namespace, reader: ArchiveReader) -> tuple[Report, str]:
 
 
 def _restore(options: Namespace, reader: ArchiveReader) -> tuple[Report, str]:
-    selection = Selection(options.source, options.path, options.by_day, options.choice)
-    plan = plan_restore(reader, options.prefix[1], selection)
+    plan = plan_restore(reader, options.prefix[1], _selection(options))
+    if options.dry_run:
+        return _dry_run(options, Restorer(reader, OutputDirectory(options.to, read_only=True), options.overwrite), plan)
     progress = _progress("restored", sum(version.size for version in plan.files.values()))
     with OutputDirectory(options.to) as output:
         report = Restorer(reader, output, options.overwrite, progress.add).restore(plan)
     progress.done()
     return report, (
         f"{report.restored:,} files restored to {options.to}, {report.already:,} already existed,"
+        f" {human_size(report.size)} in all"
+    )
+
+
+def _dry_run(options: Namespace, restorer: Restorer, plan: RestorePlan) -> tuple[Report, str]:
+    with restorer.output:
+        report = restorer.dry_run(plan)
+    for line in () if options.json else report.lines():
+        print(line)
+    return report, (
+        f"{report.restored:,} files would be restored to {options.to}, {report.already:,} already exist,"
         f" {human_size(report.size)} in all"
     )
 

@@ -19,6 +19,7 @@ from log_archival.manifest import Entry, printable
 #: - failed: a file was not restored
 #: - note: worth knowing, but no problem
 Kind = Literal["missing", "differs", "unknown", "unlisted", "manifest", "versions", "day", "empty", "failed", "note"]
+_NO_SHA256 = "S3 has no SHA-256 of the whole object, so its content is not known: verify it with depth bytes"
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,11 +123,30 @@ def compare_checksums(entry: Entry, head: Mapping[str, Any]) -> Finding | None:
     if sha256 and entry.fits(size, sha256):
         return None
     if sha256 is None and size in {entry.stored_size, *(other for other, _ in entry.others)}:
-        message = "S3 has no SHA-256 of the whole object, so its content is not known: verify it with depth bytes"
-        return Finding.about(entry, "unknown", message, expected=f"SHA-256 {entry.stored_sha256}", found="none")
+        return Finding.about(entry, "unknown", _NO_SHA256, expected=f"SHA-256 {entry.stored_sha256}", found="none")
     message = "the object has other bytes than manifests list; depth bytes finds out whether its content is the same"
     found = f"{size:,} bytes with {f'SHA-256 {sha256}' if sha256 else 'no SHA-256 of the whole'}"
     return Finding.about(entry, "differs", message, expected=_stored(entry), found=found)
+
+
+def without_checksums(findings: list[Finding], archives: int) -> list[Finding]:
+    """Return findings with one for all objects without a checksum, where the store has none of any object.
+
+    :param findings: what was found
+    :param archives: how many archives were checked
+    """
+    without = [one for one in findings if one.message == _NO_SHA256]
+    others = [one for one in findings if one.message != _NO_SHA256]
+    if (
+        len(without) < 2
+        or len(without) + sum(one.kind in ("missing", "differs", "unknown") for one in others) < archives
+    ):
+        return findings
+    message = (
+        f"this store returns no SHA-256 of objects: {len(without):,} were compared by size only. Compare their content"
+        " with --depth bytes"
+    )
+    return [*others, Finding("unknown", message)]
 
 
 def compare_content(entry: Entry, measured: Measured) -> Finding | None:

@@ -1,59 +1,22 @@
 """Restore log files from the archive: plan which, in which of their versions, and write them below one folder."""
 
 import hashlib
-import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
-from datetime import datetime
 from io import BufferedRandom
 from itertools import groupby, pairwise
-from typing import IO, Literal
+from typing import IO, Any, Literal
 
 from log_archival.codec import codec_named, decompress
 from log_archival.exceptions import LogArchivalError, VerificationError
-from log_archival.manifest import Entry, Manifest, printable
+from log_archival.manifest import Entry, printable
 from log_archival.progress import human_size
 from log_archival.reader.archive import ArchiveReader, OnProgress
 from log_archival.reader.findings import Finding, Kind, Report
 from log_archival.reader.output_dir import OutputDirectory
-from log_archival.reader.versions import Version, describe, distinct, versions_of
-
-
-@dataclass
-class Selection:
-    """Which files to restore, and how to lay them out.
-
-    :param sources: names of sources; empty for all
-    :param paths: patterns of paths below the source's root: ``*`` within a folder, ``**`` across folders; a path
-        without either is a file or a whole folder. Empty for all
-    :param by_day: restore each day into a folder of its own
-    :param choice: of several contents of a path, which to restore: the ``first``, the ``last`` or ``all``. None
-        restores none of them, since anybody who may add to the archive may have added one
-    """
-
-    sources: Sequence[str] = ()
-    paths: Sequence[str] = ()
-    by_day: bool = False
-    choice: Literal["first", "last", "all"] | None = None
-
-    def versions(self, manifest: Manifest, modified: Mapping[str, datetime]) -> Iterator[Version]:
-        """Yield the selected files of a manifest.
-
-        :param manifest: the manifest
-        :param modified: by key, when S3 received an object
-        """
-        pattern = re.compile("|".join(map(_regular_expression, self.paths)) or "(?s:.*)")
-        for version in versions_of(manifest, modified):
-            whole = version.parts[0]
-            if (not self.sources or whole.source in self.sources) and pattern.fullmatch(whole.path):
-                yield replace(version, target=f"{version.day}/{version.target}") if self.by_day else version
-
-
-def _regular_expression(path: str) -> str:
-    from fsspec.utils import glob_translate  # slow to import; what sources/files.py reads patterns with
-
-    name = path.strip("/")
-    return f"(?s:{re.escape(name)}(/.*)?)|{glob_translate(name)}"
+from log_archival.reader.search import Search
+from log_archival.reader.selection import Selection
+from log_archival.reader.versions import Version, describe, distinct
 
 
 @dataclass
@@ -129,26 +92,23 @@ def plan_restore(reader: ArchiveReader, prefix: str, selection: Selection) -> Re
     :param selection: which files, which of their contents, and how to lay them out
     :raises ArchiveRequestError: when the archive can't be read
     """
-    plan = RestorePlan()
-    versions = sorted(_selected(reader, prefix, selection, plan.findings))
+    search = Search(reader, prefix, selection)
+    versions = search.versions()
+    plan = RestorePlan(findings=search.findings)
     for _, of_path in groupby(versions, lambda version: version.target):
         plan.choose(distinct(list(of_path)), selection)
     plan.make_way_for_folders()
-    if not plan.files and not plan.findings:
-        selected = " that was selected" if selection.sources or selection.paths else ""
-        where = f"s3://{reader.bucket}/{prefix}"
-        plan.findings.append(Finding("empty", f"no manifest below {where} lists a file{selected}"))
+    if not versions:
+        plan.findings.append(search.nothing())
     return plan
 
 
-def _selected(reader: ArchiveReader, prefix: str, selection: Selection, findings: list[Finding]) -> Iterator[Version]:
-    """Yield the selected versions, day by day; add a finding for each unusable manifest."""
-    for _, objects in reader.list_by_day(prefix):
-        manifests, malformed = reader.read_manifests(objects)
-        findings += malformed
-        modified = {one.key: one.modified for one in objects}
-        for manifest in manifests:
-            yield from selection.versions(manifest, modified)
+def _components(version: Version) -> list[bytes]:
+    return version.target.encode("utf-8", "surrogateescape").split(b"/")
+
+
+#: A file was restored, or existed already with this content.
+Outcome = Literal["restored", "already"]
 
 
 @dataclass
@@ -158,6 +118,27 @@ class RestoreReport(Report):
     restored: int = 0
     already: int = 0
     size: int = 0
+
+
+@dataclass
+class DryRunReport(RestoreReport):
+    """What a restore would do: the counts are of files that would be restored, and that exist already."""
+
+    files: list[tuple[Outcome, Version]] = field(default_factory=list)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the report for JSON."""
+        files = [
+            {"outcome": outcome, "day": str(one.day), "path": one.target, "size": one.size, "sha256": one.sha256}
+            for outcome, one in self.files
+        ]
+        return super().to_dict() | {"files": files}
+
+    def lines(self) -> Iterator[str]:
+        """Yield a line for each file, for people."""
+        for outcome, one in self.files:
+            state = "new" if outcome == "restored" else "exists"
+            yield f"{state:6}  {one.day}  {one.size:>14,}  {printable(one.target)}"
 
 
 @dataclass(frozen=True)
@@ -177,7 +158,7 @@ class Restorer:
     reader: ArchiveReader
     output: OutputDirectory
     overwrite: bool
-    on_progress: OnProgress
+    on_progress: OnProgress = lambda files, size: None
 
     def restore(self, plan: RestorePlan) -> RestoreReport:
         """Restore every file of a plan.
@@ -187,11 +168,31 @@ class Restorer:
         :raises ArchiveRequestError: when many files in a row can't be reached
         """
         report = RestoreReport(findings=list(plan.findings))
-        failures = []
+        self._each(plan, self._restore_one, report)
+        return report
+
+    def dry_run(self, plan: RestorePlan) -> DryRunReport:
+        """Compare every file of a plan with what exists, and write nothing.
+
+        :param plan: what to restore
+        """
+        report = DryRunReport(findings=list(plan.findings))
+        report.files = sorted(self._each(plan, self._outcome, report), key=lambda one: one[1].target)
+        size, free = sum(one.size for outcome, one in report.files if outcome == "restored"), self.output.free_bytes()
+        if size > free:
+            message = f"{human_size(size)} would be restored, and there is room for {human_size(free)}"
+            report.findings.append(Finding("failed", message))
+        return report
+
+    def _each(
+        self, plan: RestorePlan, job: Callable[[Version], Outcome], report: RestoreReport
+    ) -> list[tuple[Outcome, Version]]:
+        """Run a job for each file, and count the outcomes; return them."""
+        failures, outcomes = [], []
         files = list(plan.files.values())
         if sum(version.size for version in files) > self.output.free_bytes():
             files.sort(key=lambda version: version.size)  # so that there is room for as many as possible
-        for version, outcome in self.reader.for_each(self._restore_one, files):
+        for version, outcome in self.reader.for_each(job, files):
             if isinstance(outcome, Exception):
                 reason = outcome.strerror if isinstance(outcome, OSError) else None
                 failures.append(Finding.about(version.parts[0], "failed", f"not restored: {reason or outcome}"))
@@ -199,20 +200,26 @@ class Restorer:
                 report.size += version.size
                 report.restored += outcome == "restored"
                 report.already += outcome == "already"
+                outcomes.append((outcome, version))
         report.findings += sorted(failures, key=str)
-        return report
+        return outcomes
 
-    def _restore_one(self, version: Version) -> Literal["restored", "already"]:
-        path = version.target.encode("utf-8", "surrogateescape").split(b"/")
-        state = self.output.state(path, version.size, version.sha256)
+    def _outcome(self, version: Version) -> Outcome:
+        """Return what is to be done with a file, or raise an error when it can't be restored."""
+        state = self.output.state(_components(version), version.size, version.sha256)
         if state == "same":
-            self.on_progress(1, version.size)
             return "already"
         if state == "different" and not self.overwrite:
             raise LogArchivalError(f"{printable(version.target)} exists with other content; --overwrite replaces it")
         if version.size > (free := self.output.free_bytes()):  # a manifest may claim any size
             raise LogArchivalError(f"it has {human_size(version.size)}, and there is room for {human_size(free)}")
-        with self.output.write(path) as file:
+        return "restored"
+
+    def _restore_one(self, version: Version) -> Outcome:
+        if self._outcome(version) == "already":
+            self.on_progress(1, version.size)
+            return "already"
+        with self.output.write(_components(version), version.mtime_ns) as file:
             for entry in version.parts:
                 self._append(entry, file)
             if len(version.parts) > 1:  # a file's only part has the file's own SHA-256, or its manifest is not usable

@@ -7,11 +7,12 @@ from datetime import UTC, date, datetime, time, timedelta
 from itertools import chain
 from typing import Any
 
-from log_archival.exceptions import SettingsError
 from log_archival.keys import is_manifest_key, is_probe_or_canary
 from log_archival.manifest import Entry, Manifest, merged, printable
 from log_archival.reader.archive import ArchiveReader, Depth, OnProgress, StoredObject
-from log_archival.reader.findings import Finding, Report
+from log_archival.reader.days import DateRange
+from log_archival.reader.findings import Finding, Report, without_checksums
+from log_archival.reader.search import why_inside_a_day, why_no_manifest
 from log_archival.reader.versions import several_contents, utc
 
 #: What S3 receives later than this after the end of a day is noted: a backfill, or somebody who adds to an old day.
@@ -71,8 +72,7 @@ def verify(
     :raises RefusedError: when the archive can't be read
     :raises ArchiveRequestError: when many objects in a row can't be reached
     """
-    if first > last:
-        raise SettingsError(f"the first day, {first}, is after the last one, {last}")
+    days = DateRange(first, last)
     report = VerifyReport(depth)
     unlisted: list[StoredObject] = []
     #: By day, the manifests of each folder, or rather of each part of the listing, that has some.
@@ -81,7 +81,7 @@ def verify(
     # a day without a manifest is then listed by a manifest whose own folder names no day.
     listed_from_undated: set[str] = set()
     for day, objects in reader.list_by_day(prefix):
-        if day and not first <= day <= last:
+        if day and day not in days:
             continue
         manifests, unusable = reader.read_manifests(objects)
         report.findings += unusable
@@ -90,7 +90,7 @@ def verify(
         unlisted += [one for one in objects if one.key not in listed and _has_to_be_listed(one)]
         if day is None:
             listed_from_undated |= listed
-        manifests = [one for one in manifests if first <= one.partition.day <= last]
+        manifests = [one for one in manifests if one.partition.day in days]
         entries = merged(entry for one in manifests for entry in one.entries)
         report.count(manifests, entries)
         report.findings += check_all(reader, entries, depth, on_progress)
@@ -99,11 +99,14 @@ def verify(
         for on in {one.partition.day for one in manifests}:
             folders[on].append([stored[one.key] for one in manifests if one.partition.day == on])
     report.findings += _contents_in_several_folders(reader, folders, report.findings)
-    report.findings += [_unlisted_finding(one) for one in unlisted if one.key not in listed_from_undated]
+    if not report.manifests and (reason := why_inside_a_day(reader, prefix)):
+        report.findings.append(Finding("empty", reason))
+    else:
+        report.findings += [_unlisted_finding(one) for one in unlisted if one.key not in listed_from_undated]
     if not report.manifests and not report.findings:
-        where = f"s3://{reader.bucket}/{prefix}"
-        report.findings.append(Finding("empty", f"there is nothing below {where}; give a day, a month or all"))
-    report.findings += _missing_days(report.days, first, last)
+        report.findings.append(Finding("empty", why_no_manifest(reader, prefix, days)))
+    report.findings = without_checksums(report.findings, report.archives)
+    report.findings += _missing_days(report.days, days)
     return report
 
 
@@ -173,20 +176,12 @@ def _unlisted_finding(one: StoredObject) -> Finding:
     return Finding("unlisted", f"no manifest lists this object of {one.size:,} bytes", one.key)
 
 
-def _missing_days(found: set[date], first: date, last: date) -> Iterator[Finding]:
-    ends = sorted({first, last, *found} - {date.min, date.max})
-    if not ends:
-        return
-    start, end = ends[0].toordinal(), ends[-1].toordinal() + 1
-    for present in (*sorted(day.toordinal() for day in found), end):
-        missing = range(start, present)
-        start = max(start, present + 1)
-        if len(missing) > MAX_NAMED_DAYS:  # a manifest of any year can make a gap of millions of days
-            days = f"{date.fromordinal(missing[0])} to {date.fromordinal(missing[-1])}"
-            yield Finding(
-                "day", f"{len(missing):,} days have no manifest: {days}", day=str(date.fromordinal(missing[0]))
-            )
+def _missing_days(found: set[date], days: DateRange) -> Iterator[Finding]:
+    for first, last in days.missing(found):
+        count = (last - first).days + 1
+        if count > MAX_NAMED_DAYS:  # a manifest of any year can make a gap of millions of days
+            yield Finding("day", f"{count:,} days have no manifest: {first} to {last}", day=str(first))
             continue
-        for day in map(date.fromordinal, missing):
+        for day in map(date.fromordinal, range(first.toordinal(), last.toordinal() + 1)):
             message = f"{day} has no manifest: it was never archived, or its run never ended"
             yield Finding("day", message, day=day.isoformat())

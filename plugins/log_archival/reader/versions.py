@@ -1,9 +1,11 @@
 """The contents that a path has in the archive: whoever may add objects may add another one."""
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Set
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
+from itertools import groupby
+from types import MappingProxyType
 
 from log_archival.manifest import Entry, Manifest, by_file
 from log_archival.reader.findings import Finding
@@ -35,6 +37,11 @@ class Version:
     parts: list[Entry] = field(compare=False)
 
     @property
+    def mtime_ns(self) -> int:
+        """When the file was last modified, in nanoseconds since the epoch; 0 where no manifest says so."""
+        return self.parts[0].file_mtime_ns
+
+    @property
     def name(self) -> str:
         """What tells it from the other contents of its path, for the name of a file."""
         return f"{self.received.astimezone(UTC):%Y%m%dT%H%M%SZ}-{self.sha256[:12]}"
@@ -52,16 +59,43 @@ def utc(time: datetime) -> str:
     return f"{time.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 
-def versions_of(manifest: Manifest, modified: Mapping[str, datetime]) -> Iterator[Version]:
+def versions_of(manifest: Manifest, modified: Mapping[str, datetime] = MappingProxyType({})) -> Iterator[Version]:
     """Yield the files of a manifest.
 
     :param manifest: the manifest
-    :param modified: by key, when S3 received an object, as the bucket's listing has it
+    :param modified: by key, when S3 received an object, as the bucket's listing has it; of others, the time of the
+        manifest counts
     """
     for (source, path), parts in by_file(manifest.entries).items():
         received = max([manifest.modified, *[modified.get(entry.key, manifest.modified) for entry in parts]])
         whole = parts[0]
         yield Version(f"{source}/{path}", manifest.partition.day, received, whole.file_size, whole.file_sha256, parts)
+
+
+def received_in_order(versions: list[Version], received: Callable[[Set[str]], Mapping[str, datetime]]) -> list[Version]:
+    """Return the files of any number of manifests in order, each with the time at which S3 had received all of it.
+
+    Only where a path has several contents on a day, their order depends on when their objects were received.
+
+    :param versions: as `versions_of` yields them without the times of objects
+    :param received: returns by key when S3 received some objects
+    """
+    in_order = sorted(versions)
+    several: list[Version] = []
+    for _, group in groupby(in_order, lambda one: (one.target, one.day)):
+        contents = list(group)
+        if len({one.sha256 for one in contents}) > 1:
+            several += contents
+    if not several:
+        return in_order
+    times = received({entry.key for one in several for entry in one.parts})
+    asked = set(map(id, several))
+    return sorted(_received(one, times) if id(one) in asked else one for one in in_order)
+
+
+def _received(version: Version, times: Mapping[str, datetime]) -> Version:
+    last = max(times.get(entry.key, version.received) for entry in version.parts)
+    return replace(version, received=max(version.received, last))
 
 
 def distinct(versions: list[Version]) -> list[Version]:

@@ -22,7 +22,7 @@ def require_plain_name(name: bytes) -> None:
 
 
 @contextmanager
-def open_folder(root: int | str, path: Iterable[bytes], *, create: bool = False) -> Iterator[int]:
+def open_folder(root: int | str, path: Iterable[bytes], *, create: bool = False, mode: int = 0o777) -> Iterator[int]:
     """Open a folder below a root, and yield its descriptor.
 
     Each folder is opened from the one before it, without following links: one that is swapped for a link at any
@@ -31,6 +31,7 @@ def open_folder(root: int | str, path: Iterable[bytes], *, create: bool = False)
     :param root: an open folder's descriptor, or a path, which may itself be a link
     :param path: the names of the folders on the way
     :param create: whether to make the folders that don't exist
+    :param mode: of the folders that are made, less what the process's umask takes
     :raises OSError: with an errno of NOT_A_FOLDER where a link or a file is in the way; its `filename` is the name
     :raises ValueError: for a name that is not one component of a path
     """
@@ -40,7 +41,7 @@ def open_folder(root: int | str, path: Iterable[bytes], *, create: bool = False)
             require_plain_name(name)
             if create:
                 with suppress(FileExistsError):
-                    os.mkdir(name, dir_fd=descriptor)
+                    os.mkdir(name, mode, dir_fd=descriptor)
             parent, flags = descriptor, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
             descriptor = os.open(name, flags, dir_fd=parent)
             os.close(parent)

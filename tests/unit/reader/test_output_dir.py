@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 from collections.abc import Callable
@@ -35,6 +36,43 @@ def test_written_file_appears_at_the_end_of_the_block(root: Path) -> None:
         write(output, b"a", b"b.log", raw=b"replaced")
     assert (root / "a/b.log").read_bytes() == b"replaced"
     assert os.listdir(root) == ["a"]
+
+
+TIME_NS = 1_795_435_200_123_456_789
+
+
+def test_written_file_has_its_time_and_is_for_the_user_alone(tmp_path: Path) -> None:
+    root = tmp_path / "new" / "to"
+    old = os.umask(0)
+    try:
+        with OutputDirectory(str(root)) as output:
+            with output.write((b"a", b"b", b"c.log"), TIME_NS) as file:
+                file.write(RAW)
+            write(output, b"a", b"now.log")
+    finally:
+        os.umask(old)
+    assert (root / "a/b/c.log").stat().st_mtime_ns == TIME_NS
+    assert (root / "a/now.log").stat().st_mtime_ns != TIME_NS
+    modes = {path.name: oct(path.stat().st_mode & 0o777) for path in (tmp_path / "new").rglob("*")}
+    assert modes == {"to": "0o700", "a": "0o700", "b": "0o700", "c.log": "0o600", "now.log": "0o600"}
+    assert (tmp_path / "new").stat().st_mode & 0o777 == 0o700
+
+
+def test_mode_of_what_exists_stays(root: Path) -> None:
+    (root / "a").mkdir(parents=True, mode=0o755)
+    with OutputDirectory(str(root)) as output:
+        write(output, b"a", b"b.log")
+    assert ((root / "a").stat().st_mode & 0o777, root.stat().st_mode & 0o777) == (0o755, 0o755)
+
+
+def test_file_is_written_where_no_time_can_be_set(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+
+    monkeypatch.setattr(os, "utime", refuse)
+    with OutputDirectory(str(root)) as output, output.write((b"a.log",), TIME_NS) as file:
+        file.write(RAW)
+    assert (root / "a.log").read_bytes() == RAW
 
 
 def test_file_whose_block_fails_does_not_appear(root: Path) -> None:

@@ -21,10 +21,12 @@ from hypothesis import strategies as st
 
 from log_archival import codec as codecs
 from log_archival.exceptions import ArchiveRequestError, LogArchivalError, RefusedError
-from log_archival.manifest import MAX_RAW_BYTES
+from log_archival.manifest import MAX_RAW_BYTES, MAX_TIME_NS
 from log_archival.reader.archive import MAX_UNREACHABLE_IN_A_ROW, ArchiveReader
+from log_archival.reader.days import DateRange
 from log_archival.reader.output_dir import OutputDirectory
-from log_archival.reader.restore import Restorer, RestoreReport, Selection, plan_restore
+from log_archival.reader.restore import DryRunReport, Restorer, RestoreReport, plan_restore
+from log_archival.reader.selection import Selection
 from log_archival.reader.verify import verify
 from log_archival.records import Archive
 from tests.support.archives import MemoryS3, Writer, no_progress, sha256
@@ -67,6 +69,24 @@ def test_restored_folder_is_the_original_one(writer: Writer, to: Path, tmp_path:
         original.write_bytes(raw)
     diff = ["diff", "-r", str(tmp_path / "original"), str(to / "app")]
     assert subprocess.run(diff, capture_output=True, check=False).stdout == b""
+
+
+def test_restored_file_has_the_time_that_it_had(writer: Writer, to: Path) -> None:
+    writer.files({"a.log": RAW}, mtime_ns=1_795_435_200_123_456_789)
+    # The same content that was touched later, or listed without a time, is the same file.
+    writer.files({"a.log": RAW}, mtime_ns=1_795_435_201_000_000_000)
+    writer.files({"a.log": RAW})
+    assert run(writer, to).findings == []
+    assert (to / "app/a.log").stat().st_mtime_ns == 1_795_435_200_123_456_789
+    reader = ArchiveReader(writer.client, writer.bucket)
+    assert verify(reader, "logs/", "checksums", date.min, date.max, no_progress).ok
+
+
+@pytest.mark.parametrize("mtime_ns", [1, MAX_TIME_NS], ids=["1970", "2262"])
+def test_time_of_any_year_stops_no_restore(writer: Writer, to: Path, mtime_ns: int) -> None:
+    writer.files({"a.log": RAW}, mtime_ns=mtime_ns)
+    assert run(writer, to).findings == []
+    assert files_in(to) == {"app/a.log": RAW}
 
 
 @pytest.mark.parametrize("codec", codecs.CODECS.values(), ids=codecs.CODECS)
@@ -281,6 +301,64 @@ def test_restore_gives_up_when_nothing_can_be_reached(writer: Writer, to: Path) 
         run(writer, to)
 
 
+# --- dry run
+
+
+def dry_run(writer: Writer, to: Path, *, overwrite: bool = False, **selection: Any) -> DryRunReport:
+    reader = ArchiveReader(writer.client, writer.bucket, workers=4)
+    plan = plan_restore(reader, "logs/", Selection(**selection))
+    with OutputDirectory(str(to), read_only=True) as output:
+        return Restorer(reader, output, overwrite).dry_run(plan)
+
+
+def test_dry_run_reports_what_restore_does_and_writes_nothing(writer: Writer, to: Path) -> None:
+    writer.files({"same.log": RAW, "other.log": RAW, "new.log": RAW, "link/x.log": RAW})
+    (to / "app").mkdir(parents=True)
+    (to / "app/same.log").write_bytes(RAW)
+    (to / "app/other.log").write_bytes(b"mine")
+    (to / "app/link").symlink_to("..")
+    before = sorted(path.name for path in to.rglob("*"))
+    report = dry_run(writer, to)
+    assert [(outcome, one.target) for outcome, one in report.files] == [
+        ("restored", "app/new.log"), ("already", "app/same.log"),
+    ]  # fmt: skip
+    assert sorted(path.name for path in to.rglob("*")) == before
+    assert writer.client.sent("GetObject") == [key for key in sorted(writer.written) if "_manifest-" in key]
+    real = run(writer, to)
+    assert (report.restored, report.already, report.size) == (real.restored, real.already, real.size) == (1, 1, 12_400)
+    assert list(map(str, report.findings)) == list(map(str, real.findings))
+    assert len(report.problems) == 2
+    assert dry_run(writer, to, overwrite=True).restored == 1
+
+
+def test_dry_run_into_a_folder_that_does_not_exist_creates_none(writer: Writer, to: Path) -> None:
+    writer.files(FILES)
+    report = dry_run(writer, to / "a" / "b")
+    assert (report.restored, report.findings) == (4, [])
+    assert not to.exists()
+
+
+def test_dry_run_tells_when_there_is_no_room(writer: Writer, to: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    writer.files({"a.log": b"x" * 70, "b.log": b"y" * 70})
+    monkeypatch.setattr(OutputDirectory, "free_bytes", lambda self: 100)
+    [problem] = dry_run(writer, to).problems
+    assert problem.message == "140 B would be restored, and there is room for 100 B"
+
+
+def test_dry_run_into_a_file_is_an_error(writer: Writer, to: Path) -> None:
+    writer.files(FILES)
+    to.write_bytes(b"")
+    with pytest.raises(LogArchivalError, match=r"can't restore into .*: Not a directory"):
+        dry_run(writer, to)
+
+
+def test_restore_takes_the_days_of_a_range(writer: Writer, to: Path) -> None:
+    for on in ("2026-11-21", "2026-11-22", "2026-11-23", "2026-11-24"):
+        writer.files({f"{on}.log": RAW}, on=on)
+    assert run(writer, to, days=DateRange(date(2026, 11, 22), date(2026, 11, 23))).findings == []
+    assert set(files_in(to / "app")) == {"2026-11-22.log", "2026-11-23.log"}
+
+
 # --- versions
 
 
@@ -312,6 +390,22 @@ def test_path_with_two_contents_is_not_restored_without_a_choice(writer: Writer,
     assert "--by-day" not in message
     assert files_in(to / "app") == {"same.log": RAW}
     assert result.restored == 1
+
+
+def test_time_of_objects_counts_when_they_arrived_after_their_manifest(writer: Writer, to: Path) -> None:
+    writer.files({"a.log": b"first", "b.log": RAW})
+    [early] = writer.files({"a.log": b"listed before it was put"})
+    writer.files({"a.log": b"of another day"}, on="2026-11-23")
+    writer.client.modified[early.key] += timedelta(days=3)
+    writer.files({"a.log": b"last"})
+    assert run(writer, to, choice="all").ok
+    names = [name.split("-")[1:] for name in sorted(files_in(to / "app")) if name.startswith("a.log")]
+    assert [sha for _, sha in names] == [
+        sha256(raw)[:12] for raw in (b"first", b"of another day", b"last", b"listed before it was put")
+    ]
+    assert names[-1][0] == f"{writer.client.modified[early.key]:%Y%m%dT%H%M%SZ}"
+    # Where a path has one content on a day, its manifest's time is enough.
+    assert len(writer.client.sent("HeadObject")) == 3
 
 
 @pytest.mark.parametrize(("choice", "raw"), [("first", RAW * 2), ("last", RAW)], ids=["first", "last"])

@@ -100,6 +100,44 @@ def test_verify_reports_a_prefix_with_nothing_below(reader: ArchiveReader) -> No
     assert kinds(verify(reader, "logs/2031/").problems) == ["empty"]
 
 
+@pytest.mark.parametrize("prefix", ["app/", "app/a-", "ap"])
+def test_verify_inside_the_folder_of_a_day_is_one_answer(reader: ArchiveReader, writer: Writer, prefix: str) -> None:
+    writer.files({f"a-{number}.log": RAW for number in range(300)})
+    [finding] = verify(reader, f"logs/2026/11/22/{prefix}").findings
+    assert finding.kind == "empty"
+    assert finding.message == (
+        f"s3://archive/logs/2026/11/22/{prefix} is inside the folder of a day, and the day's manifests lie above it;"
+        " give s3://archive/logs/2026/11/22/"
+    )
+
+
+@pytest.mark.parametrize("others", [0, 1], ids=["all objects", "all but a missing one"])
+def test_verify_of_a_store_without_checksums_is_one_answer(reader: ArchiveReader, writer: Writer, others: int) -> None:
+    archives = writer.files({f"{number}.log": RAW + b"%d" % number for number in range(300)})
+    writer.client.checksums = dict.fromkeys(writer.client.checksums, "")
+    for archive in archives[:others]:
+        del writer.client.bodies[archive.key]
+    *rest, finding = verify(reader, "logs/").findings
+    assert kinds(rest) == ["missing"] * others
+    assert finding.kind == "unknown"
+    assert finding.message == (
+        f"this store returns no SHA-256 of objects: {300 - others} were compared by size only. Compare their content"
+        " with --depth bytes"
+    )
+    assert verify(reader, "logs/", "bytes").problems == rest
+
+
+def test_verify_names_each_object_without_a_checksum_where_others_have_one(
+    reader: ArchiveReader, writer: Writer
+) -> None:
+    archives = writer.files({f"{number}.log": RAW for number in range(5)})
+    for archive in archives[:3]:
+        writer.client.checksums[archive.key] = ""
+    assert [(one.kind, one.key) for one in verify(reader, "logs/").findings] == [
+        ("unknown", archive.key) for archive in archives[:3]
+    ]
+
+
 def test_verify_accepts_a_log_file_with_the_name_of_a_manifest(reader: ArchiveReader, writer: Writer) -> None:
     writer.files({"_manifest.json": manifest_body(day(), [])}, codec=codecs.NONE)
     assert verify(reader, "logs/").ok

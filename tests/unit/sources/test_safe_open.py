@@ -101,8 +101,8 @@ def test_folder_swapped_for_a_link_after_it_was_opened_stays_the_folder(root: Pa
 def test_link_swapped_in_while_a_folder_is_created_is_refused(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     real = os.mkdir
 
-    def mkdir(name: bytes, *, dir_fd: int) -> None:
-        real(name, dir_fd=dir_fd)
+    def mkdir(name: bytes, mode: int, *, dir_fd: int) -> None:
+        real(name, mode, dir_fd=dir_fd)
         (root / "new").rmdir()
         (root / "new").symlink_to(root.parent / "outside")
 

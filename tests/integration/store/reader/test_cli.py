@@ -20,9 +20,13 @@ FILES = {"web-1/app.log": RAW, "web-2/app.log": RAW * 2}
 # Runs the command, and prints the peak of the process's resident memory in KiB. On Linux, getrusage's would include
 # this process's, from the fork.
 _PRINT_PEAK = """
-import sys
+import os, sys
 from log_archival.reader.cli import main
+out = os.dup(1)
+os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # where `cat` writes to
 status = main()
+sys.stdout.flush()
+os.dup2(out, 1)
 print([line.split()[1] for line in open("/proc/self/status", "rb") if line.startswith(b"VmHWM:")][0].decode())
 sys.exit(status)
 """
@@ -105,9 +109,34 @@ def test_verify_prints_every_problem_in_words_and_in_json(cli: Cli, writer: Writ
     assert cli("verify", f"{url}2031/").returncode == 1
 
 
-def test_closed_pipe_is_exit_status_2_without_a_traceback(cli: Cli, writer: Writer) -> None:
+def test_list_find_and_cat_read_what_is_there(cli: Cli, writer: Writer) -> None:
+    writer.files(FILES | {"odd \udcff\n.log": b"odd"}, mtime_ns=1_795_435_200_123_456_789)
+    writer.files({"web-1/app.log": b"the next day's\n"}, on="2026-11-24")
+    url = f"s3://{writer.bucket}/logs/"
+    listed = cli.json("list", url)
+    assert [(one["day"], one["sources"]) for one in listed["days"]] == [
+        ("2026-11-22", {"app": 3}),
+        ("2026-11-24", {"app": 1}),
+    ]
+    assert listed["missing"] == [{"first": "2026-11-23", "last": "2026-11-23"}]
+    assert cli("list", url).stdout.splitlines()[2] == "2026-11-23  no manifest"
+    assert cli("find", url, "odd*").stdout.endswith("  app/odd \\xff\\n.log\n")
+    assert [one["day"] for one in cli.json("find", url, "web-1/*")["files"]] == ["2026-11-22", "2026-11-24"]
+    assert cli("cat", url, "web-1/app.log").stdout == RAW.decode() + "the next day's\n"
+    done = cli("cat", url, "app/odd \udcff\n.log")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "odd", "")
+    done = cli("cat", url, "app.log")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "2 files are selected, and `cat` writes one:\n  app/web-1/app.log\n  app/web-2/app.log\n" in done.stderr
+    inside = cli("find", f"{url}2026/11/22/app/", "x")
+    assert (inside.returncode, f"give {url}2026/11/22/ --source app" in inside.stderr) == (1, True)
+    assert "NoSuchBucket" in cli("list", "s3://there-is-no-such-bucket/logs/").stderr
+
+
+@pytest.mark.parametrize("command", [["verify"], ["cat", "web-1/app.log"], ["find", "**"]], ids=lambda one: one[0])
+def test_closed_pipe_is_exit_status_2_without_a_traceback(cli: Cli, writer: Writer, command: list[str]) -> None:
     writer.files(FILES)
-    with cli.start("verify", f"s3://{writer.bucket}/logs/") as process:
+    with cli.start(command[0], f"s3://{writer.bucket}/logs/", *command[1:]) as process:
         assert process.stdout is not None
         assert process.stderr is not None
         process.stdout.close()
@@ -182,10 +211,10 @@ def test_restore_of_different_days_leaves_out_what_differs_until_one_chooses(
     assert cli("restore", url, "--to", "to", "--first", "--last").returncode == 2
 
 
-@pytest.mark.parametrize("command", ["verify", "restore"])
+@pytest.mark.parametrize("command", ["list", "find", "cat", "restore", "verify"])
 def test_denied_command_names_the_permission(cli: Cli, writer: Writer, command: str) -> None:
     writer.files(FILES)
-    arguments = ["--to", "to"] if command == "restore" else []
+    arguments = {"restore": ["--to", "to"], "find": ["a"], "cat": ["a"]}.get(command, [])
     done = cli(command, f"s3://{writer.bucket}/logs/", "--profile", "writer", *arguments)
     assert (done.returncode, done.stdout) == (2, "")
     for named in ("ListObjectsV2", "AccessDenied", "s3:ListBucket", "CreateReaderRole"):
@@ -237,6 +266,7 @@ def test_memory_does_not_grow_with_the_files(cli: Cli, writer: Writer) -> None:
     commands: list[Callable[[str], list[str]]] = [
         lambda url: ["verify", url, "--depth", "bytes"],
         lambda url: ["restore", url, "--to", "to", "--by-day"],
+        lambda url: ["cat", url, "**"],
     ]
     writer.files({"small.log": os.urandom(1 << 20)})
     writer.files({"large.log": os.urandom(80 << 20)}, on="2026-11-23")
@@ -252,6 +282,10 @@ IMPORTS = {
     "verify": (
         "sys.exit(main(['verify', 's3://b/l/', '--region', 'eu-central-1']) - 2)",
         ["airflow", "boto3", "fsspec", "s3transfer"],
+    ),
+    "find": (
+        "sys.exit(main(['find', 's3://b/l/', 'a', '--region', 'eu-central-1']) - 2)",
+        ["airflow", "boto3", "s3transfer"],
     ),
     "every module": (
         "[importlib.import_module(one.name) for one in pkgutil.walk_packages(reader.__path__, reader.__name__ + '.')]",
