@@ -29,6 +29,8 @@ ROOT = Path(__file__).parents[2]
 DAG_ID = "archive_logs"
 #: How many tasks a worker runs at a time.
 CONCURRENCY = 2
+PRELOADED = ["airflow.providers.amazon.aws.hooks.s3", "airflow.sdk.execution_time.task_runner", "s3fs"]
+PRELOADED += ["log_archival.operators", "log_archival.config"]
 #: Shorter than anybody should have them, so that lost tasks are noticed within the test. Deployment.md has the advice.
 SHORT_TIMEOUTS = {
     "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "15",
@@ -153,6 +155,8 @@ def _shared_settings(database: str, broker: str) -> dict[str, str]:
         "AIRFLOW__CELERY__RESULT_BACKEND": f"db+postgresql+psycopg2:{database}",
         "AIRFLOW__CELERY__BROKER_URL": broker,
         "AIRFLOW__CELERY__SYNC_PARALLELISM": "1",
+        # Imported once by a worker, rather than by each of its tasks.
+        "AIRFLOW__CELERY__EXTRA_CELERY_CONFIG": json.dumps({"imports": PRELOADED}),
         "AIRFLOW__SCHEDULER__USE_JOB_SCHEDULE": "False",
         # A function of Python's own that returns the variable LOGNAME: on one machine, all workers have its name.
         "AIRFLOW__CORE__HOSTNAME_CALLABLE": "getpass.getuser",

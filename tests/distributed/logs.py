@@ -15,7 +15,7 @@ from dev.local_aws import REGION, SOURCE_ACCOUNT, LocalAws
 from log_archival.codec import ZSTD, decompress
 
 PATTERN = "*/%Y-%m-%d/*.log"
-FOLDERS, STREAMS = ("orders", "web-1", "web-2"), ("i-0abc", "i-0def", "i-0fed")
+FOLDERS, STREAMS = ("orders", "web-1", "web-2"), ("i-0abc", "i-0def")
 FILES_PER_FOLDER, LINES_PER_FILE, EVENTS_PER_STREAM = 2, 3_500, 200
 #: Of a day: in S3, and in CloudWatch Logs.
 LOG_FILES = len(FOLDERS) * FILES_PER_FOLDER + len(STREAMS)
