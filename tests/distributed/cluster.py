@@ -9,12 +9,12 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-import psutil
 import yaml
 
 from dev import processes
@@ -98,8 +98,14 @@ class Cluster:
 
     def wait(self, backfill: int, *, timeout: float) -> dict[str, str]:
         """Wait for a backfill's runs, and return their states; the error has what the workers logged last."""
+        deadline = time.monotonic() + timeout
         try:
-            return self.airflow.wait(DAG_ID, backfill, timeout=timeout)
+            # One request each time: to ask for each run takes as much time as the runs themselves.
+            unfinished = f"/dags/{DAG_ID}/dagRuns?state=queued&state=running&limit=1"
+            while self.airflow.api("GET", unfinished)["total_entries"] and time.monotonic() < deadline:
+                self.airflow.require_running()
+                time.sleep(1)
+            return self.airflow.wait(DAG_ID, backfill, timeout=1)
         except LocalAirflowError as error:
             raise LocalAirflowError("\n".join([str(error), *(worker.log_tail() for worker in self.workers)])) from None
 
@@ -158,6 +164,9 @@ def _shared_settings(database: str, broker: str) -> dict[str, str]:
         # Imported once by a worker, rather than by each of its tasks.
         "AIRFLOW__CELERY__EXTRA_CELERY_CONFIG": json.dumps({"imports": PRELOADED}),
         "AIRFLOW__SCHEDULER__USE_JOB_SCHEDULE": "False",
+        # No more than the test needs, of the cores that the tasks need.
+        "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "1",
+        "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "600",
         # A function of Python's own that returns the variable LOGNAME: on one machine, all workers have its name.
         "AIRFLOW__CORE__HOSTNAME_CALLABLE": "getpass.getuser",
     }

@@ -83,7 +83,9 @@ class Logs:
         for day in days:
             for folder in FOLDERS:
                 for number in range(FILES_PER_FOLDER):
-                    lines = [f"{day} {folder}/{number} GET /orders/{n:06d} 200 a-user-agent" for n in range(LINES_PER_FILE)]
+                    lines = [
+                        f"{day} {folder}/{number} GET /orders/{n:06d} 200 a-user-agent" for n in range(LINES_PER_FILE)
+                    ]
                     key = f"app/{folder}/{day}/{number}.log"
                     self._s3.put_object(Bucket=self.bucket, Key=key, Body="".join(f"{line}\n" for line in lines))
                     written.update(lines)

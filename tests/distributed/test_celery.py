@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import time
 from collections import Counter
@@ -108,7 +107,9 @@ def test_celery_workers_archive_a_week(cluster: Cluster, show: Callable[[str], N
         assert set(week.workers_of(task_id)) == names
 
 
-def test_celery_workers_killed_in_upload_and_compress_lose_nothing(cluster: Cluster, show: Callable[[str], None]) -> None:
+def test_celery_workers_killed_in_upload_and_compress_lose_nothing(
+    cluster: Cluster, show: Callable[[str], None]
+) -> None:
     first, second = cluster.workers
     archive, logs = f"/{cluster.aws.bucket}/logs/", f"/{cluster.logs.bucket}/app/"
     # Only `upload` puts archives, and only `compress` reads log files. One object is put and known to be; of those
