@@ -35,8 +35,6 @@ PRELOADED += ["log_archival.operators", "log_archival.config"]
 SHORT_TIMEOUTS = {
     "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "15",
     "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT_DETECTION_INTERVAL": "2",
-    "AIRFLOW__SCHEDULER__TASK_QUEUED_TIMEOUT": "60",
-    "AIRFLOW__SCHEDULER__TASK_QUEUED_TIMEOUT_CHECK_INTERVAL": "5",
     "AIRFLOW__CELERY_BROKER_TRANSPORT_OPTIONS__VISIBILITY_TIMEOUT": "45",
 }
 
@@ -58,7 +56,14 @@ class Worker:
     def start(self) -> None:
         """Start it, or start it again after it was killed."""
         self._starts += 1
-        arguments = ["--celery-hostname", self.name, "--concurrency", str(CONCURRENCY), "--skip-serve-logs"]
+        arguments = [
+            "--celery-hostname",
+            self.name,
+            "--concurrency",
+            str(CONCURRENCY),
+            "--skip-serve-logs",
+            "--without-gossip",
+        ]
         command = [sys.executable, "-m", "airflow", "celery", "worker", *arguments]
         log = self.folder / f"worker-{self._starts}.log"
         self._process = processes.start(command, log=log, environment=self.environment)
@@ -154,7 +159,7 @@ def running_cluster(folder: Path, aws: LocalAws) -> Iterator[Cluster]:
 def _shared_settings(database: str, broker: str) -> dict[str, str]:
     return SHORT_TIMEOUTS | {
         "AIRFLOW__CORE__EXECUTOR": "CeleryExecutor",
-        "AIRFLOW__CORE__PARALLELISM": "16",
+        "AIRFLOW__CORE__PARALLELISM": "6",  # two are queued while four run
         "AIRFLOW__API__SECRET_KEY": secrets.token_urlsafe(32),
         "AIRFLOW__API_AUTH__JWT_SECRET": secrets.token_urlsafe(48),
         "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"postgresql+psycopg2:{database}",
@@ -167,6 +172,7 @@ def _shared_settings(database: str, broker: str) -> dict[str, str]:
         # No more than the test needs, of the cores that the tasks need.
         "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "1",
         "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "600",
+        "AIRFLOW__DAG_PROCESSOR__STALE_BUNDLE_CLEANUP_INTERVAL": "0",
         # A function of Python's own that returns the variable LOGNAME: on one machine, all workers have its name.
         "AIRFLOW__CORE__HOSTNAME_CALLABLE": "getpass.getuser",
     }

@@ -149,8 +149,8 @@ def _as_server(command: Sequence[str]) -> list[str]:
     if os.geteuid() != 0:
         return list(command)
     user = _server_user()
-    # A change of user clears the signal that `processes.start` has asked for.
-    options = [f"--reuid={user.pw_uid}", f"--regid={user.pw_gid}", "--clear-groups", "--pdeathsig=TERM"]
+    # A change of user clears the signal that `processes.start` has asked for. At this one, the server waits for nobody.
+    options = [f"--reuid={user.pw_uid}", f"--regid={user.pw_gid}", "--clear-groups", "--pdeathsig=INT"]
     return [_program("setpriv"), *options, "--", *command]
 
 
