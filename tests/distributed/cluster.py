@@ -150,7 +150,7 @@ def running_cluster(folder: Path, aws: LocalAws) -> Iterator[Cluster]:
             connections = {"log_archive": aws.connection(), "aws_source": aws.source_connection()}
             texts = {name: json.dumps(value).replace(aws.endpoint_url, url) for name, value in connections.items()}
             worker = _worker(name, folder / name, proxy, texts, shared, aws, logs)
-            stack.callback(worker.stop, grace_seconds=5)
+            stack.callback(worker.stop, grace_seconds=0)
             worker.start()
             workers.append(worker)
         yield Cluster(airflow, aws, logs, workers)
