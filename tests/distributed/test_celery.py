@@ -134,12 +134,12 @@ def test_celery_workers_killed_in_upload_and_compress_lose_nothing(
 def kill_in(cluster: Cluster, worker: Worker, task_id: str) -> list[dict[str, Any]]:
     """Kill a worker once it is in a task, start it again, and return the task instances that it had."""
     assert worker.proxy.wait_until_held(LIMIT_SECONDS), worker.log_tail()
-    running = cluster.running_on(worker)
-    assert task_id in {task["task_id"] for task in running}
     worker.kill()
+    lost = cluster.running_on(worker)  # until their heartbeats are missed
+    assert task_id in {task["task_id"] for task in lost}
     worker.proxy.release()
     worker.start()
-    return running
+    return lost
 
 
 def describe(running: list[dict[str, Any]]) -> str:
