@@ -1,0 +1,167 @@
+"""PostgreSQL and Redis of Debian's packages, on free ports of 127.0.0.1, with nothing that outlives the test."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import secrets
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import psycopg2
+
+from dev import processes
+
+READY_SECONDS = 60.0
+
+
+class MissingServerError(RuntimeError):
+    """PostgreSQL or Redis is not installed."""
+
+
+def require_servers() -> None:
+    """Raise MissingServerError with what to install, when a server is missing."""
+    needed = {"postgresql": "postgres", "redis-server": "redis-server"}
+    if missing := [package for package, program in needed.items() if not _find(program)]:
+        raise MissingServerError(
+            f"needs PostgreSQL and Redis: apt-get install --no-install-recommends {' '.join(missing)}"
+        )
+
+
+def _find(program: str) -> str | None:
+    """Return the path of a program: Debian's PostgreSQL is on no PATH, but in a folder for each version."""
+    versions = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: float(path.parent.name))
+    return shutil.which(program, path=os.pathsep.join([*map(str, reversed(versions)), os.defpath]))
+
+
+def _program(program: str) -> str:
+    if not (path := _find(program)):
+        raise MissingServerError(f"{program} is not installed")
+    return path
+
+
+def _free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
+        return port
+
+
+@contextmanager
+def postgres() -> Iterator[str]:
+    """Run PostgreSQL with an empty database, and yield its URL without a scheme: ``//USER:PASSWORD@HOST:PORT/NAME``.
+
+    :raises RuntimeError: with the end of the log, when it doesn't start
+    """
+    password, port = secrets.token_urlsafe(24), _free_port()
+    # Not below pytest's own folder, which other users can't enter.
+    with tempfile.TemporaryDirectory(prefix="postgres-", ignore_cleanup_errors=True) as name:
+        folder = Path(name)
+        given = folder / "password"
+        given.touch(mode=0o600)
+        given.write_text(password)
+        for path in (folder, given):
+            _give_to_server(path)
+        data = str(folder / "data")
+        login = ["--username=airflow", "--auth=scram-sha-256", f"--pwfile={given}"]
+        _run([_program("initdb"), "--pgdata", data, "--no-sync", "--no-locale", "--encoding=UTF8", *login], folder)
+        given.unlink()
+        # -F: no fsync; what is lost with the machine is lost with the test.
+        command = [_program("postgres"), "-D", data, "-F", "-p", str(port), "-c", "listen_addresses=127.0.0.1"]
+        command += ["-c", "unix_socket_directories=", "-c", "log_min_messages=fatal"]
+        log = folder / "postgres.log"
+        server = processes.start(_as_server(command), log=log, environment={"LC_ALL": "C"})
+        try:
+            _wait_for_postgres(server, port, password, log)
+            yield f"//airflow:{password}@127.0.0.1:{port}/postgres"
+        finally:
+            processes.stop([server], grace_seconds=5)
+
+
+def _wait_for_postgres(server: subprocess.Popen[bytes], port: int, password: str, log: Path) -> None:
+    deadline = time.monotonic() + READY_SECONDS
+    while True:
+        try:
+            login = {"user": "airflow", "password": password, "dbname": "postgres"}
+            psycopg2.connect(host="127.0.0.1", port=port, **login).close()
+        except psycopg2.OperationalError as error:
+            _require_time_left(server, deadline, log, error)
+        else:
+            return
+
+
+@contextmanager
+def redis() -> Iterator[str]:
+    """Run Redis without persistence, and yield its URL.
+
+    :raises RuntimeError: with the end of the log, when it doesn't start
+    """
+    password, port = secrets.token_urlsafe(24), _free_port()
+    with tempfile.TemporaryDirectory(prefix="redis-", ignore_cleanup_errors=True) as name:
+        folder = Path(name)
+        settings = folder / "redis.conf"  # a password on the command line is everybody's to read
+        settings.touch(mode=0o600)
+        settings.write_text(
+            f'bind 127.0.0.1\nport {port}\nrequirepass {password}\ndir {folder}\nsave ""\nappendonly no\n'
+        )
+        log = folder / "redis.log"
+        server = processes.start([_program("redis-server"), str(settings)], log=log, environment={})
+        try:
+            _wait_for_port(server, port, log)
+            yield f"redis://:{password}@127.0.0.1:{port}/0"
+        finally:
+            processes.stop([server], grace_seconds=5)
+
+
+def _wait_for_port(server: subprocess.Popen[bytes], port: int, log: Path) -> None:
+    deadline = time.monotonic() + READY_SECONDS
+    while True:
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+        except OSError as error:
+            _require_time_left(server, deadline, log, error)
+        else:
+            return
+
+
+def _require_time_left(server: subprocess.Popen[bytes], deadline: float, log: Path, error: Exception) -> None:
+    if server.poll() is not None or time.monotonic() > deadline:
+        raise RuntimeError(f"{error}\n{processes.log_tail(log)}") from error
+    time.sleep(0.05)
+
+
+def _run(command: Sequence[str], folder: Path) -> None:
+    done = subprocess.run(
+        _as_server(command), cwd=folder, env={"LC_ALL": "C", "PATH": os.defpath}, capture_output=True, text=True
+    )
+    if done.returncode:
+        raise RuntimeError(f"{command[0]} failed: {done.stdout}{done.stderr}")
+
+
+def _as_server(command: Sequence[str]) -> list[str]:
+    """Return a command that runs as another user where this one is root, whom PostgreSQL refuses."""
+    if os.geteuid() != 0:
+        return list(command)
+    user = _server_user()
+    # A change of user clears the signal that `processes.start` has asked for. At this one, the server waits for nobody.
+    options = [f"--reuid={user.pw_uid}", f"--regid={user.pw_gid}", "--clear-groups", "--pdeathsig=INT"]
+    return [_program("setpriv"), *options, "--", *command]
+
+
+def _give_to_server(path: Path) -> None:
+    if os.geteuid() == 0:
+        user = _server_user()
+        os.chown(path, user.pw_uid, user.pw_gid)
+
+
+def _server_user() -> pwd.struct_passwd:
+    for name in ("postgres", "nobody"):
+        if any(entry.pw_name == name for entry in pwd.getpwall()):
+            break
+    return pwd.getpwnam(name)
