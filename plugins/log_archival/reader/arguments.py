@@ -40,6 +40,9 @@ _CHOICES = (
     ("--last", "last", "of several contents of a path, the one of the last day that S3 received last"),
     ("--all-versions", "all", "of several contents of a path all, named PATH.version-TIME-SHA256"),
 )
+_CAT_CHOICES = tuple(
+    (f"--{which}", which, f"of several contents of a day, the {which} that S3 received") for which in ("first", "last")
+)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -75,7 +78,7 @@ def parser() -> argparse.ArgumentParser:
         command.epilog = _EPILOG
     find.add_argument("path", nargs="+", metavar="PATTERN", help=_PATTERN)
     cat.add_argument("path", nargs=1, metavar="FILE", help=f"one file: {_PATTERN}")
-    for command, choices in ((restore, _CHOICES), (cat, _CHOICES[:2])):
+    for command, choices in ((restore, _CHOICES), (cat, _CAT_CHOICES)):
         choice = command.add_mutually_exclusive_group()
         for option, chosen, text in choices:
             choice.add_argument(option, action="store_const", dest="choice", const=chosen, help=text)

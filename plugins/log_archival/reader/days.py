@@ -70,7 +70,7 @@ class _Folder(NamedTuple):
     """The manifests of a day's folder, and the folders in it that may have more; empty where all were looked at."""
 
     manifests: list[StoredObject]
-    folders: list[str] = []  # noqa: RUF012
+    folders: Sequence[str] = ()
 
 
 def manifests_by_day(
