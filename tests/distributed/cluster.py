@@ -139,6 +139,7 @@ def running_cluster(folder: Path, aws: LocalAws) -> Iterator[Cluster]:
                 dags=ROOT / "dags",
                 plugins=ROOT / "plugins",
                 wanted=[DAG_ID],
+                timeout=300,
                 environment=shared | {"LOG_ARCHIVAL_SETTINGS": str(_write_settings(home, aws, logs))},
             )
         )
