@@ -21,6 +21,11 @@ from log_archival.partition import Partition
 from log_archival.records import Archive
 
 KEYS = KeyTemplate()
+#: How keys can begin. In the last three no folder names the day, or another one does, or manifests lie deeper.
+LAYOUTS = [
+    "logs/%Y/%m/%d/", "logs/dt=%Y-%m-%d/", "logs/year=%Y/month=%m/day=%d/", "logs/%Y%m%d/",
+    "logs/111122223333/%Y/%m/%d/", "logs/2020-01-01/%Y/%m/%d/", "logs/%d/%m/%Y/", "logs/%Y-%m/%d/x/",
+]  # fmt: skip
 
 
 def day(text: str = "2026-11-22") -> Partition:

@@ -14,24 +14,12 @@ from log_archival.exceptions import ArchiveRequestError, RefusedError
 from log_archival.manifest import Entry, Manifest
 from log_archival.reader.archive import MAX_READS, MIN_COUNTED_BYTES, ArchiveReader, Depth
 from log_archival.reader.findings import Finding
-from tests.support.archives import KEYS, MemoryS3, Writer, compressed, day, manifest_body, other_bytes, sha256
+from tests.support.archives import KEYS, Writer, compressed, day, manifest_body, other_bytes, sha256
 
 RAW = b"2026-11-22T10:00:00Z GET / 200\n" * 200
 CHECKSUMS, BYTES = cast("list[Depth]", ["checksums", "bytes"])
 EACH_DEPTH = pytest.mark.parametrize("depth", [CHECKSUMS, BYTES])
 EACH_CODEC = pytest.mark.parametrize("codec", codecs.CODECS.values(), ids=codecs.CODECS)
-
-
-@pytest.fixture
-def writer() -> Writer:
-    return Writer(MemoryS3(), "archive")
-
-
-@pytest.fixture
-def reader(writer: Writer, monkeypatch: pytest.MonkeyPatch) -> ArchiveReader:
-    reader = ArchiveReader(writer.client, "archive")
-    monkeypatch.setattr(reader.stop, "wait", lambda seconds: None)  # the pause before it reads again
-    return reader
 
 
 def one_entry(writer: Writer, **options: Any) -> Entry:

@@ -24,22 +24,10 @@ from log_archival.reader.cat import contents_of_one_file, write_content
 from log_archival.reader.days import DateRange
 from log_archival.reader.search import Search
 from log_archival.reader.selection import Selection
-from tests.support.archives import MemoryS3, Writer
+from tests.support.archives import Writer
 
 RAW = b"2026-11-22T10:00:00Z GET / 200\n" * 200
 PART_BYTES = 1 << 18
-
-
-@pytest.fixture
-def writer() -> Writer:
-    return Writer(MemoryS3(), "archive")
-
-
-@pytest.fixture
-def reader(writer: Writer, monkeypatch: pytest.MonkeyPatch) -> ArchiveReader:
-    reader = ArchiveReader(writer.client, "archive")
-    monkeypatch.setattr(reader.stop, "wait", lambda seconds: None)  # the pause before it reads again
-    return reader
 
 
 def written(reader: ArchiveReader, path: str, output: io.BytesIO | None = None, **selection: Any) -> bytes:

@@ -14,15 +14,10 @@ from log_archival.reader.listing import find_files, list_days
 from log_archival.reader.search import Search
 from log_archival.reader.selection import Selection
 from log_archival.reader.verify import verify
-from tests.support.archives import MemoryS3, Writer, no_progress
+from tests.support.archives import Writer, no_progress
 
 RAW = b"2026-11-22T10:00:00Z GET / 200\n" * 200
 TIME_NS = 1_795_435_200_123_456_789
-
-
-@pytest.fixture
-def writer() -> Writer:
-    return Writer(MemoryS3(), "archive")
 
 
 def search(writer: Writer, prefix: str = "logs/", **selection: Any) -> Search:

@@ -36,11 +36,6 @@ FILES = {"web-1/app.log": RAW, "web-1/sub/app.log": RAW * 2, "web-2/app.log": b"
 
 
 @pytest.fixture
-def writer() -> Writer:
-    return Writer(MemoryS3(), "archive")
-
-
-@pytest.fixture
 def to(tmp_path: Path) -> Path:
     return tmp_path / "to"
 

@@ -17,7 +17,7 @@ from log_archival.reader.verify import VerifyReport, check_all
 from log_archival.reader.verify import verify as verify_range
 from tests.support.archives import (
     KEYS,
-    MemoryS3,
+    LAYOUTS,
     Writer,
     compressed,
     day,
@@ -29,16 +29,6 @@ from tests.support.archives import (
 )
 
 RAW = b"2026-11-22T10:00:00Z GET / 200\n" * 200
-
-
-@pytest.fixture
-def writer() -> Writer:
-    return Writer(MemoryS3(), "archive")
-
-
-@pytest.fixture
-def reader(writer: Writer) -> ArchiveReader:
-    return ArchiveReader(writer.client, "archive")
 
 
 def verify(
@@ -311,13 +301,6 @@ def test_verify_reports_a_manifest_in_another_days_folder(reader: ArchiveReader,
     writer.put(key, body)
     problems = verify(reader, "logs/").problems
     assert [(one.kind, one.key, one.day) for one in problems] == [("manifest", key, ""), ("day", "", "2026-11-23")]
-
-
-LAYOUTS = [
-    "logs/%Y/%m/%d/", "logs/dt=%Y-%m-%d/", "logs/year=%Y/month=%m/day=%d/", "logs/%Y%m%d/",
-    "logs/111122223333/%Y/%m/%d/",
-    "logs/2020-01-01/%Y/%m/%d/", "logs/%d/%m/%Y/", "logs/%Y-%m/%d/x/",
-]  # fmt: skip
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
