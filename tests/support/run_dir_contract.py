@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from unittest import mock
 
 import pytest
 
 from log_archival.exceptions import StagingError
 from log_archival.hooks.source_clients import source_client
-from log_archival.pipeline.packs import MAX_PACKED_BYTES, MAX_READ_TOGETHER_BYTES
+from log_archival.pipeline.packs import MAX_PACKED_BYTES, MAX_READ_TOGETHER_BYTES, PackWriter
 from log_archival.pipeline.run_dir import RunDirectory, delete_abandoned_runs
 from log_archival.records import Archive, LogFile, Receipt
 
@@ -29,14 +30,17 @@ def archive(staged: str, offset: int, size: int) -> Archive:
 
 
 def stage(run_dir: RunDirectory, bodies: Sequence[bytes], *, batch: int = BATCH) -> list[Archive]:
-    """Stage bodies as `compress` does: large ones in files of their own."""
-    archives = []
-    with run_dir.pack_writer(batch) as writer:
-        for body in bodies:
-            with writer.open_archive(large=len(body) >= LARGE) as (stream, staged, offset):
-                stream.write(body)
-            archives.append(archive(staged, offset, len(body)))
-    return archives
+    """Stage bodies as `compress` does: large ones in files of their own; every call takes the same names."""
+    with mock.patch("secrets.token_hex", return_value="5eed5eed"):
+        writer = run_dir.pack_writer(batch)
+    with writer:
+        return [write_one(writer, body) for body in bodies]
+
+
+def write_one(writer: PackWriter, body: bytes) -> Archive:
+    with writer.open_archive(large=len(body) >= LARGE) as (stream, staged, offset):
+        stream.write(body)
+    return archive(staged, offset, len(body))
 
 
 def read(run_dir: RunDirectory, one: Archive) -> bytes:
@@ -71,8 +75,8 @@ class RunDirContract:
         archives = stage(run_dir, bodies)
         assert [read(at(str(run_dir)), one) for one in archives] == bodies
         names = [one.staged for one in archives]
-        assert (names[2], names[5]) == ("data-0001-000002.bin", "data-0001-000003.bin")
-        assert {names[number] for number in (0, 1, 3, 4, 6)} == {"data-0001-000001.bin"}
+        assert (names[2], names[5]) == ("data-0001-5eed5eed-000002.bin", "data-0001-5eed5eed-000003.bin")
+        assert {names[number] for number in (0, 1, 3, 4, 6)} == {"data-0001-5eed5eed-000001.bin"}
 
     def test_records_are_read_back_by_another_task(self, root: str) -> None:
         url = str(new_run(root))  # what XCom passes on
@@ -86,12 +90,26 @@ class RunDirContract:
         records = at(url).read_records()
         assert (records.files, records.archives, records.receipts) == (FILES, archives, receipts)
 
+    def test_try_that_still_writes_leaves_the_next_ones_data_alone(self, root: str) -> None:
+        run_dir = new_run(root)
+        with run_dir.pack_writer(BATCH) as taken_for_dead:
+            early = write_one(taken_for_dead, b"first try")
+            run_dir.begin_batch(BATCH)
+            with run_dir.pack_writer(BATCH) as retry:
+                staged = write_one(retry, b"second")
+            late = write_one(taken_for_dead, b"x" * LARGE)
+        assert read(run_dir, staged) == b"second"
+        run_dir.delete_data(BATCH)
+        for one in (early, staged, late):
+            with pytest.raises(StagingError, match="is missing"):
+                read(run_dir, one)
+
     def test_data_of_one_batch_are_deleted(self, root: str) -> None:
         run_dir = new_run(root)
         [first], [second] = (stage(run_dir, [b"x"], batch=batch) for batch in (1, 2))
         run_dir.delete_data(1)
         assert read(run_dir, second) == b"x"
-        with pytest.raises(StagingError, match=r"data-0001-000001\.bin is missing"):
+        with pytest.raises(StagingError, match=r"data-0001-5eed5eed-000001\.bin is missing"):
             read(run_dir, first)
         assert run_dir.log_files(BATCH) == FILES
 
@@ -114,7 +132,10 @@ class RunDirContract:
     @pytest.mark.parametrize(
         ("changes", "message"),
         [
-            ({"staged": "data-0009-000001.bin"}, "data-0009-000001.bin is missing\nClear the run's `compress`"),
+            (
+                {"staged": "data-0009-5eed5eed-000001.bin"},
+                "data-0009-5eed5eed-000001.bin is missing\nClear the run's `compress`",
+            ),
             ({"offset": 1}, "ends before the archive of /logs/app.log does\nClear the run's `compress`"),
             ({"stored_size": LARGE + 1}, "ends before the archive of /logs/app.log does"),
         ],
@@ -134,14 +155,14 @@ class RunDirContract:
     @pytest.mark.parametrize(
         "changes",
         [
-            {"staged": "../other/data-0001-000001.bin"},
-            {"staged": "{run_dir}/data-0001-000001.bin"},
+            {"staged": "../other/data-0001-5eed5eed-000001.bin"},
+            {"staged": "{run_dir}/data-0001-5eed5eed-000001.bin"},
             {"staged": "/etc/passwd"},
             {"staged": "file:///etc/passwd"},
-            {"staged": "s3://aws_default@acme/data-0001-000001.bin"},
+            {"staged": "s3://aws_default@acme/data-0001-5eed5eed-000001.bin"},
             {"staged": "files-0001.jsonl"},
             {"staged": ""},
-            {"staged": "data-0001-000001.bin\n"},
+            {"staged": "data-0001-5eed5eed-000001.bin\n"},
             {"offset": -1},
             {"stored_size": -1},
         ],

@@ -2,6 +2,7 @@
 
 import io
 import re
+import secrets
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
@@ -25,7 +26,8 @@ READ_BYTES = 8 << 20
 #: So many of these reads are under way, where reading is waiting for a service.
 MAX_READS_AHEAD = 3
 _HINT = "Clear the run's `compress` and what follows it to compress the batch again."
-_NAME = re.compile(r"data-\d{4,}-\d{6,}\.bin", re.ASCII)
+#: Of a data file: the batch, a token of its writer, a number.
+DATA_NAME = re.compile(r"data-\d{4,}-[0-9a-f]{8}-\d{6,}\.bin", re.ASCII)
 
 #: An archive, and its bytes where they were read together with others.
 Staged = tuple[Archive, bytes | None]
@@ -37,11 +39,13 @@ class PackWriter:
     A context manager; at the end of the block, unless it has failed, all data are in the folder.
 
     :param folder: of the run directory
-    :param stem: the names of its files begin with this; no other writer may use it
+    :param batch: the batch's number
     """
 
-    def __init__(self, folder: Folder, stem: str) -> None:
-        self._folder, self._stem = folder, stem
+    def __init__(self, folder: Folder, batch: int) -> None:
+        self._folder = folder
+        # Of this writer alone: a task that was taken for dead may still write when its next try does.
+        self._stem = f"data-{batch:04d}-{secrets.token_hex(4)}"
         self._numbers = count(1)
         # The files of small archives that no thread writes to now: there are as many as threads have needed at once.
         self._free: list[tuple[IO[bytes], str]] = []
@@ -157,7 +161,7 @@ def open_staged(folder: Folder, archive: Archive) -> Iterator[IO[bytes]]:
 
 
 def _require_plausible(archive: Archive) -> None:
-    if not _NAME.fullmatch(archive.staged) or archive.offset < 0 or archive.stored_size < 0:
+    if not DATA_NAME.fullmatch(archive.staged) or archive.offset < 0 or archive.stored_size < 0:
         raise StagingError(f"{archive.path} can't be staged in {archive.staged!r} at {archive.offset}", hint=_HINT)
 
 

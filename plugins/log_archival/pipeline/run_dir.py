@@ -25,7 +25,7 @@ from log_archival.concurrency import in_order
 from log_archival.exceptions import StagingError
 from log_archival.pipeline.folder import File, Folder, ReceiptLog
 from log_archival.pipeline.location import folder_of
-from log_archival.pipeline.packs import PackWriter, Staged, open_staged, read_staged
+from log_archival.pipeline.packs import DATA_NAME, PackWriter, Staged, open_staged, read_staged
 from log_archival.records import (
     NOT_SHARED,
     Archive,
@@ -46,7 +46,7 @@ MAX_NAME_CHARS = 200
 _COLLECT = 0
 # Whatever else lies in a run directory is not ours to delete.
 _FILE_NAME = re.compile(
-    r"collected\.json|(files|archives|failures|receipts|earlier)-\d{4,}(-\d{6,})?\.jsonl|data-\d{4,}-\d{6,}\.bin",
+    r"collected\.json|(files|archives|failures|receipts|earlier)-\d{4,}(-\d{6,})?\.jsonl|" + DATA_NAME.pattern,
     re.ASCII,
 )
 _RECEIPTS_NAME = re.compile(r"receipts-(\d{4,})(?:-\d{6,})?\.jsonl", re.ASCII)
@@ -177,7 +177,7 @@ class RunDirectory:
 
         :param batch: its number
         """
-        return PackWriter(self._folder, f"data-{batch:04d}")
+        return PackWriter(self._folder, batch)
 
     def write_compressed(self, batch: int, archives: Sequence[Archive], failures: Sequence[Failure]) -> None:
         """Write the records of a compressed batch.

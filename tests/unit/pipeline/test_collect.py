@@ -131,7 +131,7 @@ def test_batches_are_written_into_the_run_directory(tmp_path: Path) -> None:
     files = [log_file(f"{number}.log", 3 * MIB) for number in range(5)]
     run_dir = RunDirectory.at(str(tmp_path / "run"))
     (tmp_path / "run").mkdir()
-    (tmp_path / "run" / "data-0001-000009.bin").write_bytes(b"of a run that was cleared")
+    (tmp_path / "run" / "data-0001-5eed5eed-000009.bin").write_bytes(b"of a run that was cleared")
     batches = write_batches(Collected(files), run_dir, 6 * MIB)
     assert batches == [
         {"run_directory": str(run_dir), "batch": 1, "files": 2, "raw_bytes": 6 * MIB},
@@ -141,7 +141,7 @@ def test_batches_are_written_into_the_run_directory(tmp_path: Path) -> None:
     found_again = [RunDirectory.at(batch["run_directory"]).log_files(batch["batch"]) for batch in batches]
     assert [file for batch in found_again for file in batch] == files
     assert json.loads((tmp_path / "run" / "collected.json").read_text()) == {"batches": 3}
-    assert not (tmp_path / "run" / "data-0001-000009.bin").exists()
+    assert not (tmp_path / "run" / "data-0001-5eed5eed-000009.bin").exists()
 
 
 def test_xcom_of_100_000_files_is_small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

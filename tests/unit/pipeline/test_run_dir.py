@@ -28,7 +28,7 @@ def test_archive_that_grew_when_it_was_compressed_shares_its_file(tmp_path: Path
     # A file just below the limit that doesn't compress: its archive is just above it, behind others.
     bodies = [b"x" * 10, b"y" * (MAX_PACKED_FILE_BYTES + 100), b"z" * 10]
     archives = []
-    with PackWriter(LocalFolder(tmp_path), "data-0001") as writer:
+    with PackWriter(LocalFolder(tmp_path), 1) as writer:
         for body in bodies:
             with writer.open_archive(large=False) as (stream, staged, offset):
                 stream.write(body)

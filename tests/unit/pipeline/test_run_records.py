@@ -12,7 +12,7 @@ from log_archival.exceptions import StagingError
 from log_archival.pipeline.run_dir import RunDirectory
 from log_archival.records import Archive, Failure, Receipt, to_line
 from tests.support.log_files import log_file
-from tests.support.run_dir_contract import write_receipts
+from tests.support.run_dir_contract import LARGE, stage, write_receipts
 
 FILES = [log_file("a.log", 1), log_file("b.log", 2), log_file("c.log", 3)]
 BATCHES = [FILES[:2], FILES[2:]]
@@ -84,24 +84,21 @@ def test_incomplete_run_is_an_error_with_a_hint(
 
 def test_beginning_a_batch_deletes_its_archives_failures_receipts_and_data(run_dir: RunDirectory, folder: Path) -> None:
     for batch in (1, 2):
-        with run_dir.pack_writer(batch) as writer:
-            for large in (False, True):
-                with writer.open_archive(large=large) as (stream, _, _):
-                    stream.write(b"x")
+        stage(run_dir, [b"x", b"x" * LARGE], batch=batch)
     run_dir.begin_batch(1)
     run_dir.begin_batch(1)  # where nothing is left, nothing is deleted
     assert sorted(path.name for path in folder.iterdir()) == [
-        "archives-0002.jsonl", "collected.json", "data-0002-000001.bin", "data-0002-000002.bin", "failures-0000.jsonl",
-        "failures-0002.jsonl", "files-0001.jsonl", "files-0002.jsonl", "receipts-0002.jsonl",
+        "archives-0002.jsonl", "collected.json", "data-0002-5eed5eed-000001.bin", "data-0002-5eed5eed-000002.bin",
+        "failures-0000.jsonl", "failures-0002.jsonl", "files-0001.jsonl", "files-0002.jsonl", "receipts-0002.jsonl",
     ]  # fmt: skip
 
 
 def test_deleting_data_keeps_the_records_and_other_batches(run_dir: RunDirectory, folder: Path) -> None:
     before = {path.name for path in folder.iterdir()}
-    for name in ("data-0001-000001.bin", "data-0001-000002.bin", "data-0002-000001.bin"):
+    for name in ("data-0001-5eed5eed-000001.bin", "data-0001-5eed5eed-000002.bin", "data-0002-5eed5eed-000001.bin"):
         (folder / name).touch()
     run_dir.delete_data(1)
-    assert {path.name for path in folder.iterdir()} == before | {"data-0002-000001.bin"}
+    assert {path.name for path in folder.iterdir()} == before | {"data-0002-5eed5eed-000001.bin"}
 
 
 @pytest.mark.parametrize(
@@ -134,7 +131,7 @@ def test_receipt_is_on_disk_as_soon_as_it_is_written(run_dir: RunDirectory) -> N
 
 
 def test_creating_a_run_directory_again_empties_it(run_dir: RunDirectory, folder: Path) -> None:
-    (folder / "data-0001-000001.bin").touch()
+    (folder / "data-0001-5eed5eed-000001.bin").touch()
     run_dir.create([FILES])
     assert sorted(path.name for path in folder.iterdir()) == [
         "collected.json", "failures-0000.jsonl", "files-0001.jsonl",
