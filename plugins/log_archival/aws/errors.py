@@ -27,6 +27,8 @@ CHECKSUM_MISMATCH = frozenset(
 )
 #: Two puts of one key at once. https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html
 RACE = frozenset({"ConditionalRequestConflict", "OperationAborted"})
+#: What is returned for a bucket of another region than the client's.
+WRONG_REGION = frozenset({"PermanentRedirect", "AuthorizationHeaderMalformed", "IllegalLocationConstraintException"})
 # Codes of clients' errors (4xx) that a retry can help all the same.
 # https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html
 _TRANSIENT = {
@@ -140,7 +142,7 @@ _OTHER_POLICY = re.compile("service control policy|resource control policy|permi
 _HINTS = (
     ({"NoSuchBucket", "404"}, "Is the bucket's name right, and the archive account's stack deployed in this region?"),
     (
-        {"PermanentRedirect", "AuthorizationHeaderMalformed", "IllegalLocationConstraintException"},
+        WRONG_REGION,
         'The bucket is in another region: set "region_name" in the connection\'s extra, or give --region.',
     ),
     ({"RegionDisabledException"}, 'STS is not active in this region; set another "region_name".'),

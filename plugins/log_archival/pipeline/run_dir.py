@@ -14,7 +14,7 @@ import hashlib
 import re
 import threading
 from collections import defaultdict
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -50,7 +50,6 @@ _FILE_NAME = re.compile(
     re.ASCII,
 )
 _RECEIPTS_NAME = re.compile(r"receipts-(\d{4,})(?:-\d{6,})?\.jsonl", re.ASCII)
-T = TypeVar("T")
 R = TypeVar("R", bound=Record)
 
 
@@ -148,7 +147,8 @@ class RunDirectory:
         earlier = self._acknowledged(self._folder.names("earlier-") + self._folder.names("receipts-"))
         self._delete_files()
         self._folder.create()
-        self._for_each(self._write_batch, enumerate(batches, 1))
+        for _ in in_order(self._write_batch, enumerate(batches, 1), self._folder.concurrency):
+            pass
         write_jsonl(self._file("failures", _COLLECT), failures)
         if earlier:
             write_jsonl(self._file("earlier", _COLLECT), earlier)
@@ -272,10 +272,6 @@ class RunDirectory:
     def _write_batch(self, batch: tuple[int, Sequence[LogFile]]) -> None:
         number, files = batch
         write_jsonl(self._file("files", number), files)
-
-    def _for_each(self, job: Callable[[T], object], items: Iterable[T]) -> None:
-        for _ in in_order(job, items, self._folder.concurrency):
-            pass
 
     def _acknowledged(self, names: Sequence[str]) -> list[Receipt]:
         """Return the acknowledged receipts in some files, each key once."""

@@ -1,8 +1,8 @@
 """A run directory below a prefix of S3 in the source account, for workers that share no disk."""
 
 import errno
+import io
 import os
-import re
 import threading
 import time
 from collections.abc import Iterable, Iterator
@@ -12,14 +12,22 @@ from tempfile import SpooledTemporaryFile
 from typing import IO, Any, Literal, Self, cast
 
 import tenacity
+from botocore import xform_name
 from botocore.config import Config
 from botocore.exceptions import HTTPClientError, IncompleteReadError
 
-from log_archival.aws.errors import ACCESS_DENIED, Request, hint_of_code, hint_of_other_policy, translated_errors
+from log_archival.aws.errors import (
+    ACCESS_DENIED,
+    WRONG_REGION,
+    Request,
+    hint_of_code,
+    hint_of_other_policy,
+    translated_errors,
+)
 from log_archival.exceptions import ArchiveRequestError, RefusedError, StagingError
 from log_archival.pipeline.folder import File, Folder, ReceiptLog
 
-#: Of a file of S3 that is written, or read as a whole: more than this is in a temporary file.
+#: Of a file of S3 that is written, or read as one: more than this is in a temporary file.
 MAX_IN_MEMORY_BYTES = 4 << 20
 #: So many archives that don't fit into memory are copied to temporary files at once.
 MAX_COPIES = 4
@@ -44,7 +52,7 @@ CLIENT_CONFIG = Config(
 _HINTS = {
     "NoSuchBucket": "Is the bucket's name in `staging` right?",
     **dict.fromkeys(
-        ("PermanentRedirect", "AuthorizationHeaderMalformed", "IllegalLocationConstraintException"),
+        WRONG_REGION,
         'The bucket is in another region: set "region_name" in the extra of the connection that `staging` names.',
     ),
     **dict.fromkeys(
@@ -79,6 +87,7 @@ class S3Folder(Folder):
     def __init__(self, client: Any, connection: str, bucket: str, prefix: str) -> None:
         self._client = client
         self._connection, self._bucket, self._prefix = connection, bucket, prefix
+        self._who = f"connection {connection or 'aws_default'!r}, which `staging` names"
         self._copies = threading.BoundedSemaphore(MAX_COPIES)
 
     def __str__(self) -> str:
@@ -116,8 +125,9 @@ class S3Folder(Folder):
         """Do nothing: S3 has no folders."""
 
     def read(self, name: str, start: int, size: int) -> bytes:
-        with self.copy(name, start, size) as file:
-            return file.read()
+        data = io.BytesIO()
+        self._download(name, data, start, size)
+        return data.getvalue()
 
     @contextmanager
     def open_range(self, name: str, start: int, size: int) -> Iterator[IO[bytes]]:
@@ -146,15 +156,20 @@ class S3Folder(Folder):
         """
         file = cast("IO[bytes]", SpooledTemporaryFile(MAX_IN_MEMORY_BYTES))  # noqa: SIM115  # the caller closes it
         try:
-            if size != 0:
-                _again_when_broken(_Download(self, name, file, start, size))
+            self._download(name, file, start, size)
             file.seek(0)
-        except BaseException as error:
+        except BaseException:
             file.close()
-            if isinstance(error, _BROKEN):
-                raise _transient(f"GetObject {self / name}: the connection broke {MAX_READS} times: {error}") from error
             raise
         return file
+
+    def _download(self, name: str, into: IO[bytes], start: int, size: int | None) -> None:
+        if size == 0:  # no range of bytes is empty
+            return
+        try:
+            _again_when_broken(_Download(self, name, into, start, size))
+        except _BROKEN as error:
+            raise _transient(f"GetObject {self / name}: the connection broke {MAX_READS} times: {error}") from error
 
     def put(self, name: str, body: bytes | IO[bytes]) -> None:
         """Put a file as one object, in place of the one that exists.
@@ -176,7 +191,7 @@ class S3Folder(Folder):
         """
         if name:
             arguments["Key"] = self._prefix + name
-        method = getattr(self._client, re.sub(r"(?<!^)(?=[A-Z])", "_", operation).lower())
+        method = getattr(self._client, xform_name(operation))
         with self._translated_errors(operation, f"s3://{self._bucket}/{self._prefix}{name}"):
             return cast("dict[str, Any]", method(Bucket=self._bucket, **arguments))
 
@@ -189,9 +204,8 @@ class S3Folder(Folder):
     @contextmanager
     def _translated_errors(self, operation: str, where: str) -> Iterator[None]:
         request = Request(operation, where)
-        setup = f"the connection {self._connection or 'aws_default'!r}, which `staging` names"
         try:
-            with translated_errors(request, hint=self._hint, setup=setup):
+            with translated_errors(request, hint=self._hint, setup=f"the {self._who}"):
                 yield
         except RefusedError as error:
             if operation == "GetObject" and error.code in ("NoSuchKey", "404"):
@@ -209,9 +223,8 @@ class S3Folder(Folder):
 
     def _needed(self) -> str:
         return (
-            f"The connection {self._connection or 'aws_default'!r}, which `staging` names, needs s3:ListBucket on"
-            f" {self._bucket}, and s3:GetObject, s3:PutObject and s3:DeleteObject on the folder's objects; see"
-            " docs/deployment.md."
+            f"The {self._who}, needs s3:ListBucket on {self._bucket}, and s3:GetObject, s3:PutObject and"
+            " s3:DeleteObject on the folder's objects; see docs/deployment.md."
         )
 
 

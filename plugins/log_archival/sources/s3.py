@@ -19,7 +19,14 @@ from botocore.exceptions import ClientError
 from pydantic import Field
 
 from log_archival.aws.connection import require_bucket
-from log_archival.aws.errors import ACCESS_DENIED, Request, hint_of_code, hint_of_other_policy, translated_errors
+from log_archival.aws.errors import (
+    ACCESS_DENIED,
+    WRONG_REGION,
+    Request,
+    hint_of_code,
+    hint_of_other_policy,
+    translated_errors,
+)
 from log_archival.exceptions import ArchiveRequestError, RefusedError, SettingsError, SourceError
 from log_archival.partition import Partition
 from log_archival.records import Failure, LogFile
@@ -38,7 +45,7 @@ _ARCHIVED = frozenset({"GLACIER", "DEEP_ARCHIVE"})
 _GONE = {"NoSuchKey": "was deleted", "404": "was deleted", "PreconditionFailed": "was replaced", "412": "was replaced"}
 # Errors of GetObject that the next object's request would get as well; any other is about the one object.
 _CONCERNS_ALL = frozenset(
-    {"NoSuchBucket", "PermanentRedirect", "AuthorizationHeaderMalformed", "IllegalLocationConstraintException",
+    {"NoSuchBucket", *WRONG_REGION,
      "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "ExpiredTokenException", "InvalidToken",
      "InvalidClientTokenId", "UnrecognizedClientException", "AllAccessDisabled", "AccountProblem", "NotSignedUp"}
 )  # fmt: skip
@@ -47,7 +54,7 @@ _RESTORE = "Restore it first (`aws s3api restore-object`), wait for that, and cl
 _HINTS = {
     "NoSuchBucket": "Is the bucket's name in `s3` right?",
     **dict.fromkeys(
-        ("PermanentRedirect", "AuthorizationHeaderMalformed", "IllegalLocationConstraintException"),
+        WRONG_REGION,
         "The bucket is in another region: set the source's `region`.",
     ),
     **dict.fromkeys(
