@@ -10,9 +10,11 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import psycopg2
 
@@ -69,8 +71,8 @@ def postgres() -> Iterator[str]:
         for path in (folder, given):
             _give_to_server(path)
         data = str(folder / "data")
-        login = ["--username=airflow", "--auth=scram-sha-256", f"--pwfile={given}"]
-        _run([_program("initdb"), "--pgdata", data, "--no-sync", "--no-locale", "--encoding=UTF8", *login], folder)
+        access = ["--username=airflow", "--auth=scram-sha-256", f"--pwfile={given}"]
+        _run([_program("initdb"), "--pgdata", data, "--no-sync", "--no-locale", "--encoding=UTF8", *access], folder)
         given.unlink()
         # -F: no fsync; what is lost with the machine is lost with the test.
         command = [_program("postgres"), "-D", data, "-F", "-p", str(port), "-c", "listen_addresses=127.0.0.1"]
@@ -78,22 +80,11 @@ def postgres() -> Iterator[str]:
         log = folder / "postgres.log"
         server = processes.start(_as_server(command), log=log, environment={"LC_ALL": "C"})
         try:
-            _wait_for_postgres(server, port, password, log)
+            login = {"user": "airflow", "password": password, "dbname": "postgres"}
+            _wait(server, log, partial(psycopg2.connect, host="127.0.0.1", port=port, **login))
             yield f"//airflow:{password}@127.0.0.1:{port}/postgres"
         finally:
             processes.stop([server], grace_seconds=5)
-
-
-def _wait_for_postgres(server: subprocess.Popen[bytes], port: int, password: str, log: Path) -> None:
-    deadline = time.monotonic() + READY_SECONDS
-    while True:
-        try:
-            login = {"user": "airflow", "password": password, "dbname": "postgres"}
-            psycopg2.connect(host="127.0.0.1", port=port, **login).close()
-        except psycopg2.OperationalError as error:
-            _require_time_left(server, deadline, log, error)
-        else:
-            return
 
 
 @contextmanager
@@ -113,27 +104,24 @@ def redis() -> Iterator[str]:
         log = folder / "redis.log"
         server = processes.start([_program("redis-server"), str(settings)], log=log, environment={})
         try:
-            _wait_for_port(server, port, log)
+            _wait(server, log, partial(socket.create_connection, ("127.0.0.1", port), timeout=1))
             yield f"redis://:{password}@127.0.0.1:{port}/0"
         finally:
             processes.stop([server], grace_seconds=5)
 
 
-def _wait_for_port(server: subprocess.Popen[bytes], port: int, log: Path) -> None:
+def _wait(server: subprocess.Popen[bytes], log: Path, connect: Callable[[], Any]) -> None:
+    """Wait until a server lets somebody in."""
     deadline = time.monotonic() + READY_SECONDS
     while True:
         try:
-            socket.create_connection(("127.0.0.1", port), timeout=1).close()
-        except OSError as error:
-            _require_time_left(server, deadline, log, error)
+            connect().close()
+        except (OSError, psycopg2.OperationalError) as error:
+            if server.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError(f"{error}\n{processes.log_tail(log)}") from error
+            time.sleep(0.05)
         else:
             return
-
-
-def _require_time_left(server: subprocess.Popen[bytes], deadline: float, log: Path, error: Exception) -> None:
-    if server.poll() is not None or time.monotonic() > deadline:
-        raise RuntimeError(f"{error}\n{processes.log_tail(log)}") from error
-    time.sleep(0.05)
 
 
 def _run(command: Sequence[str], folder: Path) -> None:

@@ -9,7 +9,7 @@ from datetime import date
 import pytest
 
 from log_archival.exceptions import RefusedError, SettingsError
-from log_archival.keys import KeyTemplate, manifest_name
+from log_archival.keys import manifest_name
 from log_archival.manifest import Manifest
 from log_archival.reader import archive, days
 from log_archival.reader.archive import ArchiveReader
@@ -68,12 +68,8 @@ DEEP = ["logs/eu/prod/a/b/%Y/%m/%d/", "logs/a/b/c/d/e/f/g/h/%Y/%m/%d/"]
 
 
 @pytest.mark.parametrize("layout", LAYOUTS + DEEP)
-def test_manifests_are_found_in_any_layout(
-    reader: ArchiveReader, writer: Writer, layout: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("tests.support.archives.KEYS", KeyTemplate(f"{layout}{{source}}/{{path}}-{{digest}}{{suffix}}"))
-    for on in ("2026-10-31", "2026-11-01", "2026-11-03"):
-        writer.files({"a/2026-11-22/x.log": RAW, "20261122.log": RAW}, on=on)
+@pytest.mark.usefixtures("days_in_layout")
+def test_manifests_are_found_in_any_layout(reader: ArchiveReader, layout: str) -> None:
     assert sorted(listed_days(found(reader, "logs/"))) == ["2026-10-31", "2026-11-01", "2026-11-03"]
     assert sorted(listed_days(found(reader, "logs"))) == ["2026-10-31", "2026-11-01", "2026-11-03"]
     if "2020" not in layout:

@@ -9,7 +9,7 @@ import pytest
 
 from log_archival import codec as codecs
 from log_archival.exceptions import ArchiveRequestError, RefusedError
-from log_archival.keys import KeyTemplate, manifest_name
+from log_archival.keys import manifest_name
 from log_archival.manifest import Entry, merged
 from log_archival.reader.archive import MAX_UNREACHABLE_IN_A_ROW, ArchiveReader, Depth, OnProgress
 from log_archival.reader.findings import Finding
@@ -304,12 +304,8 @@ def test_verify_reports_a_manifest_in_another_days_folder(reader: ArchiveReader,
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_verify_finds_days_in_any_layout(
-    reader: ArchiveReader, writer: Writer, layout: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("tests.support.archives.KEYS", KeyTemplate(f"{layout}{{source}}/{{path}}-{{digest}}{{suffix}}"))
-    for on in ("2026-10-31", "2026-11-01", "2026-11-03"):
-        writer.files({"a/2026-11-22/x.log": RAW, "20261122.log": RAW}, on=on)
+@pytest.mark.usefixtures("days_in_layout")
+def test_verify_finds_days_in_any_layout(reader: ArchiveReader, writer: Writer) -> None:
     stray = writer.file("stray.log", RAW, on="2026-11-03")[0].key
     report = verify(reader, "logs/")
     assert (report.manifests, report.archives) == (3, 6)
