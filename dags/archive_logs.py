@@ -44,7 +44,7 @@ PARAMS = {
         type=["null", "string"],
         format="date",
         title="Day",
-        description="The day to archive: one that is over. Empty: yesterday. (A backfill has its own days: leave it empty.)",
+        description="The day to archive, which has to be over. Empty: yesterday. In a backfill, leave it empty.",
     ),
     "sources": Param(
         None,

@@ -38,9 +38,8 @@ def page_url(base_url: str, dag_id: str, day: str | None = None) -> str:
     :param dag_id: the DAG that archives
     :param day: ``2026-11-22``
     """
-    return f"{base_url.rstrip('/')}{PAGE_PREFIX}/#/{quote(dag_id, safe='')}" + (
-        f"/{quote(day, safe='')}" if day else ""
-    )
+    parts = [dag_id, day] if day else [dag_id]
+    return f"{base_url.rstrip('/')}{PAGE_PREFIX}/#/{'/'.join(quote(part, safe='') for part in parts)}"
 
 
 @dataclass(frozen=True)

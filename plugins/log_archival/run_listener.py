@@ -1,8 +1,8 @@
 """What the scheduler does with the runs of DAGs that archive: it names their day, and writes the runs' notes.
 
-Tasks can't: Airflow's API for tasks knows no run's partition and no note. The plugin registers this module as a listener
-(https://airflow.apache.org/docs/apache-airflow/stable/administration-and-deployment/listeners.html). When a run of such
-a DAG ends, it costs the scheduler two or three small queries; other runs cost nothing.
+Tasks can't: Airflow's API for tasks can set neither a run's partition nor its note. The plugin registers this module as
+a listener (https://airflow.apache.org/docs/apache-airflow/stable/administration-and-deployment/listeners.html). When a
+run of such a DAG ends, it costs the scheduler two or three small queries; other runs cost nothing.
 """
 
 import logging
@@ -15,6 +15,7 @@ from airflow.listeners import hookimpl
 from airflow.models.asset import AssetEvent, AssetModel
 from airflow.models.dagrun import DagRun
 from airflow.models.xcom import XComModel
+from airflow.utils.state import TaskInstanceState
 from sqlalchemy import select
 from sqlalchemy.orm import Session, object_session
 
@@ -51,19 +52,25 @@ def _has(dag_run: DagRun, operators: set[str]) -> bool:
 def name_partition(dag_run: Any, timetable: Any) -> None:
     """Set the partition of a run by hand; leave alone one whose day can't be known: `collect` says why.
 
-    The partition's moment is set as well, to that of the schedule: by it a backfill finds the days that have a run.
+    The partition's moment is set as well, to that of the schedule: by it a backfill finds the days that have a run, and
+    leaves them out. A dry run, and a run of some sources only, must not have a backfill leave out their day.
 
     :param dag_run: the run
     :param timetable: a CronPartitionTimetable whose keys are days
     """
     timezone = str(timetable.serialize()["timezone"])
-    given = dag_run.conf.get("date") if isinstance(dag_run.conf, Mapping) else None
+    params = dag_run.conf if isinstance(dag_run.conf, Mapping) else {}
     try:
-        partition = choose_partition(dag_run.partition_key, given, dag_run.logical_date, dag_run.run_after, timezone)
+        partition = choose_partition(
+            dag_run.partition_key, params.get("date"), dag_run.logical_date, dag_run.run_after, timezone
+        )
     except SettingsError as error:
         log.info("run %s of %s names no day: %s", dag_run.run_id, dag_run.dag_id, error)
         return
     dag_run.partition_key = partition.key
+    dag_run.partition_date = None
+    if params.get("dry_run") or params.get("sources"):
+        return
     if hasattr(timetable, "iter_partition_dagrun_infos"):  # from Airflow 3.3 on, where the wall clock of both counts
         earliest, latest = (datetime.combine(partition.day, at, UTC) for at in (time.min, time.max))
         for info in timetable.iter_partition_dagrun_infos(earliest=earliest, latest=latest):
@@ -95,7 +102,11 @@ def _write_note(dag_run: DagRun, failure: str) -> None:
     if session is None or not _has(dag_run, _OURS):
         return
     day, outcomes = dag_run.partition_key, _outcomes(dag_run, session)
-    failed = [ti.task_id for ti in dag_run.get_task_instances(state=["failed"], session=session)] if failure else []
+    failed = (
+        [ti.task_id for ti in dag_run.get_task_instances(state=[TaskInstanceState.FAILED], session=session)]
+        if failure
+        else []
+    )
     is_dry = any(one.fields.get("dry_run") for one in outcomes)
     archived = _archived(dag_run, session) if is_dry else {}
     text = note_of(day, outcomes, archived, failure.replace("_", " "), failed)

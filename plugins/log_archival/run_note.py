@@ -74,9 +74,8 @@ def _archived(fields: Mapping[str, Any]) -> str:
     sources = _sources(fields)
     tier = "" if fields.get("tier") == "sent" else "verified at "
     only = f" (only {_text(', '.join(map(str, fields['only'])))})" if fields.get("only") else ""
-    lines = [
-        f"**{_text(fields.get('partition'))} is archived**{only}, {tier}tier {_text(fields['tier'])}: {_sizes(fields)}"
-    ]
+    proved = f"{tier}tier {_text(fields['tier'])}"
+    lines = [f"**{_text(fields.get('partition'))} is archived**{only}, {proved}: {_sizes(fields)}"]
     if fields.get("tier_reason"):
         lines.append(_text(fields["tier_reason"]))
     return "\n".join([*lines, "", *(f"- {_text(name)}: {_sizes(one)}" for name, one in sources.items())])

@@ -37,6 +37,6 @@ def record_day(context: Context, outlets: Iterable[Any], outcome: Mapping[str, A
         if isinstance(outlet, Asset) and outlet.group in extras:
             event: Any = context["outlet_events"][outlet]
             event.extra.update(extras[outlet.group])
-            # Also of a run by hand whose partition the scheduler doesn't know. Only events from Airflow 3.3 on can say it.
+            # Also of a run by hand whose partition the scheduler doesn't know. (From Airflow 3.3 on.)
             if hasattr(event, "add_partitions"):
                 event.add_partitions(str(outcome["partition"]))

@@ -58,7 +58,7 @@ def reported_outcome(context: Context) -> Iterator[dict[str, Any]]:
     try:
         yield outcome
     except LogArchivalError as error:
-        outcome["error"] = printable(str(error))[:MAX_ERROR_CHARS]
+        outcome["error"] = "\n".join(map(printable, str(error).splitlines()))[:MAX_ERROR_CHARS]
         log.debug("the cause", exc_info=error)
         if error.permanent:
             raise AirflowFailException(str(error)) from None
