@@ -30,17 +30,15 @@ FLAGS = [
     "--disable-gpu",
     "--disable-quic",
     "--disable-dev-shm-usage",
-    "--no-first-run",
     "--disable-sync",
     "--disable-background-networking",
     "--disable-component-update",
-    "--disable-default-apps",
     "--disable-extensions",
+    "--no-first-run",
     "--no-default-browser-check",
-    "--metrics-recording-only",
     "--no-proxy-server",
     "--force-device-scale-factor=1",
-    "--lang=en-US",
+    "--lang=en-US",  # a field for a date takes month, day and year
 ]
 WIDTH, HEIGHT = 1280, 900
 #: Longer than a page takes on a machine that is busy with something else.
@@ -95,7 +93,8 @@ class Browser:
 
         :param xpath: of which the first match that is displayed counts
         """
-        return self._wait(lambda: next((one for one in self.all(xpath) if one.is_displayed()), None), xpath)
+        element: WebElement = self._wait(lambda: next(filter(WebElement.is_displayed, self.all(xpath)), None), xpath)
+        return element
 
     def all(self, xpath: str) -> list[WebElement]:
         """Return all elements that match, as the page is now."""

@@ -73,7 +73,8 @@ class Site:
             new = [run for run in self.runs() if run["dag_run_id"] not in names]
             return new if all(run["state"] in ("success", "failed") for run in new) else []
 
-        return self.wait_for(finished, "a new run, finished")
+        runs: list[dict[str, Any]] = self.wait_for(finished, "a new run, finished")
+        return runs
 
     def wait_for(self, condition: Callable[[], Any], what: str) -> Any:
         """Return the first true value of a condition.
