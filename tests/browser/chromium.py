@@ -55,21 +55,26 @@ class Browser:
     def __init__(self, driver: webdriver.Chrome, shots: Path) -> None:
         self.driver, self._shots, self._name, self._count = driver, shots, "", 0
         self.url = ""
+        #: Who is logged in, and where.
+        self.login: tuple[str, str] | None = None
 
     def begin(self, name: str, url: str) -> None:
-        """Forget who was logged in, and what was chosen.
+        """Forget what was chosen, but not who is logged in.
 
         :param name: of the test: the names of its screenshots begin with it
         :param url: of Airflow
         """
         self._name, self._count, self.url = name, 0, url.rstrip("/")
         self.driver.get("about:blank")
-        self.driver.execute_cdp_cmd("Network.clearBrowserCookies", {})
-        origin = {"origin": self.url, "storageTypes": "local_storage,session_storage,cookies"}
+        origin = {"origin": self.url, "storageTypes": "local_storage,session_storage"}
         self.driver.execute_cdp_cmd("Storage.clearDataForOrigin", origin)
         self.set_size(WIDTH, HEIGHT)
         self.set_color_scheme("light")
-        self.driver.execute_cdp_cmd("Emulation.setTimezoneOverride", {"timezoneId": "UTC"})
+
+    def log_out(self) -> None:
+        """Forget who is logged in."""
+        self.login = None
+        self.driver.execute_cdp_cmd("Network.clearBrowserCookies", {})
 
     def set_color_scheme(self, scheme: str) -> None:
         """Prefer "light" or "dark", as the operating system's setting does."""

@@ -13,10 +13,11 @@ from tests.browser.ui import Ui
 
 @pytest.fixture
 def ui(browser: Browser, site: Site, request: pytest.FixtureRequest) -> Ui:
-    """The UI of somebody who has just logged in."""
+    """The DAG's page, as an administrator sees it."""
     browser.begin(request.node.name.removeprefix("test_"), site.airflow.url)
     ui = Ui(browser, site)
     ui.log_in()
+    ui.open_dag()
     return ui
 
 
@@ -48,6 +49,24 @@ def test_trigger_form_with_a_day_archives_it(ui: Ui, site: Site) -> None:
     assert day in site.archived_days()
 
 
+def test_trigger_form_with_tomorrow_fails_in_collect(ui: Ui, site: Site) -> None:
+    """The form takes any day. What the person sees next is the page of the run."""
+    known, archived, day = site.runs(), site.archived_days(), site.day(-1)
+    ui.open_trigger()
+    ui.set_day(day)
+    ui.browser.shot("form")
+    ui.submit_trigger()
+    [run] = site.new_runs(known)
+    assert run["state"] == "failed"
+    ui.browser.open(f"/dags/{ARCHIVE_DAG}/runs/{run['dag_run_id']}")
+    ui.browser.find("//*[contains(., 'Failed')]")
+    ui.browser.shot("run")
+    ui.browser.open(f"/dags/{ARCHIVE_DAG}/runs/{run['dag_run_id']}/tasks/collect")
+    ui.browser.find(f"//*[contains(., '{day} is not over in UTC')]")
+    ui.browser.shot("log")
+    assert site.archived_days() == archived
+
+
 @pytest.mark.parametrize(
     ("zone", "age"), [("UTC", 9), ("America/Los_Angeles", 7), ("Asia/Tokyo", 5)], ids=["utc", "los-angeles", "tokyo"]
 )
@@ -77,6 +96,7 @@ def test_backfill_dialog_ignores_params_without_the_tick_at_override(ui: Ui, sit
     ui.submit_backfill()
     [run] = site.new_runs(known)
     site.close_backfills()
+    ui.open_dag()
     assert (run["state"], run["conf"]["dry_run"], run["partition_key"]) == ("success", True, str(day))
     assert day not in site.archived_days()
 
@@ -89,3 +109,20 @@ def test_backfill_dialog_ignores_params_without_the_tick_at_override(ui: Ui, sit
     site.close_backfills()
     assert (run["state"], run["conf"].get("dry_run")) == ("success", None)
     assert day in site.archived_days()
+
+
+def test_backfill_dialog_with_another_day_in_the_form_is_refused(ui: Ui, site: Site) -> None:
+    known, archived, day, other = site.runs(), site.archived_days(), site.day(8), site.day(1)
+    ui.open_backfill(day, day)
+    ui.reprocess("All Runs")
+    ui.set_day(other)
+    ui.tick("Override parameters on existing runs")
+    ui.browser.shot("dialog")
+    ui.submit_backfill()
+    [run] = site.new_runs(known)
+    site.close_backfills()
+    assert (run["state"], run["partition_key"], run["conf"]["date"]) == ("failed", str(day), str(other))
+    ui.browser.open(f"/dags/{ARCHIVE_DAG}/runs/{run['dag_run_id']}/tasks/collect")
+    ui.browser.find(f"//*[contains(., 'partition key is {day} and its `date` param {other}')]")
+    ui.browser.shot("log")
+    assert site.archived_days() == archived

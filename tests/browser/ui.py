@@ -25,12 +25,16 @@ class Ui:
         self.browser, self.site = browser, site
 
     def log_in(self, username: str = "admin") -> None:
-        """Log in, and see the home page."""
+        """Log in and see the home page, unless this user is logged in."""
+        if self.browser.login == (self.browser.url, username):
+            return
+        self.browser.log_out()
         self.browser.open("/")
         self.browser.fill("//input[@name='username']", username)
         self.browser.fill("//input[@name='password']", self.site.password(username))
         self.browser.click("//button[@type='submit']")
         self.browser.find("//*[@data-testid='nav-home-link']")
+        self.browser.login = (self.browser.url, username)
 
     def choose_zone(self, name: str) -> None:
         """Choose the zone of all times that Airflow shows, and takes."""
@@ -41,9 +45,13 @@ class Ui:
         self.browser.click(f"{DIALOG}//button[@aria-label='Close']")
         self.browser.wait_until_gone(DIALOG)
 
-    def open_trigger(self, dag_id: str = ARCHIVE_DAG) -> None:
-        """Open the dialog *Trigger* of a DAG, with its form."""
-        self.browser.open(f"/dags/{dag_id}")
+    def open_dag(self) -> None:
+        """Open the page of the daily DAG."""
+        self.browser.open(f"/dags/{ARCHIVE_DAG}")
+        self.browser.find("//*[@data-testid='trigger-dag-button']")
+
+    def open_trigger(self) -> None:
+        """Open the dialog *Trigger* on the DAG's page, with its form."""
         self.browser.click("//*[@data-testid='trigger-dag-button']")
         self.browser.find(f"{DIALOG}//*[@data-testid='config-form']")
 
@@ -52,7 +60,7 @@ class Ui:
         self.browser.click(f"{DIALOG}//*[@data-testid='trigger-dag-submit']")
 
     def open_backfill(self, first: date, last: date) -> None:
-        """Open the dialog *Backfill*, and fill in two days; the time of day stays as Airflow fills it in."""
+        """Open the dialog *Backfill* on the DAG's page, and fill in two days; Airflow adds the time of day."""
         self.open_trigger()
         self.browser.click(f"{DIALOG}//label[.//input[@value='backfill']]")
         for label, day in (("From", first), ("To", last)):
@@ -62,6 +70,7 @@ class Ui:
             self.browser.press(Keys.ESCAPE)
             self.browser.wait_until_gone("//input[@placeholder='YYYY/MM/DD']")
             self.browser.find(f"{field}[contains(., '{day:%b %d, %Y}')]")
+        self.browser.fill(f"{DIALOG}//input[@name='max_active_runs']", "2")
 
     def submit_backfill(self) -> None:
         """Press *Run Backfill*, and see that the dialog closes."""
