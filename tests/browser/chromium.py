@@ -21,7 +21,7 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.wait import WebDriverWait
 
-from tests.support.servers import find_program
+from tests.support.servers import PACKAGES, find_program
 
 #: It reaches nothing but what a test opens, and leaves nothing behind.
 FLAGS = [
@@ -174,7 +174,7 @@ def running_browser(shots: Path) -> Iterator[Browser]:
     """
     with tempfile.TemporaryDirectory(prefix="chromium-", ignore_cleanup_errors=True) as profile:
         options = webdriver.ChromeOptions()
-        options.binary_location = find_program("chromium")
+        options.binary_location = find_program(*PACKAGES["chromium"])
         for flag in [*FLAGS, f"--user-data-dir={profile}", f"--window-size={WIDTH},{HEIGHT}"]:
             options.add_argument(flag)
         # The path is given, or Selenium would look for a driver on the network.

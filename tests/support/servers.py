@@ -21,12 +21,12 @@ import psycopg2
 from dev import processes
 
 READY_SECONDS = 60.0
-#: Debian's packages that some tests need, and a program of each.
+#: Debian's packages that some tests need, and the program of each; Google's is as good where it is installed.
 PACKAGES = {
-    "chromium": "chromium",
-    "chromium-driver": "chromedriver",
-    "postgresql": "postgres",
-    "redis-server": "redis-server",
+    "chromium": ("chromium", "google-chrome"),
+    "chromium-driver": ("chromedriver",),
+    "postgresql": ("postgres",),
+    "redis-server": ("redis-server",),
 }
 
 
@@ -39,7 +39,7 @@ def require_packages(*packages: str) -> None:
 
     :param packages: of PACKAGES
     """
-    if missing := [package for package in packages if not _find(PACKAGES[package])]:
+    if missing := [package for package in packages if not any(map(_find, PACKAGES[package]))]:
         raise MissingServerError(
             f"needs Debian's {', '.join(missing)}: apt-get install --no-install-recommends {' '.join(missing)}"
         )
@@ -51,13 +51,14 @@ def _find(program: str) -> str | None:
     return shutil.which(program, path=os.pathsep.join([*map(str, reversed(versions)), os.defpath]))
 
 
-def find_program(program: str) -> str:
+def find_program(*names: str) -> str:
     """Return the path of a program.
 
-    :raises MissingServerError: when it is not installed
+    :param names: its own, or several, of which the first counts that is installed
+    :raises MissingServerError: when none is
     """
-    if not (path := _find(program)):
-        raise MissingServerError(f"{program} is not installed")
+    if not (path := next(filter(None, map(_find, names)), None)):
+        raise MissingServerError(f"{' or '.join(names)} is not installed")
     return path
 
 
