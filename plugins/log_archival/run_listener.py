@@ -102,14 +102,10 @@ def _write_note(dag_run: DagRun, failure: str) -> None:
     if session is None or not _has(dag_run, _OURS):
         return
     day, outcomes = dag_run.partition_key, _outcomes(dag_run, session)
-    failed = (
-        [ti.task_id for ti in dag_run.get_task_instances(state=[TaskInstanceState.FAILED], session=session)]
-        if failure
-        else []
-    )
+    tasks = dag_run.get_task_instances(state=[TaskInstanceState.FAILED], session=session) if failure else []
     is_dry = any(one.fields.get("dry_run") for one in outcomes)
     archived = _archived(dag_run, session) if is_dry else {}
-    text = note_of(day, outcomes, archived, failure.replace("_", " "), failed)
+    text = note_of(day, outcomes, archived, failure.replace("_", " "), [ti.task_id for ti in tasks])
     url = page_url(conf.get("api", "base_url", fallback=""), dag_run.dag_id, day)
     dag_run.note = with_note(dag_run.note, text, f"[The archive]({url})")
 
