@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -64,7 +65,7 @@ class Browser:
         :param name: of the test: the names of its screenshots begin with it
         :param url: of Airflow
         """
-        self._name, self._count, self.url = name, 0, url.rstrip("/")
+        self._name, self._count, self.url = re.sub(r"[^a-z0-9]+", "-", name).strip("-"), 0, url.rstrip("/")
         self.driver.get("about:blank")
         origin = {"origin": self.url, "storageTypes": "local_storage,session_storage"}
         self.driver.execute_cdp_cmd("Storage.clearDataForOrigin", origin)
@@ -93,12 +94,23 @@ class Browser:
         """
         self.driver.get(self.url + path)
 
-    def find(self, xpath: str) -> WebElement:
+    def enter_frame(self, xpath: str) -> None:
+        """Look into a frame, until another page is opened."""
+        self.driver.switch_to.frame(self.find(xpath))
+
+    def leave_frame(self) -> None:
+        """Look at the whole window."""
+        self.driver.switch_to.default_content()
+
+    def find(self, xpath: str, seconds: float = SECONDS) -> WebElement:
         """Return an element, once it is displayed.
 
         :param xpath: of which the first match that is displayed counts
+        :param seconds: how long to wait
         """
-        element: WebElement = self._wait(lambda: next(filter(WebElement.is_displayed, self.all(xpath)), None), xpath)
+        element: WebElement = self._wait(
+            lambda: next(filter(WebElement.is_displayed, self.all(xpath)), None), xpath, seconds
+        )
         return element
 
     def all(self, xpath: str) -> list[WebElement]:
@@ -139,8 +151,8 @@ class Browser:
             webdriver.ActionChains(self.driver).send_keys(key).perform()
 
     def run(self, script: str) -> Any:
-        """Return what a script returns."""
-        return self.driver.execute_script(script)
+        """Return what a script returns, once it is true."""
+        return self._wait(lambda: self.driver.execute_script(f"return {script}"), script)
 
     def shot(self, step: str) -> None:
         """Save a screenshot.
@@ -148,12 +160,16 @@ class Browser:
         :param step: what is to be seen
         """
         self._count += 1
-        self._shots.mkdir(parents=True, exist_ok=True)
-        self.driver.save_screenshot(str(self._shots / f"{self._name}-{self._count:02}-{step}.png"))
+        self.save(self._shots / f"{self._name}-{self._count:02}-{step}.png")
 
-    def _wait(self, condition: Callable[[], Any], what: str) -> Any:
+    def save(self, path: Path) -> None:
+        """Save a screenshot under a name of its own."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self.driver.save_screenshot(str(path))
+
+    def _wait(self, condition: Callable[[], Any], what: str, seconds: float = SECONDS) -> Any:
         wait = WebDriverWait(
-            self.driver, SECONDS, 0.1, (StaleElementReferenceException, ElementClickInterceptedException)
+            self.driver, seconds, 0.1, (StaleElementReferenceException, ElementClickInterceptedException)
         )
         try:
             return wait.until(lambda _: condition())

@@ -63,6 +63,11 @@ class Site:
         ]
         return runs
 
+    def archive(self, *days: date) -> None:
+        """Archive days, by a run for each."""
+        runs = [self.airflow.trigger(ARCHIVE_DAG, conf={"date": str(day)}) for day in days]
+        assert set(self.airflow.wait(ARCHIVE_DAG, runs, timeout=SECONDS).values()) == {"success"}
+
     def new_runs(self, known: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """Return the runs that have come since, once there are some and all are finished.
 
@@ -99,7 +104,7 @@ class Site:
 
 @contextmanager
 def running_site(folder: Path, aws: LocalAws, environment: Mapping[str, str] | None = None) -> Iterator[Site]:
-    """Start Airflow over logs of the last ten days, today's among them, and stop it at the end of the block.
+    """Start Airflow over logs of the last two weeks, tomorrow's among them, and stop it at the end of the block.
 
     :param folder: for its files
     :param aws: the accounts; a bucket of its own is deployed
@@ -107,7 +112,7 @@ def running_site(folder: Path, aws: LocalAws, environment: Mapping[str, str] | N
     """
     aws = aws.deploy()
     logs = folder / "logs"
-    write_logs(logs, [datetime.now(UTC).date() - timedelta(days=age) for age in range(-1, 10)])
+    write_logs(logs, [datetime.now(UTC).date() - timedelta(days=age) for age in range(-1, 14)])
     document = yaml.safe_load((ROOT / "include" / "archive.yaml").read_text())
     document["archive"]["bucket"] = aws.bucket
     document["schedule"]["cron"] = CRON

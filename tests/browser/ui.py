@@ -45,6 +45,18 @@ class Ui:
         self.browser.click(f"{DIALOG}//button[@aria-label='Close']")
         self.browser.wait_until_gone(DIALOG)
 
+    def open_page(self) -> None:
+        """Open *Log archive* in the navigation, and look into it."""
+        self.browser.leave_frame()
+        self.browser.click("//*[@data-testid='nav-sidebar']//a[normalize-space()='Log archive']")
+        self.browser.enter_frame("//iframe")
+        self.await_page()
+
+    def await_page(self) -> None:
+        """Wait until the page *Log archive* shows what was asked for."""
+        self.browser.run("document.documentElement.dataset.ready === 'true'")
+        self.browser.find("//main[not(@aria-busy)]")
+
     def open_dag(self) -> None:
         """Open the page of the daily DAG."""
         self.browser.open(f"/dags/{ARCHIVE_DAG}")
