@@ -13,12 +13,13 @@ from dev.local_aws import LocalAws
 from tests.browser.chromium import Browser
 from tests.browser.site import ARCHIVE_DAG, HOSTILE, Site, running_site
 from tests.browser.ui import Ui
+from tests.support.seeded_history import SeededHistory, TwoYears, seed_years
 from tests.support.servers import MissingServerError, postgres, require_packages
 
 #: The page's own path, below Airflow's.
 PAGE = "/log-archive/"
 DAY_VIEW = "//*[@data-testid='day-view']"
-DARK, PHONE = "dark", 390
+PHONE = 390
 
 
 @pytest.fixture
@@ -120,9 +121,107 @@ def test_page_gives_strangers_nothing(ui: Ui, site: Site) -> None:
     ui.browser.shot("login")
 
 
+@pytest.fixture(scope="module")
+def busy_site(
+    browser: Browser, aws: LocalAws, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[Site, TwoYears]]:
+    """Airflow behind a path, with two years of 50 sources; the last of them has a hostile name."""
+    port = free_port()
+    environment = {
+        "AIRFLOW__API__PORT": str(port),
+        "AIRFLOW__API__BASE_URL": f"http://127.0.0.1:{port}/some/prefix",
+        "AIRFLOW__SCHEDULER__MAX_DAGRUNS_PER_LOOP_TO_SCHEDULE": "0",  # the running run stays as it is written
+    }
+    with running_site(tmp_path_factory.mktemp("busy-site"), aws, environment) as site:
+        engine = create_engine(site.airflow.environment["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"])
+        with Session(engine) as session:
+            seeded = seed_years(session, site.day(1), bucket=site.aws.bucket)
+            history = SeededHistory(session, bucket=site.aws.bucket)
+            history.archived(site.day(2), {HOSTILE: 2}, hour=12)
+            history.write()
+        engine.dispose()
+        yield site, seeded
+
+
+@pytest.fixture
+def busy(browser: Browser, busy_site: tuple[Site, TwoYears], request: pytest.FixtureRequest) -> Ui:
+    """The home page of that Airflow, after the login."""
+    site, _ = busy_site
+    browser.begin(request.node.name.removeprefix("test_"), site.airflow.url)
+    ui = Ui(browser, site)
+    ui.log_in()
+    ui.browser.open("/")
+    return ui
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_page_shows_two_years_of_50_sources(
+    busy: Ui, busy_site: tuple[Site, TwoYears], scheme: str, show: Callable[[str], None]
+) -> None:
+    site, seeded = busy_site
+    busy.browser.set_color_scheme(scheme)
+    busy.open_page()
+    busy.browser.shot("90-days")
+    busy.browser.click("//nav[@aria-label='Days']//a[.='2 years']")
+    busy.browser.find(cell(seeded.failed, "failed", seeded.sources[2]))
+    busy.browser.find(cell(seeded.missing[0], "missing", seeded.sources[0]))
+    busy.browser.find(cell(seeded.running, "running", seeded.sources[0]))
+    busy.browser.shot("2-years")
+    api = busy.browser.run("performance.getEntriesByType('resource').filter(one => one.name.includes('days=730'))[0]")
+    script = "performance.getEntriesByType('measure').map(one => one.duration)"
+    assert busy.browser.run("document.documentElement.dataset.theme") == scheme
+    show(
+        f"two years of 50 sources, {scheme}: API {api['duration']:.0f} ms, {api['encodedBodySize'] / 1e3:.0f} kB;"
+        f" shown {busy.browser.run(script)} ms after the page's start"
+    )
+    require_harmless(busy.browser)
+
+
+def test_page_fits_a_phone(busy: Ui, busy_site: tuple[Site, TwoYears]) -> None:
+    """On its own, since Airflow's navigation around it doesn't fit."""
+    _, seeded = busy_site
+    busy.browser.set_size(PHONE, 844)
+    for name, path in {"overview": "", "day": f"#/{ARCHIVE_DAG}/{seeded.failed}"}.items():
+        busy.browser.open(PAGE + path)
+        busy.await_page()
+        busy.browser.shot(name)
+        assert busy.browser.run("document.documentElement.scrollWidth") <= PHONE, name
+
+
+def test_page_is_used_with_the_keyboard(busy: Ui, busy_site: tuple[Site, TwoYears]) -> None:
+    site, seeded = busy_site
+    busy.open_page()
+    busy.browser.find(cell(seeded.running, "running", seeded.sources[0]))
+    focused = "document.activeElement.dataset.day || '-'"
+    for _ in range(20):
+        busy.browser.press(Keys.TAB)
+        if busy.browser.run(focused) != "-":
+            break
+    assert busy.browser.run(focused) == str(site.day(1))
+    busy.browser.press(Keys.ARROW_DOWN, Keys.ARROW_LEFT, Keys.ARROW_LEFT)
+    assert busy.browser.run(focused) == str(site.day(3))
+    busy.browser.shot("focus")
+    busy.browser.press(Keys.ENTER)
+    busy.browser.find(f"{DAY_VIEW}[@data-day='{site.day(3)}']")
+    busy.browser.shot("day")
+
+
+def test_page_shows_hostile_names_as_text(busy: Ui, busy_site: tuple[Site, TwoYears]) -> None:
+    site, _ = busy_site
+    busy.open_page()
+    busy.browser.find(cell(site.day(2), "verified", HOSTILE))
+    busy.browser.shot("overview")
+    busy.browser.click(cell(site.day(2), "verified", HOSTILE))
+    assert HOSTILE in busy.browser.text(f"{DAY_VIEW}//tr[@data-source='{HOSTILE}']")
+    assert f"/var/log/{HOSTILE}" in busy.browser.text("//*[@data-testid='archives']")
+    busy.browser.shot("day")
+    require_harmless(busy.browser)
+
+
 def require_harmless(browser: Browser) -> None:
-    """Assert that no name became an element, in the page or in Airflow around it."""
-    for leave in (lambda: None, browser.leave_frame):
-        leave()
-        assert browser.run("String(window.__hacked)") == "undefined"
+    """Assert that no name became an element, in the page or in Airflow around it, and no element a name."""
+    assert "[object" not in browser.text("//main")
+    for _ in ("the page", "Airflow"):
+        assert browser.run("typeof window.__hacked") == "undefined"
         assert browser.all("//img[@src='x']") == []
+        browser.leave_frame()
