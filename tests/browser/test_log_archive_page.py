@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import date
 
 import httpx
 import pytest
+from selenium.webdriver.common.keys import Keys
+from sqlalchemy import create_engine
+from sqlalchemy.orm import Session
 
 from dev.local_aws import LocalAws
 from tests.browser.chromium import Browser
 from tests.browser.site import ARCHIVE_DAG, HOSTILE, Site, running_site
 from tests.browser.ui import Ui
 from tests.support.seeded_history import SeededHistory, TwoYears, seed_years
-from tests.support.servers import MissingServerError, postgres, require_packages
+from tests.support.servers import MissingServerError, free_port, postgres, require_packages
 
 #: The page's own path, below Airflow's.
 PAGE = "/log-archive/"
@@ -158,7 +161,7 @@ def busy(browser: Browser, busy_site: tuple[Site, TwoYears], request: pytest.Fix
 def test_page_shows_two_years_of_50_sources(
     busy: Ui, busy_site: tuple[Site, TwoYears], scheme: str, show: Callable[[str], None]
 ) -> None:
-    site, seeded = busy_site
+    _, seeded = busy_site
     busy.browser.set_color_scheme(scheme)
     busy.open_page()
     busy.browser.shot("90-days")
