@@ -22,7 +22,7 @@ from log_archival.records import Archive, Receipt
 
 #: How names of contents assets begin, and how they end. Airflow leaves URIs of such schemes as they are.
 #: https://airflow.apache.org/docs/apache-airflow/stable/authoring-and-scheduling/assets.html
-CONTENTS_SCHEME, _CONTENTS_END = "x-log-archive://", "contents"
+CONTENTS_SCHEME, CONTENTS_END = "x-log-archive://", "contents"
 #: Where Airflow's web server has the page, below its own path.
 PAGE_PREFIX = "/log-archive"
 #: The key of the XCom with what a task did, or why it failed.
@@ -46,7 +46,7 @@ def contents_asset_name(day_asset: str) -> str:
 
     :param day_asset: the name of the day asset
     """
-    return f"{CONTENTS_SCHEME}{day_asset.removeprefix('s3://')}{_CONTENTS_END}"
+    return f"{CONTENTS_SCHEME}{day_asset.removeprefix('s3://')}{CONTENTS_END}"
 
 
 def day_asset_of(contents_asset: str) -> str:
@@ -54,7 +54,7 @@ def day_asset_of(contents_asset: str) -> str:
 
     :param contents_asset: the name of the contents asset
     """
-    return f"s3://{contents_asset.removeprefix(CONTENTS_SCHEME).removesuffix(_CONTENTS_END)}"
+    return f"s3://{contents_asset.removeprefix(CONTENTS_SCHEME).removesuffix(CONTENTS_END)}"
 
 
 def page_url(base_url: str, dag_id: str, day: str | None = None) -> str:
