@@ -11,8 +11,8 @@ archive missed days**, use *Backfill* with their dates; **for one day**, trigger
 harmless: nothing is added twice, and nothing is ever replaced.
 
 **When it fails**, the run's note says why, and the task's log what to do
-([more](https://github.com/acme/log-archival/blob/main/docs/deployment.md#when-it-fails)). What is archived, and where to,
-is in `archive.yaml` ([sources](https://github.com/acme/log-archival/blob/main/docs/sources.md),
+([more](https://github.com/acme/log-archival/blob/main/docs/deployment.md#when-it-fails)). What is archived, and where
+to, is in `archive.yaml` ([sources](https://github.com/acme/log-archival/blob/main/docs/sources.md),
 [deployment](https://github.com/acme/log-archival/blob/main/docs/deployment.md)).
 """
 
