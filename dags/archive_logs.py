@@ -3,14 +3,17 @@
 
 `collect` lists the day's log files and cuts them into batches. Each batch is compressed into the run directory
 (`compress`) and put into the archive bucket with a role that can add objects and do nothing else (`upload`). `verify`
-checks that everything was archived, and puts the manifest.
+checks that everything was archived, and puts the manifest. **Is any day missing?** The page *Log archive* in Airflow's
+navigation says so, and archives missing days by a click.
 
 **Which day:** the run's partition; the scheduled run archives yesterday, and so does the trigger form as it opens. **To
 archive missed days**, use *Backfill* with their dates; **for one day**, trigger with `date`. Running a day twice is
 harmless: nothing is added twice, and nothing is ever replaced.
 
-**When it fails**, the task's log says what, where, why and what to do. What is archived, and where to, is in
-`archive.yaml`.
+**When it fails**, the run's note says why, and the task's log what to do
+([more](https://github.com/acme/log-archival/blob/main/docs/deployment.md#when-it-fails)). What is archived, and where
+to, is in `archive.yaml` ([sources](https://github.com/acme/log-archival/blob/main/docs/sources.md),
+[deployment](https://github.com/acme/log-archival/blob/main/docs/deployment.md)).
 """
 
 from datetime import UTC, datetime

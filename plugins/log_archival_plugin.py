@@ -1,4 +1,4 @@
-"""The Airflow plugin: the page *Log archive*.
+"""The Airflow plugin: the page *Log archive*, and what the scheduler does with runs of DAGs that archive.
 
 Every process of Airflow executes this file, each task's too, so it imports nothing that takes time.
 """
@@ -6,6 +6,8 @@ Every process of Airflow executes this file, each task's too, so it imports noth
 from typing import Any
 
 from airflow.plugins_manager import AirflowPlugin
+
+from log_archival import run_listener
 
 _ICON = (
     "data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 24 24' fill='none' stroke='{}'"
@@ -41,6 +43,7 @@ class LogArchivalPlugin(AirflowPlugin):
     """
 
     name = "log_archival"
+    listeners = [run_listener]  # noqa: RUF012
     fastapi_apps = [{"name": "Log archive", "app": LazyPage(), "url_prefix": "/log-archive"}]  # noqa: RUF012 (Airflow's)
     external_views = [  # noqa: RUF012
         {

@@ -2,8 +2,10 @@
 
 The page *Log archive* and the runs' notes are made of these. Nothing else keeps history: there is no store of ours.
 
-- The event of the *day asset* ``s3://BUCKET/logs/``, one for each run that succeeded, has what `verify` returned.
-- The event of the *contents asset*, of the same task, lists the archives: a page of 90 days needn't read them.
+- The event of the *day asset* ``s3://BUCKET/logs/``, one for each run that succeeded, has what `verify` returned. Other
+  teams' DAGs name this asset as well, and what they write of it may win: it is known by its name alone.
+- The event of the *contents asset*, of the same task, lists the archives: a page of 90 days needn't read them. It is
+  ours alone, so the page finds the DAGs that archive by it.
 - The XCom `OUTCOME` is small, and exists of failed tasks, too: they have no events.
 """
 
@@ -18,10 +20,9 @@ from urllib.parse import quote
 
 from log_archival.records import Archive, Receipt
 
-#: The group of day assets, by which the page finds the DAGs that archive. (Groups are one of an asset's own fields:
-#: https://airflow.apache.org/docs/apache-airflow/stable/authoring-and-scheduling/assets.html)
-DAY_GROUP = "log-archive"
-CONTENTS_GROUP = "log-archive-contents"
+#: How names of contents assets begin, and how they end. Airflow leaves URIs of such schemes as they are.
+#: https://airflow.apache.org/docs/apache-airflow/stable/authoring-and-scheduling/assets.html
+CONTENTS_SCHEME, CONTENTS_END = "x-log-archive://", "contents"
 #: Where Airflow's web server has the page, below its own path.
 PAGE_PREFIX = "/log-archive"
 #: The key of the XCom with what a task did, or why it failed.
@@ -29,6 +30,31 @@ OUTCOME = "outcome"
 #: Of one run, so many archives are listed; all of them are in its manifest. About 80 bytes each.
 MAX_LISTED_ARCHIVES = 1_000
 _MAX_LISTING_BYTES = 4 << 20
+
+
+def day_asset_name(bucket: str, prefix: str) -> str:
+    """Return the name of a day asset, which is its URI.
+
+    :param bucket: the archive bucket
+    :param prefix: what the archive account's policies allow, with its slash
+    """
+    return f"s3://{bucket}/{prefix}"
+
+
+def contents_asset_name(day_asset: str) -> str:
+    """Return the name of the contents asset, which is its URI.
+
+    :param day_asset: the name of the day asset
+    """
+    return f"{CONTENTS_SCHEME}{day_asset.removeprefix('s3://')}{CONTENTS_END}"
+
+
+def day_asset_of(contents_asset: str) -> str:
+    """Return the name of the day asset.
+
+    :param contents_asset: the name of the contents asset
+    """
+    return f"s3://{contents_asset.removeprefix(CONTENTS_SCHEME).removesuffix(CONTENTS_END)}"
 
 
 def page_url(base_url: str, dag_id: str, day: str | None = None) -> str:

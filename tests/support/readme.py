@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 README = Path(__file__).parents[2] / "README.md"
 DEPLOYMENT = README.parent / "docs" / "deployment.md"
 DAG_ID = "archive_nginx"
+WAITING_DAG_ID = "count_errors"
 
 
 def readme_dag(bucket: str, logs: Path) -> str:
@@ -73,17 +74,26 @@ class ScheduledReadmeDag:
         assert re.fullmatch(
             rf"logs/{yesterday:%Y/%m/%d}/nginx/{re.escape(stem)}-[0-9a-f]{{32}}{re.escape(dot + suffix)}\.zst", keys[0]
         )
+        self.require_waiting_dag_ran(airflow, str(yesterday))
 
     def _scheduled_run(self, airflow: LocalAirflow) -> dict[str, Any]:
         # Only now: the scheduler creates the run once it knows the DAG, whose task fails when Airflow is not ready.
+        (self.dags / "waiting.py").write_text(waiting_dag(self.aws.bucket))
         (self.dags / "nginx.py").write_text(readme_dag(self.aws.bucket, self._logs))
+        run = self._first_run(airflow, DAG_ID)
+        run_id = run["dag_run_id"]
+        assert airflow.wait(DAG_ID, run_id, timeout=120) == {run_id: "success"}
+        return run
+
+    def require_waiting_dag_ran(self, airflow: LocalAirflow, day: str) -> None:
+        """Wait for the run of the DAG that waits for archived days, and compare its day."""
+        assert self._first_run(airflow, WAITING_DAG_ID)["partition_key"] == day
+
+    def _first_run(self, airflow: LocalAirflow, dag_id: str) -> dict[str, Any]:
         deadline = time.monotonic() + 60
-        runs: list[dict[str, Any]] = []
-        while not runs:
+        while True:
+            found = airflow.api("GET", "/dags/~/dagRuns?limit=100")["dag_runs"]
+            if runs := [run for run in found if run["dag_id"] == dag_id]:
+                return dict(runs[0])
             assert time.monotonic() < deadline, airflow.log_tail("scheduler")
             time.sleep(0.3)
-            found = airflow.api("GET", "/dags/~/dagRuns?run_type=scheduled&limit=100")["dag_runs"]
-            runs = [run for run in found if run["dag_id"] == DAG_ID]
-        run_id = runs[0]["dag_run_id"]
-        assert airflow.wait(DAG_ID, run_id, timeout=120) == {run_id: "success"}
-        return runs[0]

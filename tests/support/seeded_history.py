@@ -18,7 +18,7 @@ from airflow.models.xcom import XComModel
 from sqlalchemy import insert, select
 from sqlalchemy.orm import Session
 
-from log_archival.history import CONTENTS_GROUP, DAY_GROUP, OUTCOME, list_archives
+from log_archival.history import OUTCOME, contents_asset_name, day_asset_name, list_archives
 from log_archival.keys import KeyTemplate
 from log_archival.partition import Partition
 from log_archival.records import Archive, Receipt
@@ -129,16 +129,16 @@ class SeededHistory:
             }
             values = {"dag_id": dag_id, "bundle_name": "dags", "is_paused": False, "is_stale": False, **limits, **dag}
             session.execute(insert(DagModel), [values])
-        self._day_asset = self._asset(f"s3://{bucket}/logs/", DAY_GROUP)
-        self._contents = self._asset(f"x-log-archive://{bucket}/logs/contents", CONTENTS_GROUP)
+        self._day_asset = self._asset(day_asset_name(bucket, "logs/"))
+        self._contents = self._asset(contents_asset_name(day_asset_name(bucket, "logs/")))
         if archives:
             for asset_id in (self._day_asset, self._contents):
                 self._outlet(asset_id)
 
-    def _asset(self, uri: str, group: str) -> int:
+    def _asset(self, uri: str) -> int:
         asset = self.session.scalar(select(AssetModel).where(AssetModel.uri == uri))
         if asset is None:
-            asset = AssetModel(name=uri, uri=uri, group=group)
+            asset = AssetModel(name=uri, uri=uri, group="asset")
             self.session.add(asset)
             self.session.flush()
         return asset.id

@@ -1,11 +1,11 @@
 """The day as an asset of Airflow: what the last task of a run updates, and other DAGs can wait for."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from airflow.sdk import Asset, Context
 
-from log_archival.history import CONTENTS_GROUP, DAY_GROUP, list_archives
+from log_archival.history import contents_asset_name, day_asset_name, list_archives
 from log_archival.keys import DEFAULT_PREFIX
 from log_archival.pipeline.run_dir import RunRecords
 
@@ -18,25 +18,31 @@ def archive_assets(bucket: str, prefix: str = DEFAULT_PREFIX) -> list[Asset]:
     :param bucket: the archive bucket
     :param prefix: what the archive account's policies allow
     """
-    return [
-        Asset(f"s3://{bucket}/{prefix}", group=DAY_GROUP),
-        Asset(f"x-log-archive://{bucket}/{prefix}contents", group=CONTENTS_GROUP),
-    ]
+    day = day_asset_name(bucket, prefix)
+    return [Asset(day), Asset(contents_asset_name(day))]
 
 
-def record_day(context: Context, outlets: Iterable[Any], outcome: Mapping[str, Any], records: RunRecords) -> None:
+def record_day(
+    context: Context,
+    outlets: Iterable[Any],
+    assets: Sequence[Asset],
+    outcome: Mapping[str, Any],
+    records: RunRecords,
+) -> None:
     """Give the events of a task's outlets what is to be remembered of the day; Airflow records them when it succeeds.
 
     :param context: the task's
-    :param outlets: the task's; those that are not of `archive_assets` are left alone
+    :param outlets: the task's; others than `assets` are left alone
+    :param assets: what `archive_assets` returns for the archive
     :param outcome: what the task returns
     :param records: of the run
     """
-    extras = {DAY_GROUP: dict(outcome), CONTENTS_GROUP: list_archives(records.archives, records.receipts)}
+    listing = list_archives(records.archives, records.receipts)
+    extras = dict(zip((asset.name for asset in assets), (outcome, listing), strict=True))
     for outlet in outlets:
-        if isinstance(outlet, Asset) and outlet.group in extras:
+        if isinstance(outlet, Asset) and outlet.name in extras:
             event: Any = context["outlet_events"][outlet]
-            event.extra.update(extras[outlet.group])
+            event.extra.update(extras[outlet.name])
             # Also of a run by hand whose partition the scheduler doesn't know. (From Airflow 3.3 on.)
             if hasattr(event, "add_partitions"):
                 event.add_partitions(str(outcome["partition"]))

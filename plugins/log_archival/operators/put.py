@@ -8,7 +8,7 @@ from airflow.sdk import Context
 
 from log_archival.exceptions import SettingsError, SourceError, VerificationError
 from log_archival.hooks.source_clients import source_client
-from log_archival.operators.assets import record_day
+from log_archival.operators.assets import archive_assets, record_day
 from log_archival.operators.base import (
     ArchiveOperator,
     CompressionOperator,
@@ -136,7 +136,7 @@ class CrossAccountPutOperator(ArchiveOperator, CompressionOperator):
             self.log.warning("archived at tier %s only: %s", proved.tier, proved.tier_reason)
         self.log.info("archived %s\n%s", partition.key, format_table(summary))
         require_no_failures(records.failures, partition, "When this is mended, clear the task; nothing is added twice.")
-        record_day(context, self.outlets, outcome, records)
+        record_day(context, self.outlets, archive_assets(self.bucket, self.prefix), outcome, records)
         return outcome
 
     def _sources(self) -> list[Source]:

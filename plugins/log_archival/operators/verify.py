@@ -11,7 +11,7 @@ from log_archival.exceptions import SettingsError, VerificationError
 from log_archival.hooks import ArchiveReaderHook
 from log_archival.hooks.source_clients import source_client
 from log_archival.manifest import Entry
-from log_archival.operators.assets import record_day
+from log_archival.operators.assets import archive_assets, record_day
 from log_archival.operators.base import (
     ArchiveOperator,
     list_problems,
@@ -126,7 +126,7 @@ class VerifyArchiveOperator(ArchiveOperator):
             )
             outcome |= self._clean_up(records, verification.tier, partition)
             run_dir.delete()
-            record_day(context, self.outlets, outcome, records)
+            record_day(context, self.outlets, archive_assets(self.bucket, self.prefix), outcome, records)
             return outcome
 
     def _check_settings(self) -> None:

@@ -18,7 +18,7 @@ import yaml
 
 from dev.local_airflow import LocalAirflow
 from log_archival.history import listed_archives
-from tests.support.readme import readme_dag, waiting_dag, write_log
+from tests.support.readme import readme_dag, write_log
 
 if TYPE_CHECKING:
     from dev.local_aws import LocalAws
@@ -42,10 +42,6 @@ class Archive:
             for version in page.get("Versions", []):
                 found.setdefault(version["Key"], []).append(version["VersionId"])
         return {key: versions for key, versions in found.items() if "_probe-" not in key}
-
-    def runs(self, dag_id: str) -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = self.airflow.api("GET", f"/dags/{dag_id}/dagRuns")["dag_runs"]
-        return found
 
     def run(self, conf: dict[str, Any], dag_id: str = "archive_logs", **arguments: Any) -> tuple[str, str]:
         run_id = self.airflow.trigger(dag_id, conf=conf, **arguments)
@@ -79,12 +75,11 @@ def archive(aws: LocalAws, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     dags = root / "dags"
     dags.mkdir()
     (dags / "another_team.py").write_text(readme_dag(aws.bucket, logs / "nginx"))
-    (dags / "waiting_team.py").write_text(waiting_dag(aws.bucket))
     with LocalAirflow.start(
         root / "home",
         dags=[ROOT / "dags", dags],
         plugins=ROOT / "plugins",
-        wanted=["archive_logs", "archive_nginx", "count_errors"],
+        wanted=["archive_logs", "archive_nginx"],
         connections={"log_archive": aws.connection_json()},
         environment={"LOG_ARCHIVAL_SETTINGS": str(settings), "AIRFLOW__SCHEDULER__USE_JOB_SCHEDULE": "False"},
     ) as airflow:
@@ -157,7 +152,7 @@ def test_manual_run_with_a_date_archives_that_day(archive: Archive) -> None:
     assert links["Log archive"] == f"{archive.airflow.url}/log-archive/#/archive_logs/2026-11-21"
 
 
-def test_day_is_an_event_for_which_another_teams_dag_waits(archive: Archive) -> None:
+def test_verified_day_is_an_event_of_the_assets(archive: Archive) -> None:
     run_id, state = archive.run({"date": "2026-11-20", "sources": ["audit"]})
     assert state == "success"
     events = archive.airflow.api("GET", f"/assets/events?source_run_id={quote(run_id)}")["asset_events"]
@@ -166,10 +161,6 @@ def test_day_is_an_event_for_which_another_teams_dag_waits(archive: Archive) -> 
     assert day["extra"] == archive.airflow.xcom("archive_logs", run_id, "verify")
     assert (day["extra"]["only"], day["extra"]["sources"]["audit"]["files"]) == (["audit"], 0)
     assert listed_archives(contents["extra"]) == []
-    deadline = time.monotonic() + 60
-    while "2026-11-20" not in (days := [run["partition_key"] for run in archive.runs("count_errors")]):
-        assert time.monotonic() < deadline, days
-        time.sleep(0.3)
 
 
 def test_run_of_the_trigger_form_as_it_opens_archives_yesterday(archive: Archive) -> None:

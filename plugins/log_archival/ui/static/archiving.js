@@ -11,14 +11,25 @@ const RUNS_A_POLL = 50;
 /** A day to archive; `sources` is null for all of them. */
 export const job = (day, sources = null) => ({ day, sources, runId: null, state: "waiting", error: "" });
 
-export class Archiving {
-  /**
-   * @param dag what the API says of the DAG
-   * @param done is called when all runs have ended
-   */
-  constructor(dag, done) {
-    this.dag = dag;
-    this.done = done;
+const known = new Map();
+
+/**
+ * Return the place where days of a DAG are archived by hand. It stays while the page is rendered again.
+ *
+ * @param place tells a DAG's places apart
+ * @param dag what the API says of the DAG
+ * @param done is called when all runs have ended
+ */
+export function archivingAt(place, dag, done) {
+  const key = JSON.stringify([dag.id, place]);
+  if (!known.has(key)) known.set(key, new Archiving());
+  return Object.assign(known.get(key), { dag, done });
+}
+
+class Archiving {
+  constructor() {
+    this.jobs = [];
+    this.problem = "";
     this.element = h("div", { class: "archiving", "aria-live": "polite" });
   }
 
@@ -52,13 +63,12 @@ export class Archiving {
       this.show();
     }
     await this.follow();
-    this.done();
+    if (this.element.isConnected) this.done();
   }
 
   async follow() {
     for (let polls = 0; this.jobs.some((one) => one.runId && !ended(one)); polls += 1) {
       await sleep(polls < PATIENCE ? POLL_MILLISECONDS : SLOW_POLL_MILLISECONDS);
-      if (!this.element.isConnected) return;
       try {
         await this.poll();
       } catch (error) {

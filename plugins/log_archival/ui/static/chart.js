@@ -2,6 +2,9 @@
 
 import { bytes, h, ratio } from "./dom.js";
 
+const HEIGHT = 220;
+const MONTH_SECONDS = 28 * 86400;
+
 export class Chart {
   constructor(overview, days) {
     this.overview = overview;
@@ -28,32 +31,60 @@ export class Chart {
   /** Draw, or draw again in other colours; in the document already, since the width counts. */
   draw() {
     this.chart?.destroy();
-    const color = (property) => getComputedStyle(document.documentElement).getPropertyValue(property).trim();
+    this.chart = new window.uPlot(this.options(), this.data(), this.plot);
+  }
+
+  data() {
     const { raw_bytes: raw, stored_bytes: stored } = this.overview;
-    const axis = { stroke: color("--quiet"), grid: { stroke: color("--line"), width: 1 }, ticks: { show: false }, font: "12px system-ui" };
-    const byteAxis = { ...axis, size: 64, values: (_, ticks) => ticks.map(bytes) };
-    const line = (label, stroke, value, scale = "bytes", more = {}) => ({ label, stroke: color(stroke), width: 1.5, scale, points: { show: false }, value: (_, found) => (found === null || found === undefined ? "–" : value(found)), ...more });
     const known = (values) => values.map((value, index) => (raw[index] ? value : null));
-    this.chart = new window.uPlot(
-      {
-        width: this.plot.clientWidth,
-        height: 220,
-        tzDate: (timestamp) => window.uPlot.tzDate(new Date(timestamp * 1000), "Etc/UTC"),
-        scales: { bytes: { range: (_, __, max) => [0, max || 1] }, ratio: { range: (_, __, max) => [0, max || 1] } },
-        axes: [axis, { ...byteAxis, scale: "bytes" }, { ...axis, side: 1, scale: "ratio", grid: { show: false }, values: (_, ticks) => ticks.map((tick) => `${tick}×`) }],
-        series: [
-          { label: "day", value: (_, found) => (found ? new Date(found * 1000).toISOString().slice(0, 10) : "–") },
-          line("raw", "--raw", bytes),
-          line("stored", "--stored", bytes, "bytes", { fill: color("--stored-fill") }),
-          line("ratio", "--ratio", (value) => `${value.toFixed(1)}×`, "ratio", { dash: [3, 3], width: 1 }),
-        ],
-      },
-      [this.days.map((day) => Date.parse(`${day}T00:00:00Z`) / 1000), known(raw), known(stored), known(raw.map((value, index) => (stored[index] ? value / stored[index] : null)))],
-      this.plot,
-    );
+    const ratios = raw.map((value, index) => (stored[index] ? value / stored[index] : null));
+    return [this.days.map((day) => Date.parse(`${day}T00:00:00Z`) / 1000), known(raw), known(stored), ratios];
+  }
+
+  options() {
+    const color = (property) => getComputedStyle(document.documentElement).getPropertyValue(property).trim();
+    const axis = { stroke: color("--quiet"), grid: { stroke: color("--line"), width: 1 }, ticks: { show: false }, font: "12px system-ui" };
+    const fromZero = { range: (_, __, max) => [0, (max || 1) * 1.05] };
+    const times = (value) => `${value.toFixed(1)}×`;
+    const line = (label, stroke, format, more) => ({
+      label,
+      stroke: color(stroke),
+      width: 1.5,
+      points: { show: false, filter: alone, size: 4 },
+      value: (_, found) => (found === null || found === undefined ? "–" : format(found)),
+      ...more,
+    });
+    return {
+      width: this.plot.clientWidth,
+      height: HEIGHT,
+      tzDate: (seconds) => window.uPlot.tzDate(new Date(seconds * 1000), "Etc/UTC"),
+      scales: { bytes: fromZero, ratio: fromZero },
+      axes: [
+        { ...axis, grid: { show: false }, values: (_, ticks, __, ___, step) => ticks.map((tick) => dayLabel(tick, step)) },
+        { ...axis, scale: "bytes", size: 64, values: (_, ticks) => ticks.map(bytes) },
+        { ...axis, scale: "ratio", side: 1, grid: { show: false }, values: (_, ticks) => ticks.map((tick) => `${tick}×`) },
+      ],
+      series: [
+        { label: "day", value: (_, found) => (found ? new Date(found * 1000).toISOString().slice(0, 10) : "–") },
+        line("raw", "--raw", bytes, { scale: "bytes" }),
+        line("stored", "--stored", bytes, { scale: "bytes", fill: color("--stored-fill") }),
+        line("ratio", "--ratio", times, { scale: "ratio", dash: [3, 3], width: 1 }),
+      ],
+    };
   }
 
   resize() {
-    if (this.chart && this.plot.clientWidth) this.chart.setSize({ width: this.plot.clientWidth, height: 220 });
+    if (this.chart && this.plot.clientWidth) this.chart.setSize({ width: this.plot.clientWidth, height: HEIGHT });
   }
+}
+
+/** The points that no line shows: days without neighbours. */
+function alone(plot, series) {
+  const values = plot.data[series];
+  return values.flatMap((value, index) => (value !== null && (values[index - 1] ?? values[index + 1] ?? null) === null ? [index] : []));
+}
+
+function dayLabel(seconds, step) {
+  const options = step >= MONTH_SECONDS ? { month: "short", year: "numeric" } : { day: "numeric", month: "short" };
+  return new Intl.DateTimeFormat("en-GB", { ...options, timeZone: "UTC" }).format(new Date(seconds * 1000));
 }

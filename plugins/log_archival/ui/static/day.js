@@ -1,7 +1,7 @@
 // All that is known of one day.
 
 import { link, runPath, taskPath } from "./airflow.js";
-import { Archiving, job } from "./archiving.js";
+import { archivingAt, job } from "./archiving.js";
 import { addDays, bytes, h, moment, name, number, plural, ratio } from "./dom.js";
 
 /** What each tier proves, and no more: docs/verification.md. */
@@ -18,7 +18,7 @@ const SHOWN_ROWS = 500;
 export function dayView(found, address, reload) {
   const { dag, day } = found;
   const over = day <= found.last_day;
-  const archiving = new Archiving(dag, reload);
+  const archiving = archivingAt(day, dag, reload);
   return h(
     "article",
     { "data-testid": "day-view", dataset: { day } },

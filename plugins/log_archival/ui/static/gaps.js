@@ -1,6 +1,6 @@
 // What is missing, in words, and the button that archives it.
 
-import { Archiving, job } from "./archiving.js";
+import { archivingAt, job } from "./archiving.js";
 import { daysBetween, h, name, plural } from "./dom.js";
 
 const SHOWN_SOURCES = 6;
@@ -20,7 +20,7 @@ export function jobsOf(gaps, failed = false) {
 
 export function gapsSection(overview, open, reload) {
   const { gaps, dag } = overview;
-  const archiving = new Archiving(dag, reload);
+  const archiving = archivingAt("gaps", dag, reload);
   return h(
     "section",
     { "data-testid": "gaps", "aria-labelledby": "gaps-title" },
@@ -65,7 +65,7 @@ function buttons(gaps, archiving) {
 
 /** A form for one day, which has to be over. */
 export function dayForm(overview, reload) {
-  const archiving = new Archiving(overview.dag, reload);
+  const archiving = archivingAt("form", overview.dag, reload);
   const last = overview.last_day;
   const input = h("input", { type: "date", name: "day", required: true, value: last, max: last, "aria-describedby": "day-problem" });
   const problem = h("p", { class: "warning", id: "day-problem", role: "alert" });
