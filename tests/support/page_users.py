@@ -31,7 +31,7 @@ class Users(SimpleAuthManager):
     """Users by name, each with the DAGs that they may read and trigger."""
 
     def __init__(self, rights: Rights) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.rights = rights
 
     def get_authorized_dag_ids(self, *, user: Any, method: Any = "GET", **_: Any) -> set[str]:
@@ -68,7 +68,7 @@ def page_app(engine: Engine, rights: Rights, now: datetime) -> Iterator[Browser]
     """Yield a browser of an app that has nothing but the page below `/log-archive`."""
     users = Users(rights)
     # Where Airflow looks whether somebody has logged out.
-    RevokedToken.__table__.create(settings.engine, checkfirst=True)  # type: ignore[attr-defined]
+    RevokedToken.__table__.create(settings.engine, checkfirst=True)
 
     def session() -> Iterator[Session]:
         with Session(engine) as opened:

@@ -18,7 +18,7 @@ def engine_with_tables(url: str) -> Engine:
     from airflow.models import import_all_models
     from airflow.models.base import Base
 
-    import_all_models()
+    import_all_models()  # type: ignore[no-untyped-call]
     engine = create_engine(url)
     Base.metadata.create_all(engine)
     return engine
