@@ -16,11 +16,7 @@ import pytest
 from dev.local_aws import LocalAws
 from tests.distributed.cluster import DAG_ID, Cluster, Worker, running_cluster
 from tests.distributed.logs import BATCHES, LOG_FILES, Found
-<<<<<<< HEAD
 from tests.support.servers import MissingServerError, require_packages
-=======
-from tests.support.servers import MissingServerError, require_servers
->>>>>>> h-page
 
 WEEKS = [[date(2026, 11, first) + timedelta(days=n) for n in range(7)] for first in (2, 9)]
 #: Longer than a backfill takes on a machine that is busy with something else.
