@@ -6,8 +6,8 @@ each result as it comes, and ends with the table of all of them. Nothing that is
 it is wrongly permitted.
 
 **When it fails**, the end of the log says for each failed check what was tried, what happened, and which statement of
-which template to correct ([statements](https://github.com/acme/log-archival/blob/main/docs/privileges.md)). If a risk is
-known and accepted, add the check's name to `accepted_risks` in `archive.yaml`.
+which template to correct ([statements](https://github.com/acme/log-archival/blob/main/docs/privileges.md)). If a risk
+is known and accepted, add the check's name to `accepted_risks` in `archive.yaml`.
 
 **To run it now**, trigger it. With `other_bucket`, a bucket of the archive account that holds something else, it
 also checks that the role can't reach that one.
