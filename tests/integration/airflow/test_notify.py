@@ -1,9 +1,14 @@
-"""Who `notify` names is told of a failed day, an over-privileged role and a late day, once each, in a real Airflow."""
+"""Who `notify` names is told of a failed day, an over-privileged role and a late day, once each, in a real Airflow.
+
+And whoever collects metrics is sent them.
+"""
 
 from __future__ import annotations
 
 import json
+import socketserver
 import sqlite3
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing
@@ -41,6 +46,44 @@ class FileNotifier(BaseNotifier):
             file.write(json.dumps(told | {"day": self.day, "task": self.task, "event": context["alert"].event}) + "\\n")
 """
 
+#: A task that sends what `verify` sends.
+FIGURES = """
+from airflow.sdk import dag, task
+
+@dag(schedule=None)
+def figures():
+    @task
+    def send(**context):
+        from log_archival.operators.metrics import send_metrics
+        send_metrics(context, {"stored_bytes": 300, "sources": {"app": {"files": 4, "stored_bytes": 300}}})
+        send_metrics(context, {"error": "no"})
+    send()
+
+figures()
+"""
+
+
+class StatsD(socketserver.UDPServer):
+    """A StatsD that keeps the metrics of ours that it is sent."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), socketserver.BaseRequestHandler)
+        self.metrics: list[str] = []
+
+    def finish_request(self, request: Any, client_address: Any) -> None:
+        lines = request[0].decode().splitlines()
+        self.metrics += [line.removeprefix("airflow.") for line in lines if "log_archival" in line]
+
+
+@pytest.fixture(scope="module")
+def statsd() -> Iterator[StatsD]:
+    with StatsD() as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
 
 class Told:
     """An Airflow, and what its notifiers have written."""
@@ -71,7 +114,7 @@ class Told:
 
 
 @pytest.fixture(scope="module")
-def told(aws: LocalAws, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Told]:
+def told(aws: LocalAws, statsd: StatsD, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Told]:
     aws = two_mistakes(aws)
     root = tmp_path_factory.mktemp("notify")
     logs, path = root / "logs", root / "told.jsonl"
@@ -100,16 +143,24 @@ def told(aws: LocalAws, tmp_path_factory: pytest.TempPathFactory) -> Iterator[To
     }
     (root / "archive.yaml").write_text(yaml.safe_dump(settings))
     (root / "channel.py").write_text(NOTIFIER)
+    (root / "more").mkdir()
+    (root / "more" / "figures.py").write_text(FIGURES)
     with LocalAirflow.start(
         root / "home",
-        dags=ROOT / "dags",
+        dags=[ROOT / "dags", root / "more"],
         plugins=ROOT / "plugins",
-        wanted=["archive_logs", "check_least_privilege"],
+        wanted=["archive_logs", "check_least_privilege", "figures"],
         connections={
             "log_archive": aws.connection_json(),
             "channel": json.dumps({"conn_type": "generic", "login": "bot", "password": SECRET}),
         },
-        environment={"LOG_ARCHIVAL_SETTINGS": str(root / "archive.yaml"), "PYTHONPATH": str(root)},
+        environment={
+            "LOG_ARCHIVAL_SETTINGS": str(root / "archive.yaml"),
+            "PYTHONPATH": str(root),
+            "AIRFLOW__METRICS__STATSD_ON": "True",
+            "AIRFLOW__METRICS__STATSD_PORT": str(statsd.server_address[1]),
+            "AIRFLOW__METRICS__STATSD_INFLUXDB_ENABLED": "True",  # tags
+        },
         triggerer=True,
     ) as airflow:
         yield Told(airflow, path)
@@ -167,3 +218,17 @@ def test_everybody_is_told_once_of_each(told: Told) -> None:
     assert len(told.deadlines()) == 3 * len(NOTIFIERS)
     assert len(told.lines()) == 3 * len(NOTIFIERS), "somebody was told twice, or of what nobody has to know"
     assert {line["login"] for line in told.lines()} == {"bot"}
+
+
+def test_metrics_arrive_with_dag_and_source(told: Told, statsd: StatsD) -> None:
+    run = told.airflow.trigger("figures")
+    assert told.airflow.wait("figures", run, timeout=120) == {run: "success"}
+    sent = [metric for metric in statsd.metrics if "dag_id=figures" in metric]
+    names = {metric.partition(",")[0] for metric in sent}
+    assert names >= {"log_archival.files", "log_archival.stored_bytes", "log_archival.duration"}
+    assert {metric for metric in sent if metric.startswith(("log_archival.files", "log_archival.failed_tries"))} == {
+        "log_archival.files,dag_id=figures,source=app:4|c",
+        "log_archival.failed_tries,dag_id=figures,task_id=send:1|c",
+    }
+    [duration] = [metric for metric in sent if metric.startswith("log_archival.duration")]
+    assert duration.endswith("|ms")
