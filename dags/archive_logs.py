@@ -26,6 +26,7 @@ from log_archival.operators import (
     CompressLogsOperator,
     CrossAccountPutOperator,
     VerifyArchiveOperator,
+    archive_assets,
 )
 
 SETTINGS = dag_settings(__file__)
@@ -44,7 +45,7 @@ PARAMS = {
         type=["null", "string"],
         format="date",
         title="Day",
-        description="The day to archive; when empty the run's own, which is yesterday when nothing is filled in",
+        description="The day to archive, which has to be over. Empty: yesterday. In a backfill, leave it empty.",
     ),
     "sources": Param(
         None,
@@ -52,20 +53,40 @@ PARAMS = {
         items={"type": "string", "enum": NAMES},
         examples=NAMES,
         title="Sources",
-        description="Only these; all of them when empty",
+        description="Archive only these. Empty: all of them.",
     ),
     "verify": Param(
         SETTINGS.verify.tier,
         enum=["receipts", "probe", "read"],
+        values_display={
+            "receipts": "receipts: S3 acknowledged each archive",
+            "probe": "probe: and S3 says that each key exists",
+            "read": "read: and a second connection has looked at each object",
+        },
         title="Verification",
-        description="What it has to prove: S3's receipts, that every key exists, or what the objects contain",
+        description="What the run has to prove before it is done; each says more than the one before, and costs more.",
     ),
     "depth": Param(
-        SETTINGS.verify.depth, enum=["checksums", "bytes"], title="Depth", description="Of the verification read"
+        SETTINGS.verify.depth,
+        enum=["checksums", "bytes"],
+        values_display={
+            "checksums": "checksums: compare sizes and SHA-256, without downloading",
+            "bytes": "bytes: download and decompress everything",
+        },
+        title="Depth",
+        description="Of the verification `read` only.",
     ),
-    "dry_run": Param(False, type="boolean", title="Dry run", description="Only log what would be archived"),
+    "dry_run": Param(
+        False,
+        type="boolean",
+        title="Dry run",
+        description="Archive nothing: the run's note says what would be, the log of `collect` names each file.",
+    ),
     "allow_open_day": Param(
-        False, type="boolean", title="Allow a day that is not over", description="Its files may still grow"
+        False,
+        type="boolean",
+        title="Allow a day that is not over",
+        description="Its files may still grow, and each growth would be another object.",
     ),
 }
 
@@ -73,8 +94,19 @@ PARAMS = {
 @task_group
 def archive(batch: dict[str, Any]) -> None:
     """Compress and upload one batch."""
-    compress = CompressLogsOperator(task_id="compress", batch=batch, sources=SETTINGS.sources, **COMPRESSION)
-    CrossAccountPutOperator(task_id="upload", staged=compress.output, **ARCHIVE)  # type: ignore[arg-type]
+    compress = CompressLogsOperator(
+        task_id="compress",
+        batch=batch,
+        sources=SETTINGS.sources,
+        map_index_template="{{ task.batch.label }}",
+        **COMPRESSION,
+    )
+    CrossAccountPutOperator(
+        task_id="upload",
+        staged=compress.output,  # type: ignore[arg-type]
+        map_index_template="{{ task.staged.label }}",
+        **ARCHIVE,
+    )
 
 
 @dag(
@@ -108,6 +140,7 @@ def archive_logs() -> None:
         tier="{{ params.verify }}",
         depth="{{ params.depth }}",
         read_conn_id=SETTINGS.verify.read_connection,
+        outlets=archive_assets(SETTINGS.archive.bucket, SETTINGS.archive.prefix),
         # A day without files has no batches, and a manifest all the same; a dry run has neither.
         trigger_rule="none_failed_min_one_success",
         **ARCHIVE,

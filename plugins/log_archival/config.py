@@ -73,7 +73,7 @@ class Archive(_Section):
 class Schedule(_Section):
     """When a day is archived; the cron expression is read in the time zone, which also bounds the day."""
 
-    cron: str = "30 4 * * *"
+    cron: str = "30 10 * * *"
     timezone: Annotated[str, AfterValidator(lambda name: zone(name).key)] = "UTC"
 
     @model_validator(mode="after")
@@ -81,7 +81,7 @@ class Schedule(_Section):
         # The partition is the day of the tick before (run_offset=-1), so there has to be a tick once every day.
         match = re.fullmatch(r"[0-5]?\d ([01]?\d|2[0-3]) \* \* \*", self.cron.strip())
         if not match:
-            raise ValueError(f"cron {self.cron!r} has to name one time of every day, such as '30 4 * * *'")
+            raise ValueError(f"cron {self.cron!r} has to name one time of every day, such as '30 10 * * *'")
         # Clocks are put forward between 00:00 and 04:00; Airflow 3.3's timetable moves a tick in the missing hour
         # to the next, gives that day's key to two runs, and never the day before's.
         if int(match[1]) < 4 and _changes_clocks(self.timezone):

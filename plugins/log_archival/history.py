@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import astuple, dataclass
 from itertools import islice
 from typing import Any
+from urllib.parse import quote
 
 from log_archival.records import Archive, Receipt
 
@@ -21,11 +22,24 @@ from log_archival.records import Archive, Receipt
 #: https://airflow.apache.org/docs/apache-airflow/stable/authoring-and-scheduling/assets.html)
 DAY_GROUP = "log-archive"
 CONTENTS_GROUP = "log-archive-contents"
+#: Where Airflow's web server has the page, below its own path.
+PAGE_PREFIX = "/log-archive"
 #: The key of the XCom with what a task did, or why it failed.
 OUTCOME = "outcome"
 #: Of one run, so many archives are listed; all of them are in its manifest. About 80 bytes each.
 MAX_LISTED_ARCHIVES = 1_000
 _MAX_LISTING_BYTES = 4 << 20
+
+
+def page_url(base_url: str, dag_id: str, day: str | None = None) -> str:
+    """Return the address of the page *Log archive*, at a DAG or one of its days.
+
+    :param base_url: Airflow's, with or without a path; when empty, the address is of the same host
+    :param dag_id: the DAG that archives
+    :param day: ``2026-11-22``
+    """
+    parts = [dag_id, day] if day else [dag_id]
+    return f"{base_url.rstrip('/')}{PAGE_PREFIX}/#/{'/'.join(quote(part, safe='') for part in parts)}"
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from log_archival.codec import DEFAULT_PART_BYTES
+from log_archival.history import OUTCOME
 from log_archival.hooks.source_clients import source_client
 from log_archival.operators import (
     CollectLogsOperator,
@@ -30,14 +31,27 @@ DAG_ID = "archive_logs"
 
 
 def context(day: str, run_id: str = "run-1", **params: Any) -> Any:
-    """The part of a task's context that the operators read."""
-    ti = SimpleNamespace(dag_id=DAG_ID, run_id=run_id, task_id="task", map_index=-1, try_number=1, max_tries=3)
+    """The part of a task's context that the operators use; `pushed_outcome` returns what they pushed."""
+    ti = FakeTaskInstance(dag_id=DAG_ID, run_id=run_id, task_id="task", map_index=-1, try_number=1, max_tries=3)
     return {
         "ti": ti,
         "dag_run": SimpleNamespace(partition_key=day, run_id=run_id, run_after=None, run_type="scheduled"),
         "params": params,
         "logical_date": None,
     }
+
+
+class FakeTaskInstance(SimpleNamespace):
+    """A task instance that keeps the XComs that were pushed."""
+
+    def xcom_push(self, key: str, value: Any) -> None:
+        # As Airflow stores it, and not the dict that the task may still change.
+        self.__dict__.setdefault("pushed", {})[key] = json.loads(json.dumps(value))
+
+
+def pushed_outcome(context: Any) -> Any:
+    """Return what the task pushed as its outcome; None when nothing."""
+    return context["ti"].__dict__.get("pushed", {}).get(OUTCOME)
 
 
 def connect(monkeypatch: pytest.MonkeyPatch, connection: dict[str, Any], conn_id: str = "log_archive") -> None:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from dev.local_aws import LocalAws
 
 README = Path(__file__).parents[2] / "README.md"
+DEPLOYMENT = README.parent / "docs" / "deployment.md"
 DAG_ID = "archive_nginx"
 
 
@@ -24,6 +25,14 @@ def readme_dag(bucket: str, logs: Path) -> str:
     assert "acme-log-archive" in dag
     assert "/var/log/nginx" in dag
     return dag.replace("acme-log-archive", bucket).replace("/var/log/nginx", str(logs))
+
+
+def waiting_dag(bucket: str) -> str:
+    """Return the DAG file of docs/deployment.md that waits for archived days, with a bucket in place of its own."""
+    blocks: list[str] = re.findall(r"```python\n(.*?)```", DEPLOYMENT.read_text(), re.DOTALL)
+    [dag] = [block for block in blocks if "PartitionedAssetTimetable" in block]
+    assert "acme-log-archive" in dag
+    return dag.replace("acme-log-archive", bucket)
 
 
 def write_log(path: Path, day: date) -> None:

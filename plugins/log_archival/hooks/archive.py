@@ -69,6 +69,14 @@ class CrossAccountS3Hook(BaseHook):
             **kwargs,
         )
 
+    @property
+    def role_arn(self) -> str:
+        """The role in the archive account.
+
+        :raises ConnectionSettingsError: when the connection is not right
+        """
+        return self._role.role.role_arn
+
     @cached_property
     def writer(self) -> ArchiveWriter:
         """The writer; the role is assumed with its first request.
@@ -79,7 +87,7 @@ class CrossAccountS3Hook(BaseHook):
             lambda: self._client,
             bucket=self.bucket,
             prefix=self.prefix,
-            role_arn=self._role.role.role_arn,
+            role_arn=self.role_arn,
             session_name=self._role.conn_config.assume_role_kwargs["RoleSessionName"],
             assumed_by=self._role.assumed_by,
             acl=self.acl,

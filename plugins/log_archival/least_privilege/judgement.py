@@ -63,15 +63,22 @@ class Result:
     happened: str
     verdict: Verdict
 
+    def fields(self) -> dict[str, str]:
+        """Return what was tried, what happened, and what to correct, as plain data."""
+        return {
+            "check": self.check.name,
+            "verdict": self.verdict,
+            "tried": self.check.tried,
+            "expected": self.check.expected,
+            "happened": self.happened,
+            "remediation": self.check.remediation,
+        }
+
     def __str__(self) -> str:
-        """Return what was tried, what happened, and what to correct."""
-        return (
-            f"  {self.check.name}: {self.verdict}\n"
-            f"    tried:       {self.check.tried}\n"
-            f"    expected:    {self.check.expected}\n"
-            f"    happened:    {self.happened}\n"
-            f"    remediation: {self.check.remediation}"
-        )
+        """Return the same as lines of text."""
+        fields = self.fields()
+        lines = [f"  {fields.pop('check')}: {fields.pop('verdict')}"]
+        return "\n".join([*lines, *(f"    {f'{name}:':<12} {value}" for name, value in fields.items())])
 
 
 def run_check(check: Check, requester: Requester) -> Result:
@@ -109,14 +116,13 @@ def _judge(check: Check, response: Response, target: Target) -> tuple[str, Verdi
 
 
 def report(results: Sequence[Result], accepted_risks: Collection[str], not_tried: Mapping[str, str]) -> dict[str, Any]:
-    """Log the table of all results, and raise unless every check is ok or accepted.
+    """Log the table of all results, and return it.
 
     :param results: the results
     :param accepted_risks: names of checks that may fail
     :param not_tried: the other checks, and why they were not tried
-    :returns: ``{"checks": {name: verdict}, "accepted": [names], "not_tried": {name: reason}}``
-    :raises PrivilegeError: with what was tried, what happened and the remediation, for each failed check
-    :raises ArchiveRequestError: when nothing but transient errors (throttling, 5xx, time-outs) made checks fail
+    :returns: ``{"checks": {name: verdict}, "accepted": [names], "not_tried": {name: reason}, "findings": [fields of
+        each check that is not ok]}``
     """
     verdicts = {result.check.name: result.verdict for result in results}
     accepted = [name for name in sorted(set(accepted_risks)) if verdicts.get(name, "ok") != "ok"]
@@ -126,11 +132,22 @@ def report(results: Sequence[Result], accepted_risks: Collection[str], not_tried
         lines.append(_ROW.format(result.check.name, result.check.expected, verdict, result.happened))
     lines += [f"not tried: {name} ({reason})" for name, reason in not_tried.items()]
     log.info("least privilege:\n%s", "\n".join(lines))
-    failed = [result for result in results if result.verdict != "ok" and result.check.name not in accepted]
+    findings = [result.fields() for result in results if result.verdict != "ok"]
+    return {"checks": verdicts, "accepted": accepted, "not_tried": not_tried, "findings": findings}
+
+
+def require_ok(results: Sequence[Result], accepted_risks: Collection[str]) -> None:
+    """Raise unless every check is ok or accepted.
+
+    :param results: the results
+    :param accepted_risks: names of checks that may fail
+    :raises PrivilegeError: with what was tried, what happened and the remediation, for each failed check
+    :raises ArchiveRequestError: when nothing but transient errors (throttling, 5xx, time-outs) made checks fail
+    """
+    failed = [result for result in results if result.verdict != "ok" and result.check.name not in accepted_risks]
     if failed and all(result.verdict == "transient error" for result in failed):
         names = ", ".join(result.check.name for result in failed)
         raise ArchiveRequestError(f"transient errors, which decide nothing: {names}", hint="A retry may succeed.")
     if failed:
         headline = f"{len(failed)} of {len(results)} checks of least privilege failed:"
         raise PrivilegeError("\n".join([headline, *map(str, failed)]), hint=_HINT)
-    return {"checks": verdicts, "accepted": accepted, "not_tried": not_tried}

@@ -7,6 +7,7 @@ if find_spec("airflow") is None:
         "log_archival.operators needs Apache Airflow and its Amazon provider: pip install 'log-archival[airflow]'"
     )
 
+from log_archival.operators.assets import archive_assets as archive_assets
 from log_archival.operators.base import DEFAULT_ARGS as DEFAULT_ARGS
 from log_archival.operators.collect import CollectLogsOperator as CollectLogsOperator
 from log_archival.operators.compress import CompressLogsOperator as CompressLogsOperator

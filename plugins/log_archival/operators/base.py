@@ -14,9 +14,12 @@ from log_archival.aws.connection import DEFAULT_ACL, DEFAULT_CONN_ID, session_na
 from log_archival.aws.writer import DEFAULT_MAX_CONCURRENT_REQUESTS
 from log_archival.codec import DEFAULT_PART_BYTES, codec_named
 from log_archival.exceptions import LogArchivalError, VerificationError
+from log_archival.history import OUTCOME
 from log_archival.hooks import CrossAccountS3Hook
 from log_archival.hooks.source_clients import source_client
 from log_archival.keys import DEFAULT_KEY, DEFAULT_PREFIX, KeyTemplate
+from log_archival.manifest import printable
+from log_archival.operators.links import ArchiveDayLink, ArchivePrefixLink, console_url
 from log_archival.partition import Partition, choose_partition
 from log_archival.pipeline.collect import Collected
 from log_archival.pipeline.compress import Compressor
@@ -35,20 +38,34 @@ DEFAULT_ARGS: dict[str, Any] = {
 }
 #: So many problems are in a task's error message, all of them in its log.
 MAX_LISTED_PROBLEMS = 50
+#: So much of it is in the XCom.
+MAX_ERROR_CHARS = 2_000
 
 
 @contextmanager
-def fail_permanent_errors_at_once() -> Iterator[None]:
-    """Fail the task without retries on a permanent error; the message is the error's own.
+def reported_outcome(context: Context) -> Iterator[dict[str, Any]]:
+    """Have the XCom `OUTCOME` say what the task did, and why it failed; fail without retries on a permanent error.
 
-    :raises AirflowFailException: for permanent errors of this package; all others are left to the task's retries
+    The run's note and the page *Log archive* read it. The task's log has the error once, without what caused it in
+    botocore or Python, which is logged at level DEBUG.
+
+    :param context: the task's
+    :returns: an empty dict, for what is to be pushed when the task ends, however that is
+    :raises AirflowFailException: for permanent errors of this package, with their own message; all others are left to
+        the task's retries
     """
+    outcome: dict[str, Any] = {}
     try:
-        yield
+        yield outcome
     except LogArchivalError as error:
+        outcome["error"] = "\n".join(map(printable, str(error).splitlines()))[:MAX_ERROR_CHARS]
+        log.debug("the cause", exc_info=error)
         if error.permanent:
-            raise AirflowFailException(str(error)) from error
-        raise
+            raise AirflowFailException(str(error)) from None
+        raise error from None
+    finally:
+        if outcome:
+            context["ti"].xcom_push(key=OUTCOME, value=outcome)
 
 
 class PartitionOperator(BaseOperator):
@@ -142,6 +159,7 @@ class ArchiveOperator(PartitionOperator):
     """
 
     template_fields: Sequence[str] = (*PartitionOperator.template_fields, "bucket", "aws_conn_id")
+    operator_extra_links = (ArchivePrefixLink(), ArchiveDayLink())
 
     def __init__(
         self,
@@ -159,6 +177,9 @@ class ArchiveOperator(PartitionOperator):
         self.acl = acl
         self.kms_key_arn = kms_key_arn
         self.max_concurrent_requests = max_concurrent_requests
+        # For the links, once it has worked.
+        self.worked_on = ""
+        self.prefix_url = ""
 
     def hook(self, context: Context, partition: Partition) -> CrossAccountS3Hook:
         """Return a hook whose session may put below the day's prefix only, and is named after DAG and run.
@@ -168,15 +189,18 @@ class ArchiveOperator(PartitionOperator):
         """
         ti = context["ti"]
         run = f"{ti.run_id}/{ti.task_id}/{ti.map_index}"
-        return CrossAccountS3Hook(
+        prefix = self.keys.day_prefix(partition)
+        hook = CrossAccountS3Hook(
             self.aws_conn_id,
             bucket=self.bucket,
-            prefix=self.keys.day_prefix(partition),
+            prefix=prefix,
             session_name=session_name(ti.dag_id, partition.key, run, ti.try_number),
             acl=self.acl,
             kms_key_arn=self.kms_key_arn,
             max_concurrent_requests=self.max_concurrent_requests,
         )
+        self.worked_on, self.prefix_url = partition.key, console_url(hook.role_arn, self.bucket, prefix)
+        return hook
 
 
 def has_tries_left(context: Context) -> bool:

@@ -12,7 +12,7 @@ from log_archival.exceptions import SettingsError
 from log_archival.hooks.source_clients import source_client
 from log_archival.operators.base import (
     CompressionOperator,
-    fail_permanent_errors_at_once,
+    reported_outcome,
     require_some_source,
     with_connections,
 )
@@ -57,7 +57,7 @@ class CollectLogsOperator(CompressionOperator):
         :param context: the task's
         """
         params = context.get("params") or {}
-        with fail_permanent_errors_at_once():
+        with reported_outcome(context) as outcome:
             partition = self.day(context)
             if not self.partition:
                 _require_the_day_that_was_meant(context)
@@ -65,7 +65,8 @@ class CollectLogsOperator(CompressionOperator):
             sources = with_connections(choose_sources(self.sources, params.get("sources")))
             found = find_log_files(sources, partition)
             if params.get("dry_run"):
-                log_plan(found, self.compressor(partition, sources))
+                plan = log_plan(found, self.compressor(partition, sources), sources)
+                outcome |= {"partition": partition.key, "dry_run": True, "sources": plan}
                 raise AirflowSkipException("dry run: the plan is in this log, nothing was archived")
             require_some_source(found, len(sources), context)
             ti = context["ti"]

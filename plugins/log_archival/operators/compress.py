@@ -9,9 +9,9 @@ from log_archival.exceptions import SourceError
 from log_archival.hooks.source_clients import source_client
 from log_archival.operators.base import (
     CompressionOperator,
-    fail_permanent_errors_at_once,
     has_tries_left,
     list_problems,
+    reported_outcome,
     with_connections,
 )
 from log_archival.pipeline.compress import compress_batch
@@ -27,7 +27,8 @@ class CompressLogsOperator(CompressionOperator):
 
     :param batch: one of the dicts that `CollectLogsOperator` returned (templated)
     :param sources: where the log files are, as `CollectLogsOperator` has them
-    :returns: a small dict for `CrossAccountPutOperator`: run directory, batch, how many objects, bytes and failures
+    :returns: a small dict for `CrossAccountPutOperator`: run directory, batch and its label, how many objects,
+        bytes and failures
     """
 
     template_fields: Sequence[str] = (*CompressionOperator.template_fields, "batch")
@@ -43,7 +44,7 @@ class CompressLogsOperator(CompressionOperator):
 
         :param context: the task's
         """
-        with fail_permanent_errors_at_once():
+        with reported_outcome(context):
             run_dir, number = RunDirectory.at(self.batch["run_directory"], source_client), int(self.batch["batch"])
             compressor = self.compressor(self.day(context), with_connections(self.sources))
             archives, failures = compress_batch(compressor, run_dir, number)
@@ -57,6 +58,7 @@ class CompressLogsOperator(CompressionOperator):
             return {
                 "run_directory": str(run_dir),
                 "batch": number,
+                "label": self.batch.get("label", str(number)),
                 "objects": len(archives),
                 "stored_bytes": sum(archive.stored_size for archive in archives),
                 "failed": len(failures),

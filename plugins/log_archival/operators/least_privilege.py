@@ -16,8 +16,8 @@ from log_archival.hooks.assumed_role import AssumedRole
 from log_archival.keys import DEFAULT_PREFIX, canary_key
 from log_archival.least_privilege.attempts import Caller, Requester, Target
 from log_archival.least_privilege.checks import applicable_checks, require_known_checks
-from log_archival.least_privilege.judgement import report, run_check
-from log_archival.operators.base import fail_permanent_errors_at_once
+from log_archival.least_privilege.judgement import report, require_ok, run_check
+from log_archival.operators.base import reported_outcome
 
 
 class LeastPrivilegeCheckOperator(BaseOperator):
@@ -36,7 +36,7 @@ class LeastPrivilegeCheckOperator(BaseOperator):
     :param read_conn_id: a connection whose role must not be assumed with the writer's credentials: the reader's
     :param checks: the names of the checks to try, separated by commas (templated); all of them when empty
     :param accepted_risks: names of checks that may fail; they are logged all the same
-    :returns: ``{"checks": {name: verdict}, "accepted": [names], "not_tried": {name: reason}}``
+    :returns: what `log_archival.least_privilege.judgement.report` returns
     :raises SettingsError: for a check or accepted risk that no check is called
     """
 
@@ -73,11 +73,14 @@ class LeastPrivilegeCheckOperator(BaseOperator):
 
         :param context: the task's
         """
-        with fail_permanent_errors_at_once():
+        with reported_outcome(context) as outcome:
             require_known_checks(self.accepted_risks, "accepted_risks")
             requester = self.requester(context)
             checks, not_tried = applicable_checks(requester.target, self.checks.replace(",", " ").split())
-            return report([run_check(check, requester) for check in checks], self.accepted_risks, not_tried)
+            results = [run_check(check, requester) for check in checks]
+            outcome |= report(results, self.accepted_risks, not_tried)
+            require_ok(results, self.accepted_risks)
+            return outcome
 
     def requester(self, context: Context) -> Requester:
         """Return what sends the requests, with the archive that is checked as the connection has it; send nothing.

@@ -8,13 +8,14 @@ from airflow.sdk import Context
 
 from log_archival.exceptions import SettingsError, SourceError, VerificationError
 from log_archival.hooks.source_clients import source_client
+from log_archival.operators.assets import record_day
 from log_archival.operators.base import (
     ArchiveOperator,
     CompressionOperator,
     describe_failures,
-    fail_permanent_errors_at_once,
     has_tries_left,
     list_problems,
+    reported_outcome,
     require_no_failures,
     require_some_source,
     with_connections,
@@ -54,7 +55,8 @@ class CrossAccountPutOperator(ArchiveOperator, CompressionOperator):
     :param min_files: for `paths`: fewer files than this are an error
     :param allow_open_day: for `sources` and `paths`: whether to archive a day that is not over, though its log files
         may still grow. (The day of `staged` was checked when it was collected.)
-    :returns: a small dict: how many files, objects, raw and stored bytes, and how many objects were new
+    :returns: a small dict: how many files, objects, raw and stored bytes, and how many objects were new. In one task,
+        with the outlets of `archive_assets`, it is the event of the day.
     """
 
     template_fields: Sequence[str] = (*ArchiveOperator.template_fields, "codec", "staged", "paths", "root", "source")
@@ -86,12 +88,12 @@ class CrossAccountPutOperator(ArchiveOperator, CompressionOperator):
 
         :param context: the task's
         """
-        with fail_permanent_errors_at_once():
+        with reported_outcome(context) as outcome:
             if [self.staged, self.sources, self.paths].count(None) != 2:
                 raise SettingsError(f"task {self.task_id}: give one of `staged`, `sources` and `paths`")
             if self.staged is not None:
                 return self._upload(self.staged, context)
-            return self._compress_and_upload(context)
+            return self._compress_and_upload(context, outcome)
 
     def _upload(self, staged: Mapping[str, Any], context: Context) -> dict[str, Any]:
         partition = self.day(context)
@@ -100,8 +102,9 @@ class CrossAccountPutOperator(ArchiveOperator, CompressionOperator):
         receipts = upload_batch(writer, run_dir, batch, partition, self.keys)
         return {"objects": len(receipts), "new": sum(receipt.outcome == "new" for receipt in receipts)}
 
-    def _compress_and_upload(self, context: Context) -> dict[str, Any]:
+    def _compress_and_upload(self, context: Context, outcome: dict[str, Any]) -> dict[str, Any]:
         partition = self.day(context)
+        outcome["partition"] = partition.key
         require_over(partition, datetime.now(UTC), allow_open=self.allow_open_day, hint=SCHEDULE_HINT)
         writer = self.hook(context, partition).writer
         sources = self._sources()
@@ -118,14 +121,23 @@ class CrossAccountPutOperator(ArchiveOperator, CompressionOperator):
         if problems := check_records(records, partition, self.keys, [source.name for source in sources]):
             raise VerificationError(list_problems(problems, f"{partition.key}: {len(problems)} problems"))
         ti = context["ti"]
-        put_manifests(writer, self.keys, partition, records.archives, dag_id=ti.dag_id, run_id=ti.run_id)
-        summary = summarize(records)
+        manifests = put_manifests(writer, self.keys, partition, records.archives, dag_id=ti.dag_id, run_id=ti.run_id)
+        summary = summarize(records, [source.name for source in sources])
         proved = check_proofs(records.receipts)
+        outcome |= {
+            "partition": partition.key,
+            "timezone": partition.timezone,
+            "tier": proved.tier,
+            "tier_reason": proved.tier_reason,
+            "manifests": [manifest.key for manifest in manifests],
+            **summary,
+        }
         if proved.tier_reason:
             self.log.warning("archived at tier %s only: %s", proved.tier, proved.tier_reason)
         self.log.info("archived %s\n%s", partition.key, format_table(summary))
         require_no_failures(records.failures, partition, "When this is mended, clear the task; nothing is added twice.")
-        return {"partition": partition.key, "tier": proved.tier, "tier_reason": proved.tier_reason, **summary}
+        record_day(context, self.outlets, outcome, records)
+        return outcome
 
     def _sources(self) -> list[Source]:
         if self.sources is not None:

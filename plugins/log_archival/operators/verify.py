@@ -11,13 +11,15 @@ from log_archival.exceptions import SettingsError, VerificationError
 from log_archival.hooks import ArchiveReaderHook
 from log_archival.hooks.source_clients import source_client
 from log_archival.manifest import Entry
+from log_archival.operators.assets import record_day
 from log_archival.operators.base import (
     ArchiveOperator,
-    fail_permanent_errors_at_once,
     list_problems,
+    reported_outcome,
     require_no_failures,
 )
 from log_archival.partition import Partition
+from log_archival.pipeline.collect import choose_sources
 from log_archival.pipeline.run_dir import RunDirectory, RunRecords
 from log_archival.pipeline.summary import PROOF, format_table, summarize
 from log_archival.pipeline.upload import put_manifests
@@ -56,7 +58,7 @@ class VerifyArchiveOperator(ArchiveOperator):
         with its files that S3 acknowledged in this run, once they are verified at tier `probe`, or with those that were
         read at tier `read`
     :returns: the summary: tier, manifests, and by source and in all, how many files, objects, bytes, and how many
-        objects were new or existing
+        objects were new or existing. With the outlets of `archive_assets`, it is the event of the day.
     """
 
     template_fields: Sequence[str] = (*ArchiveOperator.template_fields, "staging", "tier", "depth")
@@ -84,9 +86,11 @@ class VerifyArchiveOperator(ArchiveOperator):
 
         :param context: the task's
         """
-        with fail_permanent_errors_at_once():
+        with reported_outcome(context) as outcome:
             self._check_settings()
             partition = self.day(context)
+            outcome["partition"] = partition.key
+            only = (context.get("params") or {}).get("sources") or None
             ti, writer = context["ti"], self.hook(context, partition).writer
             run_dir = RunDirectory.of_run(self.staging, ti.dag_id, ti.run_id, source_client)
             records = run_dir.read_records()
@@ -101,7 +105,18 @@ class VerifyArchiveOperator(ArchiveOperator):
             manifests = put_manifests(
                 writer, self.keys, partition, records.archives, dag_id=ti.dag_id, run_id=ti.run_id
             )
-            summary = summarize(records)
+            asked = [source.name for source in choose_sources(self.sources, only)]
+            summary = summarize(records, asked)
+            outcome |= {
+                "partition": partition.key,
+                "timezone": partition.timezone,
+                "verified": len(records.archives),
+                "tier": verification.tier,
+                "tier_reason": verification.tier_reason,
+                "manifests": [manifest.key for manifest in manifests],
+                "only": only,
+                **summary,
+            }
             self._log_result(verification, partition, summary)
             require_no_failures(
                 records.failures,
@@ -109,17 +124,10 @@ class VerifyArchiveOperator(ArchiveOperator):
                 "When this is mended, clear the run's `collect` and what follows it; nothing is added twice, and until"
                 f" then no source is cleaned up. The records are in {run_dir}.",
             )
-            cleaned_up = self._clean_up(records, verification.tier, partition)
+            outcome |= self._clean_up(records, verification.tier, partition)
             run_dir.delete()
-            return {
-                "partition": partition.key,
-                "verified": len(records.archives),
-                "tier": verification.tier,
-                "tier_reason": verification.tier_reason,
-                "manifests": [manifest.key for manifest in manifests],
-                **summary,
-                **cleaned_up,
-            }
+            record_day(context, self.outlets, outcome, records)
+            return outcome
 
     def _check_settings(self) -> None:
         for name, value, known in (("tier", self.tier, get_args(Tier)), ("depth", self.depth, get_args(Depth))):

@@ -23,6 +23,8 @@ log = logging.getLogger(__name__)
 
 #: How many files of a source that are not archived are named in the log of `collect`.
 MAX_FAILURE_LINES = 20
+#: So many sources are named in a batch's label.
+MAX_LABEL_SOURCES = 3
 #: What a run has left that failed, and was not cleared for so long, is deleted: it can still be archived again.
 ABANDONED_AFTER_DAYS = 30
 
@@ -121,7 +123,8 @@ def write_batches(found: Collected, run_dir: RunDirectory, batch_bytes: int) -> 
     :param found: the log files, and what is not archived
     :param run_dir: made anew
     :param batch_bytes: about how many raw bytes a batch has
-    :returns: one small dict a batch, for XCom: run directory, the batch's number, how many files and bytes it has
+    :returns: one small dict a batch, for XCom: run directory, the batch's number, a label for people, how many files
+        and bytes it has
     """
     batches = cut_batches(found.files, batch_bytes=batch_bytes)
     run_dir.create(batches, found.failures)
@@ -129,11 +132,18 @@ def write_batches(found: Collected, run_dir: RunDirectory, batch_bytes: int) -> 
         {
             "run_directory": str(run_dir),
             "batch": number,
+            "label": f"{_source_names(batch)}, {number} of {len(batches)}",
             "files": len(batch),
             "raw_bytes": known_bytes(batch),
         }
         for number, batch in enumerate(batches, 1)
     ]
+
+
+def _source_names(files: Sequence[LogFile]) -> str:
+    names = list(dict.fromkeys(file.source for file in files))
+    others = len(names) - MAX_LABEL_SOURCES
+    return " ".join(names) if others <= 0 else f"{' '.join(names[:MAX_LABEL_SOURCES])} +{others}"
 
 
 def tidy_up(staging: str, dag_id: str, now: datetime, new_client: ClientFactory) -> None:
@@ -154,12 +164,15 @@ def tidy_up(staging: str, dag_id: str, now: datetime, new_client: ClientFactory)
         log.info("deleted %s: its run wrote nothing for %s days", run, ABANDONED_AFTER_DAYS)
 
 
-def log_plan(found: Collected, compressor: Compressor) -> None:
+def log_plan(found: Collected, compressor: Compressor, sources: Sequence[Source]) -> dict[str, dict[str, int]]:
     """Log what a run would archive: each file, its bytes, its key. Reads the files, since keys have their digests.
 
     :param found: the log files, and what would not be archived
     :param compressor: knows the sources and the keys
+    :param sources: where it was looked
+    :returns: by source, how many files and bytes would be archived, and how many things would fail the run
     """
+    plan = {source.name: {"files": 0, "raw_bytes": 0, "failed": 0} for source in sources}
     for file in found.files:
         source = compressor.source_of(file)
         try:
@@ -168,15 +181,20 @@ def log_plan(found: Collected, compressor: Compressor) -> None:
                 digest = hashlib.file_digest(stream, "sha256").hexdigest()
         except SourceError as error:
             log.error("%s", error)
+            plan[file.source]["failed"] += 1
             continue
+        plan[file.source]["files"] += 1
+        plan[file.source]["raw_bytes"] += file.size or 0
         key = key_of(file, digest, codec, compressor.partition, compressor.keys)
         then = "" if source.after == "keep" else f", then {source.after}"
         size = "" if file.size is None else f" ({human_size(file.size)})"
         log.info("%s%s -> %s%s", file.path, size, key, then)
     for failure in found.failures:
         if not failure.accepted:
+            plan[failure.source]["failed"] += 1
             # A source that failed as a whole says its name itself.
             where = f"source {failure.source}: {failure.name}: " if failure.name else ""
             log.error("would fail the run: %s%s", where, failure.error)
     count, size = f"{len(found.files):,}", human_size(known_bytes(found.files))
     log.info("dry run: %s files, %s; nothing was archived. Large files are cut into parts.", count, size)
+    return plan

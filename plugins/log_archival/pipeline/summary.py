@@ -1,6 +1,7 @@
 """What a run did, in figures for XCom and in a table for people."""
 
 from collections import Counter, defaultdict
+from collections.abc import Iterable
 from typing import Any
 
 from log_archival.pipeline.run_dir import RunRecords
@@ -18,13 +19,14 @@ PROOF = {
 }
 
 
-def summarize(records: RunRecords) -> dict[str, Any]:
+def summarize(records: RunRecords, sources: Iterable[str] = ()) -> dict[str, Any]:
     """Return the figures of a run, by source and in all: small enough for XCom.
 
     :param records: what the run's tasks wrote, checked: every archive has its receipt
+    :param sources: the names of the sources that were asked for: those without files are in the result, too
     """
     outcomes = {receipt.key: receipt.outcome for receipt in records.receipts}
-    by_source: dict[str, Counter[str]] = defaultdict(Counter)
+    by_source: dict[str, Counter[str]] = defaultdict(Counter, {name: Counter() for name in sources})
     for file in records.files:
         by_source[file.source]["files"] += 1
     for failure in records.failures:

@@ -11,12 +11,14 @@ from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 import pytest
 import yaml
 
 from dev.local_airflow import LocalAirflow
-from tests.support.readme import readme_dag, write_log
+from log_archival.history import listed_archives
+from tests.support.readme import readme_dag, waiting_dag, write_log
 
 if TYPE_CHECKING:
     from dev.local_aws import LocalAws
@@ -40,6 +42,10 @@ class Archive:
             for version in page.get("Versions", []):
                 found.setdefault(version["Key"], []).append(version["VersionId"])
         return {key: versions for key, versions in found.items() if "_probe-" not in key}
+
+    def runs(self, dag_id: str) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = self.airflow.api("GET", f"/dags/{dag_id}/dagRuns")["dag_runs"]
+        return found
 
     def run(self, conf: dict[str, Any], dag_id: str = "archive_logs", **arguments: Any) -> tuple[str, str]:
         run_id = self.airflow.trigger(dag_id, conf=conf, **arguments)
@@ -73,11 +79,12 @@ def archive(aws: LocalAws, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     dags = root / "dags"
     dags.mkdir()
     (dags / "another_team.py").write_text(readme_dag(aws.bucket, logs / "nginx"))
+    (dags / "waiting_team.py").write_text(waiting_dag(aws.bucket))
     with LocalAirflow.start(
         root / "home",
         dags=[ROOT / "dags", dags],
         plugins=ROOT / "plugins",
-        wanted=["archive_logs", "archive_nginx"],
+        wanted=["archive_logs", "archive_nginx", "count_errors"],
         connections={"log_archive": aws.connection_json()},
         environment={"LOG_ARCHIVAL_SETTINGS": str(settings), "AIRFLOW__SCHEDULER__USE_JOB_SCHEDULE": "False"},
     ) as airflow:
@@ -135,6 +142,34 @@ def test_manual_run_with_a_date_archives_that_day(archive: Archive) -> None:
     assert sum(key.endswith(".log.zst") for key in archive.versions("logs/2026/11/21/app/")) == 4
     summary = archive.airflow.xcom("archive_logs", run_id, "verify")
     assert (summary["tier"], summary["tier_reason"]) == ("receipts", "")
+    run = archive.airflow.run("archive_logs", run_id)
+    assert run["partition_key"] == "2026-11-21"
+    assert "**2026-11-21 is archived**, verified at tier receipts: 4 files, " in run["note"]
+    assert f"({archive.airflow.url}/log-archive/#/archive_logs/2026-11-21)" in run["note"]
+    path = f"/dags/archive_logs/dagRuns/{run_id}/taskInstances"
+    tasks = archive.airflow.task_instances("archive_logs", run_id)
+    labels = {task["rendered_map_index"] for task in tasks if task["task_id"] == "archive.upload"}
+    assert labels == {f"app, {number} of {len(labels)}" for number in range(1, len(labels) + 1)}
+    links = archive.airflow.api("GET", f"{path}/archive.upload/links?map_index=0")["extra_links"]
+    assert links["Archive account's S3"].endswith(
+        f"/{archive.bucket}?prefix=logs%2F2026%2F11%2F21%2F&showversions=false"
+    )
+    assert links["Log archive"] == f"{archive.airflow.url}/log-archive/#/archive_logs/2026-11-21"
+
+
+def test_day_is_an_event_for_which_another_teams_dag_waits(archive: Archive) -> None:
+    run_id, state = archive.run({"date": "2026-11-20", "sources": ["audit"]})
+    assert state == "success"
+    events = archive.airflow.api("GET", f"/assets/events?source_run_id={quote(run_id)}")["asset_events"]
+    day, contents = sorted(events, key=lambda event: event["id"])
+    assert (day["name"], day["partition_key"]) == (f"s3://{archive.bucket}/logs/", "2026-11-20")
+    assert day["extra"] == archive.airflow.xcom("archive_logs", run_id, "verify")
+    assert (day["extra"]["only"], day["extra"]["sources"]["audit"]["files"]) == (["audit"], 0)
+    assert listed_archives(contents["extra"]) == []
+    deadline = time.monotonic() + 60
+    while "2026-11-20" not in (days := [run["partition_key"] for run in archive.runs("count_errors")]):
+        assert time.monotonic() < deadline, days
+        time.sleep(0.3)
 
 
 def test_run_of_the_trigger_form_as_it_opens_archives_yesterday(archive: Archive) -> None:
@@ -144,9 +179,9 @@ def test_run_of_the_trigger_form_as_it_opens_archives_yesterday(archive: Archive
     run_id, state = archive.run({})
     assert state == "success"
     run = archive.airflow.run("archive_logs", run_id)
-    assert (run["logical_date"], run["partition_key"]) == (None, None)
     yesterday = datetime.fromisoformat(run["run_after"]).date() - timedelta(days=1)
     assert archive.airflow.xcom("archive_logs", run_id, "verify")["partition"] == str(yesterday)
+    assert (run["logical_date"], run["partition_key"]) == (None, str(yesterday))
     assert len(archive.versions(f"logs/{yesterday:%Y/%m/%d}/app/late-{yesterday}-")) == 1
 
 
@@ -186,6 +221,8 @@ def test_today_is_refused_at_once(archive: Archive) -> None:
     assert state == "failed"
     assert f"{today} is not over in UTC" in archive.airflow.task_log("archive_logs", run_id, "collect")
     assert archive.airflow.task_instances("archive_logs", run_id)[0]["try_number"] == 1, "retried for nothing"
+    note = archive.airflow.run("archive_logs", run_id)["note"]
+    assert f"**{today} failed** in collect: {today} is not over in UTC" in note
     assert archive.versions() == before
 
 
@@ -198,6 +235,11 @@ def test_dry_run_logs_the_plan_and_adds_nothing(archive: Archive) -> None:
     assert len(keys) == 4
     assert keys <= set(before), "the plan has other keys than the run had"
     assert "dry run: 4 files" in log
+    run = archive.airflow.run("archive_logs", run_id)
+    assert "- app: 4 files, " in run["note"]
+    assert "; 4 files are archived already" in run["note"]
+    # A backfill of missing days must not leave out this one.
+    assert (run["partition_key"], run["partition_date"]) == ("2026-11-20", None)
     assert archive.versions() == before
 
 

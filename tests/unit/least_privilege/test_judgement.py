@@ -10,7 +10,7 @@ import pytest
 from log_archival.aws.errors import ACCESS_DENIED, NOT_IMPLEMENTED
 from log_archival.exceptions import ArchiveRequestError, PrivilegeError, RefusedError
 from log_archival.least_privilege.attempts import Caller, PrerequisiteError, Requester, Response
-from log_archival.least_privilege.judgement import Check, Result, Verdict, report, run_check
+from log_archival.least_privilege.judgement import Check, Result, Verdict, report, require_ok, run_check
 from tests.support.privilege_targets import TARGET
 
 
@@ -75,7 +75,7 @@ def test_failed_prerequisite_is_undecided() -> None:
     result = run_check(Check("x", "tried", trial, "remediation"), Requester(TARGET, no_clients))
     assert result.verdict == "undecided"
     with pytest.raises(PrivilegeError, match="could not be assumed"):
-        report([result], [], {})
+        require_ok([result], [])
 
 
 def failing(error: Exception) -> Check:
@@ -96,11 +96,12 @@ def test_transient_error_decides_nothing() -> None:
     )  # a line of the table
     ok = run_check(check_of("AccessDenied"), Requester(TARGET, no_clients))
     with pytest.raises(ArchiveRequestError, match="get-a-log") as caught:
-        report([ok, result], [], {})
+        require_ok([ok, result], [])
     assert not caught.value.permanent
     with pytest.raises(PrivilegeError, match=r"2 of 3 checks(?s:.*)get-a-log: transient error") as failed:
-        report([ok, result, FAILED], [], {})
+        require_ok([ok, result, FAILED], [])
     assert failed.value.permanent
+    require_ok([ok, result], ["get-a-log"])
     assert report([ok, result], ["get-a-log"], {})["accepted"] == ["get-a-log"]
 
 
@@ -118,7 +119,7 @@ FAILED = Result(
 
 def test_failed_check_says_what_and_where() -> None:
     with pytest.raises(PrivilegeError) as caught:
-        report([FAILED], [], {})
+        require_ok([FAILED], [])
     assert str(caught.value).splitlines() == [
         "1 of 1 checks of least privilege failed:",
         "  put-without-tls: missing hardening",
@@ -136,6 +137,7 @@ def test_accepted_risk_is_shown_and_passes(caplog: pytest.LogCaptureFixture) -> 
         "checks": {"put-without-tls": "missing hardening"},
         "accepted": ["put-without-tls"],
         "not_tried": {"get-a-log": "not chosen"},
+        "findings": [FAILED.fields()],
     }
     assert caplog.messages[0].splitlines() == [
         "least privilege:",

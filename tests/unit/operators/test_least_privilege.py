@@ -6,7 +6,6 @@ import dataclasses
 import json
 import logging
 from functools import partial
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -21,6 +20,7 @@ from log_archival.least_privilege.checks import CHECKS
 from log_archival.least_privilege.judgement import Check
 from log_archival.operators import LeastPrivilegeCheckOperator
 from log_archival.operators.least_privilege import make_client
+from tests.support.operating import FakeTaskInstance
 
 EXTRA = {
     "role_arn": "arn:aws:iam::222222222222:role/LogWriterRole",
@@ -36,7 +36,7 @@ def connect(monkeypatch: pytest.MonkeyPatch, conn_id: str = "LOG_ARCHIVE", **ext
 
 def context(**changes: Any) -> Any:
     fields = {"dag_id": "d", "run_id": "r", "task_id": "t", "map_index": -1, "try_number": 1, **changes}
-    return {"ti": SimpleNamespace(**fields)}
+    return {"ti": FakeTaskInstance(**fields)}
 
 
 @pytest.fixture

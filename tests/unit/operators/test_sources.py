@@ -201,7 +201,8 @@ def test_another_teams_class_is_archived_from_its_settings(s3: MemoryS3, run: Ru
     [source] = load_settings(path).sources
     assert source == LetterSource("letters", "cab", 7_000)
     run.collect(source)
-    assert run.batches == [{"run_directory": str(run.run_dir), "batch": 1, "files": 3, "raw_bytes": 0}]
+    label = "letters, 1 of 1"
+    assert run.batches == [{"run_directory": str(run.run_dir), "batch": 1, "label": label, "files": 3, "raw_bytes": 0}]
     summary = archive(run)
     assert listed(s3) == [("letters", f"{letter}.log") for letter in "abc"]
     for letter in "abc":

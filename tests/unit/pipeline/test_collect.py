@@ -134,9 +134,9 @@ def test_batches_are_written_into_the_run_directory(tmp_path: Path) -> None:
     (tmp_path / "run" / "data-0001-5eed5eed-000009.bin").write_bytes(b"of a run that was cleared")
     batches = write_batches(Collected(files), run_dir, 6 * MIB)
     assert batches == [
-        {"run_directory": str(run_dir), "batch": 1, "files": 2, "raw_bytes": 6 * MIB},
-        {"run_directory": str(run_dir), "batch": 2, "files": 2, "raw_bytes": 6 * MIB},
-        {"run_directory": str(run_dir), "batch": 3, "files": 1, "raw_bytes": 3 * MIB},
+        {"run_directory": str(run_dir), "batch": 1, "label": "app, 1 of 3", "files": 2, "raw_bytes": 6 * MIB},
+        {"run_directory": str(run_dir), "batch": 2, "label": "app, 2 of 3", "files": 2, "raw_bytes": 6 * MIB},
+        {"run_directory": str(run_dir), "batch": 3, "label": "app, 3 of 3", "files": 1, "raw_bytes": 3 * MIB},
     ]
     found_again = [RunDirectory.at(batch["run_directory"]).log_files(batch["batch"]) for batch in batches]
     assert [file for batch in found_again for file in batch] == files
@@ -170,10 +170,14 @@ def test_dry_run_logs_files_bytes_and_keys(tmp_path: Path, caplog: pytest.LogCap
     found = find_log_files(sources, DAY)
     with caplog.at_level(logging.INFO):
         caplog.clear()
-        log_plan(found, Compressor(DAY, KeyTemplate(), {entry.name: entry for entry in sources}))
+        plan = log_plan(found, Compressor(DAY, KeyTemplate(), {entry.name: entry for entry in sources}), sources)
     digests = [hashlib.sha256(data).hexdigest()[:32] for data in (b"a\n", packed.read_bytes())]
     assert caplog.messages == [
         f"{tmp_path}/app/a-2026-11-22.log (2 B) -> logs/2026/11/22/app/a-2026-11-22-{digests[0]}.log.zst",
         f"{packed} (17 B) -> logs/2026/11/22/packed/p-2026-11-22.log-{digests[1]}.gz, then delete",
         "dry run: 2 files, 19 B; nothing was archived. Large files are cut into parts.",
     ]
+    assert plan == {
+        "app": {"files": 1, "raw_bytes": 2, "failed": 0},
+        "packed": {"files": 1, "raw_bytes": 17, "failed": 0},
+    }

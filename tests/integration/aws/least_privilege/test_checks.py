@@ -11,7 +11,7 @@ from dev.local_aws import LocalAws
 from log_archival.exceptions import PrivilegeError
 from log_archival.least_privilege.attempts import Requester
 from log_archival.least_privilege.checks import applicable_checks
-from log_archival.least_privilege.judgement import Result, report, run_check
+from log_archival.least_privilege.judgement import Result, require_ok, run_check
 from tests.support.privilege_mutations import MUTATIONS
 from tests.support.privilege_targets import LocalClients, local_target
 from tests.support.templates import OWNERS_ACL, fill
@@ -51,7 +51,7 @@ def test_shipped_templates_pass(
         other_roles=[(open_role, None)],
     )
     assert failed(results) == {}
-    report(list(results.values()), [], {})
+    require_ok(list(results.values()), [])
 
 
 @pytest.mark.parametrize("name", MUTATIONS)
@@ -83,7 +83,7 @@ def test_weakened_template_fails(
     assert nothing_works or not undecided
     if failing:
         with pytest.raises(PrivilegeError, match="remediation: "):
-            report(list(results.values()), [], {})
+            require_ok(list(results.values()), [])
 
 
 def contents(aws: LocalAws, bucket: str) -> dict[str, Any]:

@@ -1,0 +1,147 @@
+"""The note of a run: its day and what it did, or why it failed, in the words of its tasks' outcomes. It is Markdown."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from log_archival.progress import human_size
+
+#: What stands below this heading is ours, and written anew when a run ends again; what is above it, people wrote.
+NOTE_HEADING = "##### Log archive"
+#: Airflow's column is this wide.
+MAX_NOTE_CHARS = 1_000
+#: What Markdown would read as a link, an image, HTML or emphasis. Names of files and sources are in notes.
+_SPECIAL = re.compile(r"([\\`*_{}\[\]<>!|~&])")
+
+
+@dataclass(frozen=True)
+class TaskOutcome:
+    """What one task of a run pushed as its outcome.
+
+    :param task_id: the task
+    :param fields: the outcome; whoever may set XComs may have set another
+    """
+
+    task_id: str
+    fields: Mapping[str, Any]
+
+
+def note_of(
+    day: str | None,
+    outcomes: Sequence[TaskOutcome],
+    archived: Mapping[str, Any],
+    failure: str = "",
+    failed_tasks: Sequence[str] = (),
+) -> str:
+    """Return what the note of a run that has ended says.
+
+    :param day: the run's partition, ``2026-11-22``
+    :param outcomes: of the run's tasks
+    :param archived: what is known to be archived of the day, by source: the ``sources`` of its last event
+    :param failure: of a run that failed: what Airflow says, such as ``task failure``
+    :param failed_tasks: the ids of its tasks that failed
+    """
+    if failure:
+        return _failed(day, outcomes, failure, failed_tasks)
+    for outcome in outcomes:
+        fields = outcome.fields
+        if fields.get("dry_run"):
+            return _dry_run(fields, archived)
+        if "tier" in fields:
+            return _archived(fields)
+        if "checks" in fields:
+            return _checked(fields)
+    return f"{day or 'The run'}: nothing is known of what was done."
+
+
+def _failed(day: str | None, outcomes: Sequence[TaskOutcome], failure: str, failed_tasks: Sequence[str]) -> str:
+    causes = [one for one in outcomes if one.fields.get("error") and one.task_id in failed_tasks]
+    what = f"**{day or 'The run'} failed**"
+    if not causes and not failed_tasks:
+        return f"{what}: {_text(failure)}."
+    if not causes:
+        return f"{what} in {_text(', '.join(sorted(set(failed_tasks))))}: the task's log says why."
+    first, *more = causes
+    lines = str(first.fields["error"]).splitlines()
+    # A list of problems begins with how many there are: the first of them says more.
+    cause = " ".join(lines[:2]) if lines[0].endswith(":") else lines[0]
+    others = f" (and {len(more)} more tasks)" if more else ""
+    return f"{what} in {_text(first.task_id)}: {_text(cause)}{others}"
+
+
+def _archived(fields: Mapping[str, Any]) -> str:
+    sources = _sources(fields)
+    tier = "" if fields.get("tier") == "sent" else "verified at "
+    only = f" (only {_text(', '.join(map(str, fields['only'])))})" if fields.get("only") else ""
+    proved = f"{tier}tier {_text(fields['tier'])}"
+    lines = [f"**{_text(fields.get('partition'))} is archived**{only}, {proved}: {_sizes(fields)}"]
+    if fields.get("tier_reason"):
+        lines.append(_text(fields["tier_reason"]))
+    return "\n".join([*lines, "", *(f"- {_text(name)}: {_sizes(one)}" for name, one in sources.items())])
+
+
+def _sizes(fields: Mapping[str, Any]) -> str:
+    raw, stored = _number(fields, "raw_bytes"), _number(fields, "stored_bytes")
+    ratio = f", {raw / stored:.1f} : 1" if stored else ""
+    return (
+        f"{_number(fields, 'files'):,} files, {human_size(raw)} as {human_size(stored)}{ratio};"
+        f" {_number(fields, 'new'):,} new, {_number(fields, 'existing'):,} existing"
+    )
+
+
+def _dry_run(fields: Mapping[str, Any], archived: Mapping[str, Any]) -> str:
+    lines = [f"**Dry run** of {_text(fields.get('partition'))}: nothing was archived. A run would archive:", ""]
+    for name, one in _sources(fields).items():
+        files, size = f"{_number(one, 'files'):,} files", human_size(_number(one, "raw_bytes"))
+        failed = f", {_number(one, 'failed'):,} would fail" if _number(one, "failed") else ""
+        known = archived.get(name)
+        already = _number(known, "files") if isinstance(known, Mapping) else 0
+        lines.append(f"- {_text(name)}: {files}, {size}{failed}; {already:,} files are archived already")
+    return "\n".join(lines)
+
+
+def _checked(fields: Mapping[str, Any]) -> str:
+    checks, accepted = fields["checks"], fields.get("accepted") or []
+    return (
+        f"**{len(checks) - len(accepted):,} checks of least privilege are ok**, {len(accepted):,} risks are accepted."
+    )
+
+
+def _sources(fields: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    sources = fields.get("sources")
+    return (
+        {str(name): one for name, one in sources.items() if isinstance(one, Mapping)}
+        if isinstance(sources, Mapping)
+        else {}
+    )
+
+
+def _number(fields: Mapping[str, Any], name: str) -> int:
+    value = fields.get(name)
+    return value if isinstance(value, int) else 0
+
+
+def _text(value: object) -> str:
+    """Return text that Markdown shows as it is."""
+    return _SPECIAL.sub(r"\\\1", str(value))
+
+
+def with_note(existing: str | None, text: str, link: str) -> str:
+    """Return a run's note with ours at its end, in place of an earlier one of ours, in the length that Airflow allows.
+
+    :param existing: the note that the run has
+    :param text: ours
+    :param link: to be put behind it
+    """
+    theirs = (existing or "").partition(NOTE_HEADING)[0].rstrip()
+    head = f"{theirs}\n\n{NOTE_HEADING}\n" if theirs else f"{NOTE_HEADING}\n"
+    room = MAX_NOTE_CHARS - len(head) - len(link) - 2
+    if room < 1:  # people wrote a long one
+        return str(existing)
+    return f"{head}{text if len(text) <= room else _shortened(text, room)}\n\n{link}"
+
+
+def _shortened(text: str, length: int) -> str:
+    """Return the beginning of a text, with an ellipsis; never half of an escape."""
+    return text[: length - 1].rstrip("\\") + "…"
