@@ -52,10 +52,11 @@ class Alert:
 
     @property
     def subject(self) -> str:
-        """One line: DAG, day, what happened, and the first line of the error."""
+        """One line: DAG, day, what happened, and the error's first line, or of a list of problems the first."""
         what = "is not archived in time" if self.event == "late" else "failed"
         headline = " ".join(filter(None, [self.dag_id, self.day, what]))
-        reason = (self.error.strip().splitlines() or [""])[0][:MAX_SUBJECT_CHARS]
+        lines = self.error.strip().splitlines() or [""]
+        reason = " ".join(line.strip() for line in lines[: 2 if lines[0].endswith(":") else 1])[:MAX_SUBJECT_CHARS]
         return f"{headline}: {reason}" if reason else headline
 
     @property

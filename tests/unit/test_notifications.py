@@ -80,6 +80,10 @@ def failed(outcome: Any, partition_key: str | None = "2026-11-22", run_id: str =
 
 OUTCOMES: dict[str, tuple[Any, str]] = {
     "error": ({"error": "source app: 0 files match\nWait for them."}, "source app: 0 files match"),
+    "list": (
+        {"error": "2 checks failed:\n  get-a-log: over-privilege\n  tried"},
+        "2 checks failed: get-a-log: over-privilege",
+    ),
     "hostile": ({"error": "{{ alert.__class__ }} {% x %}"}, "{{ alert.__class__ }} {% x %}"),
     "long": ({"error": "x" * 2_000}, "x" * 300),
     "none": (None, "the task collect; its log says why"),

@@ -22,7 +22,7 @@ def send_metrics(context: Context, outcome: Mapping[str, Any]) -> None:
     :param context: the task's
     :param outcome: what it pushes as `log_archival.history.OUTCOME`
     """
-    ti, started = context["ti"], getattr(context["dag_run"], "start_date", None)
+    ti, started = context["ti"], getattr(context.get("dag_run"), "start_date", None)
     tags = {"dag_id": ti.dag_id}
     if outcome.get("error"):
         Stats.incr("log_archival.failed_tries", tags={**tags, "task_id": ti.task_id})

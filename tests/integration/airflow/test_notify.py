@@ -24,6 +24,7 @@ from dev.local_aws import LocalAws
 from tests.support.privilege_mutations import two_mistakes
 
 ROOT = Path(__file__).parents[3]
+LINE = "GET / 200\n"
 CHECKS = ["put-a-log", "get-a-log"]
 NOTIFIERS = ("operators", "managers")
 SECRET = "password-of-the-channel"
@@ -44,22 +45,6 @@ class FileNotifier(BaseNotifier):
         told = {"name": self.name, "login": login, "subject": self.subject, "message": self.message}
         with open(self.path, "a") as file:
             file.write(json.dumps(told | {"day": self.day, "task": self.task, "event": context["alert"].event}) + "\\n")
-"""
-
-#: A task that sends what `verify` sends.
-FIGURES = """
-from airflow.sdk import dag, task
-
-@dag(schedule=None)
-def figures():
-    @task
-    def send(**context):
-        from log_archival.operators.metrics import send_metrics
-        send_metrics(context, {"stored_bytes": 300, "sources": {"app": {"files": 4, "stored_bytes": 300}}})
-        send_metrics(context, {"error": "no"})
-    send()
-
-figures()
 """
 
 
@@ -120,7 +105,7 @@ def told(aws: LocalAws, statsd: StatsD, tmp_path_factory: pytest.TempPathFactory
     logs, path = root / "logs", root / "told.jsonl"
     logs.mkdir()
     for ago in (1, 2, 3):  # one of them is the day that is scheduled
-        (logs / f"app-{datetime.now(UTC).date() - timedelta(days=ago)}.log").write_text("GET / 200\n")
+        (logs / f"app-{datetime.now(UTC).date() - timedelta(days=ago)}.log").write_text(LINE)
     templates = {"subject": "{{ alert.subject }}", "message": "{{ alert.message }}"}
     notifiers = [
         {
@@ -143,13 +128,11 @@ def told(aws: LocalAws, statsd: StatsD, tmp_path_factory: pytest.TempPathFactory
     }
     (root / "archive.yaml").write_text(yaml.safe_dump(settings))
     (root / "channel.py").write_text(NOTIFIER)
-    (root / "more").mkdir()
-    (root / "more" / "figures.py").write_text(FIGURES)
     with LocalAirflow.start(
         root / "home",
-        dags=[ROOT / "dags", root / "more"],
+        dags=ROOT / "dags",
         plugins=ROOT / "plugins",
-        wanted=["archive_logs", "check_least_privilege", "figures"],
+        wanted=["archive_logs", "check_least_privilege"],
         connections={
             "log_archive": aws.connection_json(),
             "channel": json.dumps({"conn_type": "generic", "login": "bot", "password": SECRET}),
@@ -200,8 +183,14 @@ def test_everybody_is_told_once_of_each(told: Told) -> None:
     assert [(line["name"], line["day"], line["task"]) for line in of_day] == [
         (name, "2026-11-20", "collect") for name in NOTIFIERS
     ]
+    assert {line["subject"] for line in of_day} == {
+        "archive_logs 2026-11-20 failed: the run's partition key is 2026-11-20 and its `date` param 2026-11-21"
+    }
     of_role = told.wait_for("check_least_privilege failed")
     assert [(line["name"], line["task"]) for line in of_role] == [(name, "check") for name in NOTIFIERS]
+    assert {line["subject"] for line in of_role} == {
+        "check_least_privilege failed: 1 of 2 checks of least privilege failed: get-a-log: over-privilege"
+    }
     for lines, dag_id, run in (
         (late, "archive_logs", scheduled["dag_run_id"]),
         (of_day, "archive_logs", failed),
@@ -223,14 +212,10 @@ def test_everybody_is_told_once_of_each(told: Told) -> None:
 
 
 def test_metrics_arrive_with_dag_and_source(told: Told, statsd: StatsD) -> None:
-    run = told.airflow.trigger("figures")
-    assert told.airflow.wait("figures", run, timeout=120) == {run: "success"}
-    sent = [metric for metric in statsd.metrics if "dag_id=figures" in metric]
-    names = {metric.partition(",")[0] for metric in sent}
-    assert names >= {"log_archival.files", "log_archival.stored_bytes", "log_archival.duration"}
-    assert {metric for metric in sent if metric.startswith(("log_archival.files", "log_archival.failed_tries"))} == {
-        "log_archival.files,dag_id=figures,source=app:4|c",
-        "log_archival.failed_tries,dag_id=figures,task_id=send:1|c",
-    }
-    [duration] = [metric for metric in sent if metric.startswith("log_archival.duration")]
-    assert duration.endswith("|ms")
+    run = told.airflow.trigger("archive_logs", conf={"date": str(datetime.now(UTC).date() - timedelta(days=2))})
+    assert told.airflow.wait("archive_logs", run, timeout=120) == {run: "success"}
+    of_source, of_task = "dag_id=archive_logs,source=app", "dag_id=archive_logs,task_id=collect"
+    assert f"log_archival.files,{of_source}:1|c" in statsd.metrics
+    assert f"log_archival.raw_bytes,{of_source}:{len(LINE)}|c" in statsd.metrics
+    assert any(metric.startswith("log_archival.duration,dag_id=archive_logs:") for metric in statsd.metrics)
+    assert f"log_archival.failed_tries,{of_task}:1|c" in statsd.metrics

@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 
+from log_archival.exceptions import SourceError
 from log_archival.operators import metrics
+from log_archival.operators.base import reported_outcome
 from log_archival.operators.metrics import send_metrics
 from tests.support.operating import context
 
@@ -59,3 +61,11 @@ def test_metrics_of_other_outcomes(outcome: dict[str, Any], sent: set[str], stat
     send_metrics(context("2026-11-22"), outcome)
     assert stats.sent.keys() == sent
     assert [tags for _, tags in stats.sent.values()] == [{"dag_id": "archive_logs", "task_id": "task"} for _ in sent]
+
+
+def test_task_that_fails_sends_its_outcome_as_metrics(stats: RecordedStats) -> None:
+    run: Any = context("2026-11-22")
+    run["ti"].xcom_push = lambda **_: None
+    with pytest.raises(SourceError), reported_outcome(run):
+        raise SourceError("no files")
+    assert stats.sent.keys() == {"log_archival.failed_tries"}
