@@ -19,6 +19,7 @@ from airflow.sdk import CronTriggerTimetable, Param, dag
 
 from log_archival.hooks.settings import dag_settings
 from log_archival.least_privilege.checks import CHECKS, require_known_checks
+from log_archival.notifications import failure_callbacks
 from log_archival.operators import DEFAULT_ARGS, LeastPrivilegeCheckOperator
 
 SETTINGS = dag_settings(__file__)
@@ -29,6 +30,7 @@ require_known_checks(SETTINGS.accepted_risks, "accepted_risks")
     # Without a start date, the first run is that of the next Monday, and not one at once for the last.
     schedule=CronTriggerTimetable("0 6 * * 1", timezone=SETTINGS.schedule.timezone),
     catchup=False,
+    on_failure_callback=failure_callbacks(SETTINGS),
     max_active_runs=1,
     default_args=DEFAULT_ARGS,
     tags=["logs", "archive", "security"],
