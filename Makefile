@@ -12,12 +12,13 @@ export AWS_SHARED_CREDENTIALS_FILE := /dev/null
 export AWS_EC2_METADATA_DISABLED := true
 export PYTHONNOUSERSITE := 1
 
-.PHONY: help install demo test test-oldest test-distributed unit check up bench lock clean
+.PHONY: help install demo test test-oldest test-distributed test-browser unit check up bench lock clean
 help:
 	@echo 'make demo   archive three days of logs between two local AWS accounts, in real Airflow'
 	@echo 'make test   run all tests'
 	@echo 'make test-oldest  run the tests that need no server, and the daily DAG, on the oldest supported Airflow'
 	@echo 'make test-distributed  run the daily DAG on Celery: two workers, PostgreSQL and Redis'
+	@echo 'make test-browser  look at Airflow in Chromium: its forms, and the page of this package'
 	@echo 'make unit   run the tests that need no server, in seconds'
 	@echo 'make check  lint, complexity, docstrings, types, the direction of imports, templates'
 	@echo 'make up     the Airflow UI over the two local accounts'
@@ -75,6 +76,9 @@ test-oldest: install .venv-oldest/installed .venv-3.0/installed
 
 test-distributed: install
 	@$(BIN)/python -m pytest tests/distributed -n 0 $(ARGS)
+
+test-browser: install
+	@$(BIN)/python -m pytest tests/browser -n 0 $(ARGS)
 
 unit: install
 	@$(BIN)/python -m pytest tests/unit --dist worksteal --hypothesis-profile quick $(ARGS)

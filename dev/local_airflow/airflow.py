@@ -22,7 +22,7 @@ import httpx
 
 from dev import processes
 from dev.local_airflow.api import AirflowApi, LocalAirflowError
-from dev.local_airflow.environment import EXECUTION_API, USERNAME, admin_password, airflow_environment
+from dev.local_airflow.environment import EXECUTION_API, USERNAME, airflow_environment, password_of
 
 _FINISHED = {"success", "failed"}
 
@@ -34,7 +34,7 @@ class LocalAirflow(AirflowApi):
     """
 
     def __init__(self, home: Path, environment: Mapping[str, str]) -> None:
-        super().__init__(environment["AIRFLOW__API__BASE_URL"], USERNAME, admin_password(home))
+        super().__init__(environment["AIRFLOW__API__BASE_URL"], USERNAME, password_of(home))
         self.home = home
         self.environment = dict(environment)
         self._parts: dict[str, subprocess.Popen[bytes]] = {}

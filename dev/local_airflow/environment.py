@@ -9,6 +9,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 USERNAME = "admin"
+#: Airflow's users, and the role of each.
+USERS = {USERNAME: "admin", "viewer": "viewer"}
 #: The variable with the URL of the API that tasks use.
 EXECUTION_API = "AIRFLOW__CORE__EXECUTION_API_SERVER_URL"
 #: The caller's variables that are passed on. AWS_*, AIRFLOW*, PYTHON*, proxies and HOME are not.
@@ -71,7 +73,7 @@ def _settings(home: Path, dags: Sequence[Path], plugins: Path) -> dict[str, obje
         # So that the UI and the API mask the external id of a connection, in both of its forms.
         "CORE__SENSITIVE_VAR_CONN_NAMES": "external_id,externalid",
         "CORE__EXECUTION_API_SERVER_URL": f"http://127.0.0.1:{execution_port}/execution/",
-        "CORE__SIMPLE_AUTH_MANAGER_USERS": f"{USERNAME}:admin",  # name:role
+        "CORE__SIMPLE_AUTH_MANAGER_USERS": ",".join(f"{name}:{role}" for name, role in USERS.items()),
         "CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": _password_file(home),
         "CORE__MIN_SERIALIZED_DAG_UPDATE_INTERVAL": 1,
         "API__HOST": "127.0.0.1",
@@ -93,18 +95,23 @@ def _settings(home: Path, dags: Sequence[Path], plugins: Path) -> dict[str, obje
     }
 
 
-def admin_password(home: Path) -> str:
-    """Return the password of :data:`USERNAME` in the Airflow of this home."""
-    password: str = json.loads(_password_file(home).read_text())[USERNAME]
+def password_of(home: Path, username: str = USERNAME) -> str:
+    """Return the password of a user in the Airflow of this home.
+
+    :param home: AIRFLOW_HOME
+    :param username: one of :data:`USERS`
+    """
+    password: str = json.loads(_password_file(home).read_text())[username]
     return password
 
 
 def _password_file(home: Path) -> Path:
-    """Return the file of passwords; write it first if missing, or Airflow would generate one and log it."""
+    """Return the file of passwords; write what is missing first, or Airflow would generate and log it."""
     path = home / "passwords.json"
-    if not path.exists():
+    passwords = json.loads(path.read_text()) if path.exists() else {}
+    if missing := USERS.keys() - passwords.keys():
         path.touch(mode=0o600)
-        path.write_text(json.dumps({USERNAME: secrets.token_urlsafe(12)}) + "\n")
+        path.write_text(json.dumps(passwords | {name: secrets.token_urlsafe(12) for name in missing}) + "\n")
     return path
 
 

@@ -23,7 +23,7 @@ from dev.local_airflow.environment import EXECUTION_API
 from dev.local_aws import LocalAws
 from tests.distributed.holding_proxy import HoldingProxy
 from tests.distributed.logs import Logs
-from tests.distributed.servers import postgres, redis
+from tests.support.servers import postgres, redis
 
 ROOT = Path(__file__).parents[2]
 DAG_ID = "archive_logs"

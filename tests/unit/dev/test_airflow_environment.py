@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import stat
 from pathlib import Path
 
 import pytest
 
 from dev.local_airflow import airflow_environment
-from dev.local_airflow.environment import admin_password
+from dev.local_airflow.environment import USERS, password_of
 
 
 def test_environment_has_none_of_the_callers_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -53,5 +54,6 @@ def test_home_keeps_its_password_for_the_owner_only(tmp_path: Path) -> None:
     )
     passwords = Path(first["AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE"])
     assert str(passwords) == second["AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE"]
-    assert admin_password(tmp_path / "home") in passwords.read_text()
+    assert json.loads(passwords.read_text()) == {name: password_of(tmp_path / "home", name) for name in USERS}
+    assert password_of(tmp_path / "home", "viewer") != password_of(tmp_path / "home", "admin")
     assert stat.S_IMODE(passwords.stat().st_mode) == 0o600

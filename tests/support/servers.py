@@ -1,4 +1,4 @@
-"""PostgreSQL and Redis of Debian's packages, on free ports of 127.0.0.1, with nothing that outlives the test."""
+"""Servers of Debian's packages, on free ports of 127.0.0.1, with nothing that outlives the test."""
 
 from __future__ import annotations
 
@@ -21,18 +21,27 @@ import psycopg2
 from dev import processes
 
 READY_SECONDS = 60.0
+#: Debian's packages that some tests need, and the program of each; Google's is as good where it is installed.
+PACKAGES = {
+    "chromium": ("chromium", "google-chrome"),
+    "chromium-driver": ("chromedriver",),
+    "postgresql": ("postgres",),
+    "redis-server": ("redis-server",),
+}
 
 
 class MissingServerError(RuntimeError):
-    """PostgreSQL or Redis is not installed."""
+    """A package is not installed."""
 
 
-def require_servers() -> None:
-    """Raise MissingServerError with what to install, when a server is missing."""
-    needed = {"postgresql": "postgres", "redis-server": "redis-server"}
-    if missing := [package for package, program in needed.items() if not _find(program)]:
+def require_packages(*packages: str) -> None:
+    """Raise MissingServerError with what to install, when a package is missing.
+
+    :param packages: of PACKAGES
+    """
+    if missing := [package for package in packages if not any(map(_find, PACKAGES[package]))]:
         raise MissingServerError(
-            f"needs PostgreSQL and Redis: apt-get install --no-install-recommends {' '.join(missing)}"
+            f"needs Debian's {', '.join(missing)}: apt-get install --no-install-recommends {' '.join(missing)}"
         )
 
 
@@ -42,13 +51,19 @@ def _find(program: str) -> str | None:
     return shutil.which(program, path=os.pathsep.join([*map(str, reversed(versions)), os.defpath]))
 
 
-def _program(program: str) -> str:
-    if not (path := _find(program)):
-        raise MissingServerError(f"{program} is not installed")
+def find_program(*names: str) -> str:
+    """Return the path of a program.
+
+    :param names: its own, or several, of which the first counts that is installed
+    :raises MissingServerError: when none is
+    """
+    if not (path := next(filter(None, map(_find, names)), None)):
+        raise MissingServerError(f"{' or '.join(names)} is not installed")
     return path
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """Return a TCP port of 127.0.0.1 that is free now."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         port: int = listener.getsockname()[1]
@@ -61,7 +76,7 @@ def postgres() -> Iterator[str]:
 
     :raises RuntimeError: with the end of the log, when it doesn't start
     """
-    password, port = secrets.token_urlsafe(24), _free_port()
+    password, port = secrets.token_urlsafe(24), free_port()
     # Not below pytest's own folder, which other users can't enter.
     with tempfile.TemporaryDirectory(prefix="postgres-", ignore_cleanup_errors=True) as name:
         folder = Path(name)
@@ -72,10 +87,10 @@ def postgres() -> Iterator[str]:
             _give_to_server(path)
         data = str(folder / "data")
         access = ["--username=airflow", "--auth=scram-sha-256", f"--pwfile={given}"]
-        _run([_program("initdb"), "--pgdata", data, "--no-sync", "--no-locale", "--encoding=UTF8", *access], folder)
+        _run([find_program("initdb"), "--pgdata", data, "--no-sync", "--no-locale", "--encoding=UTF8", *access], folder)
         given.unlink()
         # -F: no fsync; what is lost with the machine is lost with the test.
-        command = [_program("postgres"), "-D", data, "-F", "-p", str(port), "-c", "listen_addresses=127.0.0.1"]
+        command = [find_program("postgres"), "-D", data, "-F", "-p", str(port), "-c", "listen_addresses=127.0.0.1"]
         command += ["-c", "unix_socket_directories=", "-c", "log_min_messages=fatal"]
         log = folder / "postgres.log"
         server = processes.start(_as_server(command), log=log, environment={"LC_ALL": "C"})
@@ -93,7 +108,7 @@ def redis() -> Iterator[str]:
 
     :raises RuntimeError: with the end of the log, when it doesn't start
     """
-    password, port = secrets.token_urlsafe(24), _free_port()
+    password, port = secrets.token_urlsafe(24), free_port()
     with tempfile.TemporaryDirectory(prefix="redis-", ignore_cleanup_errors=True) as name:
         folder = Path(name)
         settings = folder / "redis.conf"  # a password on the command line is everybody's to read
@@ -102,7 +117,7 @@ def redis() -> Iterator[str]:
             f'bind 127.0.0.1\nport {port}\nrequirepass {password}\ndir {folder}\nsave ""\nappendonly no\n'
         )
         log = folder / "redis.log"
-        server = processes.start([_program("redis-server"), str(settings)], log=log, environment={})
+        server = processes.start([find_program("redis-server"), str(settings)], log=log, environment={})
         try:
             _wait(server, log, partial(socket.create_connection, ("127.0.0.1", port), timeout=1))
             yield f"redis://:{password}@127.0.0.1:{port}/0"
@@ -139,7 +154,7 @@ def _as_server(command: Sequence[str]) -> list[str]:
     user = _server_user()
     # A change of user clears the signal that `processes.start` has asked for. At this one, the server waits for nobody.
     options = [f"--reuid={user.pw_uid}", f"--regid={user.pw_gid}", "--clear-groups", "--pdeathsig=INT"]
-    return [_program("setpriv"), *options, "--", *command]
+    return [find_program("setpriv"), *options, "--", *command]
 
 
 def _give_to_server(path: Path) -> None:
