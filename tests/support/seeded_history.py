@@ -232,12 +232,12 @@ class SeededHistory:
         """Write what was added."""
         for model, rows in ((DagRun, self._runs), (TaskInstance, self._tasks)):
             if rows:
-                self.session.execute(model.__table__.insert(), rows)  # type: ignore[attr-defined]
+                self.session.execute(model.__table__.insert(), rows)
         ids = dict(self.session.execute(select(DagRun.run_id, DagRun.id).where(DagRun.dag_id == self.dag_id)).all())
         xcoms = [{**row, "dag_run_id": ids[row["run_id"]]} for row in self._xcoms]
         for table, rows in ((XComModel.__table__, xcoms), (AssetEvent.__table__, self._events)):
             if rows:
-                self.session.execute(table.insert(), rows)  # type: ignore[attr-defined]
+                self.session.execute(table.insert(), rows)
         self.session.commit()
         self._runs, self._tasks, self._xcoms, self._events = [], [], [], []
 

@@ -19,7 +19,6 @@ from fastapi import Depends, FastAPI, HTTPException, Query, Request, Response
 from fastapi.exception_handlers import http_exception_handler
 from fastapi.responses import RedirectResponse
 from fastapi.staticfiles import StaticFiles
-from starlette.exceptions import HTTPException as AnyHttpError
 
 from log_archival.partition import zone
 from log_archival.ui import answers, queries
@@ -63,7 +62,7 @@ def create_app() -> FastAPI:
     app.add_api_route("/api/overview", overview, response_class=Response)
     app.add_api_route("/api/day", one_day, response_class=Response)
     app.add_api_route("/api/runs", states_of_runs, response_class=Response)
-    app.add_exception_handler(AnyHttpError, ask_for_login)
+    app.add_exception_handler(HTTPException, ask_for_login)
     app.middleware("http")(add_headers)
     return app
 
@@ -85,7 +84,7 @@ async def ask_for_login(request: Request, error: Exception) -> Response:
     :param request: that was refused
     :param error: why
     """
-    assert isinstance(error, AnyHttpError)
+    assert isinstance(error, HTTPException)
     if error.status_code == 401 and "text/html" in request.headers.get("accept", ""):
         return RedirectResponse(f"../api/v2/auth/login?next={quote(request.url.path)}", status_code=307)
     return await http_exception_handler(request, error)

@@ -180,8 +180,11 @@ def cover(
     records_of, runs_of = defaultdict[date, list[Record]](list), defaultdict[date, list[Run]](list)
     for record in sorted(records, key=lambda record: record.at):
         records_of[record.day].append(record)
+    recorded = {record.run_id for day in records_of.values() for record in day}
     for run in sorted(runs, key=lambda run: run.at):
-        runs_of[run.day].append(run)
+        # What a run has archived, its record says.
+        if run.state != "success" or run.run_id not in recorded:
+            runs_of[run.day].append(run)
     expected = _expected_sources(days, records_of, begins)
     names = sorted({name for day in days for name in expected[day] | _named(records_of[day])}) or [""]
     cells: dict[str, list[Cell]] = {name: [] for name in names}

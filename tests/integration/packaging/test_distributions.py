@@ -29,7 +29,7 @@ def test_wheel_has_the_package_and_the_templates(distributions: Mapping[str, Pat
     expected = {
         name.replace("plugins/", "", 1).replace("include/", "log_archival/templates/", 1)
         for name in project_files()
-        if name.startswith(("plugins/log_archival/", "include/")) and not name.endswith(".airflowignore")
+        if name.startswith(("plugins/log_archival", "include/")) and not name.endswith(".airflowignore")
     }
     with ZipFile(distributions["wheel"]) as wheel:
         names = set(wheel.namelist())
