@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine, create_engine
 
-from tests.support.servers import MissingServerError, postgres, require_servers
+from tests.support.servers import MissingServerError, postgres, require_packages
 
 NOW = datetime(2026, 11, 29, 12, tzinfo=UTC)
 
@@ -28,7 +28,7 @@ def engine_with_tables(url: str) -> Engine:
 def postgresql() -> Iterator[str]:
     pytest.importorskip("psycopg2")
     try:
-        require_servers()
+        require_packages("postgresql")
     except MissingServerError as error:
         pytest.skip(str(error))
     with postgres() as url:
