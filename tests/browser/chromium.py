@@ -94,6 +94,10 @@ class Browser:
         """
         self.driver.get(self.url + path)
 
+    def reload(self) -> None:
+        """Open the page again whose address the window shows."""
+        self.driver.get(str(self.driver.current_url))
+
     def enter_frame(self, xpath: str) -> None:
         """Look into a frame, until another page is opened."""
         self.driver.switch_to.frame(self.find(xpath))

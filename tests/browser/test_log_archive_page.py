@@ -23,6 +23,7 @@ from tests.support.servers import MissingServerError, free_port, postgres, requi
 PAGE = "/log-archive/"
 DAY_VIEW = "//*[@data-testid='day-view']"
 PHONE = 390
+HOSTILE_AGE = 30
 
 
 @pytest.fixture
@@ -128,7 +129,7 @@ def test_page_gives_strangers_nothing(ui: Ui, site: Site) -> None:
 def busy_site(
     browser: Browser, aws: LocalAws, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[tuple[Site, TwoYears]]:
-    """Airflow behind a path, with two years of 50 sources; the last of them has a hostile name."""
+    """Airflow behind a path, with two years of 50 sources, and a day of one with a hostile name."""
     port = free_port()
     environment = {
         "AIRFLOW__API__PORT": str(port),
@@ -140,7 +141,7 @@ def busy_site(
         with Session(engine) as session:
             seeded = seed_years(session, site.day(1), bucket=site.aws.bucket)
             history = SeededHistory(session, bucket=site.aws.bucket)
-            history.archived(site.day(2), {HOSTILE: 2}, hour=12)
+            history.archived(site.day(HOSTILE_AGE), {HOSTILE: 2}, hour=12)
             history.write()
         engine.dispose()
         yield site, seeded
@@ -207,14 +208,17 @@ def test_page_is_used_with_the_keyboard(busy: Ui, busy_site: tuple[Site, TwoYear
     busy.browser.press(Keys.ENTER)
     busy.browser.find(f"{DAY_VIEW}[@data-day='{site.day(3)}']")
     busy.browser.shot("day")
+    busy.browser.reload()  # the address in Airflow's window is one to send to somebody
+    busy.browser.enter_frame("//iframe")
+    busy.browser.find(f"{DAY_VIEW}[@data-day='{site.day(3)}']")
 
 
 def test_page_shows_hostile_names_as_text(busy: Ui, busy_site: tuple[Site, TwoYears]) -> None:
     site, _ = busy_site
     busy.open_page()
-    busy.browser.find(cell(site.day(2), "verified", HOSTILE))
+    busy.browser.find(cell(site.day(HOSTILE_AGE), "verified", HOSTILE))
     busy.browser.shot("overview")
-    busy.browser.click(cell(site.day(2), "verified", HOSTILE))
+    busy.browser.click(cell(site.day(HOSTILE_AGE), "verified", HOSTILE))
     assert HOSTILE in busy.browser.text(f"{DAY_VIEW}//tr[@data-source='{HOSTILE}']")
     assert f"/var/log/{HOSTILE}" in busy.browser.text("//*[@data-testid='archives']")
     busy.browser.shot("day")
