@@ -22,6 +22,7 @@ from typing import Any
 from airflow.sdk import CronPartitionTimetable, Param, dag, task_group
 
 from log_archival.hooks.settings import dag_settings
+from log_archival.notifications import deadline_alerts, failure_callbacks
 from log_archival.operators import (
     DEFAULT_ARGS,
     CollectLogsOperator,
@@ -117,6 +118,8 @@ def archive(batch: dict[str, Any]) -> None:
     ),
     start_date=datetime(2024, 1, 1, tzinfo=UTC),
     catchup=False,
+    on_failure_callback=failure_callbacks(SETTINGS),
+    deadline=deadline_alerts(SETTINGS),
     max_active_runs=4,
     # What comes later in a run goes first, so that one batch uploads while another compresses.
     default_args={**DEFAULT_ARGS, "weight_rule": "upstream"},

@@ -6,8 +6,8 @@ each result as it comes, and ends with the table of all of them. Nothing that is
 it is wrongly permitted.
 
 **When it fails**, the end of the log says for each failed check what was tried, what happened, and which statement of
-which template to correct ([statements](https://github.com/acme/log-archival/blob/main/docs/privileges.md)). If a risk is
-known and accepted, add the check's name to `accepted_risks` in `archive.yaml`.
+which template to correct ([statements](https://github.com/acme/log-archival/blob/main/docs/privileges.md)). If a risk
+is known and accepted, add the check's name to `accepted_risks` in `archive.yaml`.
 
 **To run it now**, trigger it. With `other_bucket`, a bucket of the archive account that holds something else, it
 also checks that the role can't reach that one.
@@ -19,6 +19,7 @@ from airflow.sdk import CronTriggerTimetable, Param, dag
 
 from log_archival.hooks.settings import dag_settings
 from log_archival.least_privilege.checks import CHECKS, require_known_checks
+from log_archival.notifications import failure_callbacks
 from log_archival.operators import DEFAULT_ARGS, LeastPrivilegeCheckOperator
 
 SETTINGS = dag_settings(__file__)
@@ -29,6 +30,7 @@ require_known_checks(SETTINGS.accepted_risks, "accepted_risks")
     # Without a start date, the first run is that of the next Monday, and not one at once for the last.
     schedule=CronTriggerTimetable("0 6 * * 1", timezone=SETTINGS.schedule.timezone),
     catchup=False,
+    on_failure_callback=failure_callbacks(SETTINGS),
     max_active_runs=1,
     default_args=DEFAULT_ARGS,
     tags=["logs", "archive", "security"],

@@ -123,7 +123,7 @@ def demo(path: Path) -> str:
         step(f"started two AWS accounts: {SOURCE_ACCOUNT} has logs, {ARCHIVE_ACCOUNT} archives them in {aws.bucket}")
         files = workspace.write_logs(folder, aws, workspace.last_days())
         step("starting Airflow")
-        with workspace.start_airflow(folder, aws, schedule=False, reader=False) as airflow:
+        with workspace.start_airflow(folder, aws, for_people=False) as airflow:
             step(f"started Airflow, its home is {report.shown(folder.airflow)}")
             return Demo(folder, aws, airflow).run(files)
 

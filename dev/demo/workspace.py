@@ -1,4 +1,4 @@
-"""What `make demo` and `make up` share: a folder, three days of logs, an archive.yaml, and Airflow over them."""
+"""What `make demo` and `make up` share: a folder, some days of logs, an archive.yaml, and Airflow over them."""
 
 import argparse
 import fcntl
@@ -6,7 +6,7 @@ import json
 import shutil
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -66,38 +66,58 @@ def empty(path: Path) -> Iterator[Workspace]:
         yield Workspace(path)
 
 
-def last_days() -> list[date]:
-    """Return the last three days that are over, in UTC, the oldest first."""
+def last_days(count: int = 3) -> list[date]:
+    """Return the last days that are over, in UTC, the oldest first."""
     today = datetime.now(UTC).date()
-    return [today - timedelta(days=ago) for ago in (3, 2, 1)]
+    return [today - timedelta(days=ago) for ago in range(count, 0, -1)]
 
 
-def write_logs(folder: Workspace, aws: LocalAws, days: list[date]) -> dict[date, list[Path]]:
-    """Write the days' logs as three kinds of sources; return what each day's log files contain, as local files."""
-    files = {day: sample_logs.write_day(folder.logs, day) for day in days}
+def write_logs(
+    folder: Workspace, aws: LocalAws, days: Sequence[date], small_days: Sequence[date] = ()
+) -> dict[date, list[Path]]:
+    """Write the days' logs as three kinds of sources; return what each day's log files contain, as local files.
+
+    :param small_days: days of some kilobytes.
+    """
+    files = {day: _write_small_day(folder.logs, day) for day in small_days}
+    files |= {day: sample_logs.write_day(folder.logs, day) for day in days}
     s3 = aws.source_client("s3")
     s3.create_bucket(Bucket=_BUCKET, CreateBucketConfiguration={"LocationConstraint": REGION})
     for path in sorted((folder.logs / "batch").rglob("*.jsonl")):
         s3.upload_file(str(path), _BUCKET, path.relative_to(folder.logs).as_posix())
     aws.source_client("logs").create_log_group(logGroupName=_LOG_GROUP)
     for day, paths in files.items():
-        paths += [_write_stream(folder, aws, day, instance) for instance in ("4f1c22", "9be07d")]
+        size = 2_000 if day in small_days else 200_000
+        paths += [_write_stream(folder, aws, day, instance, size) for instance in ("4f1c22", "9be07d")]
     for name, source in {"s3": {"BucketName": _BUCKET}, "logs": {"LogGroups": _LOG_GROUP}}.items():
         aws.stack(SOURCE_ACCOUNT, f"log-sources-{name}", "log_sources.yaml", {"AirflowUserName": "airflow", **source})
     sizes = [path.stat().st_size for paths in files.values() for path in paths]
     step(
-        f"wrote {len(sizes)} log files of three days, {human(sum(sizes))}: app and nginx to {shown(folder.logs)}, batch"
-        f" to s3://{_BUCKET}, lambda to the CloudWatch log group {_LOG_GROUP}"
+        f"wrote {len(sizes)} log files of {len(files)} days, {human(sum(sizes))}: app and nginx to"
+        f" {shown(folder.logs)}, batch to s3://{_BUCKET}, lambda to the CloudWatch log group {_LOG_GROUP}"
     )
     return files
 
 
-def _write_stream(folder: Workspace, aws: LocalAws, day: date, instance: str) -> Path:
+def _write_small_day(root: Path, day: date) -> list[Path]:
+    """Write a log file of each of the three sources."""
+    hour = (day - date(1970, 1, 1)).days * 24
+    services = {
+        f"app/web-1/app-{day}.log": "app",
+        f"nginx/edge-1/access-{hour}.log": "nginx",
+        f"batch/{day}/billing/run-01.jsonl": "batch",
+    }
+    for name, service in services.items():
+        sample_logs.write_log(root / name, 8_000, hour, service=service, day=day)
+    return [root / name for name in services]
+
+
+def _write_stream(folder: Workspace, aws: LocalAws, day: date, instance: str, size: int) -> Path:
     """Put a day's events into a stream of CloudWatch Logs; return a file with the lines that they become."""
     logs, stream = aws.source_client("logs"), f"{day:%Y/%m/%d}/[$LATEST]{instance}"
     where = {"logGroupName": _LOG_GROUP, "logStreamName": stream}
     logs.create_log_stream(**where)
-    lines = b"".join(sample_logs.log_bytes(200_000, int(instance, 16), service="batch", day=day)).decode().splitlines()
+    lines = b"".join(sample_logs.log_bytes(size, int(instance, 16), service="batch", day=day)).decode().splitlines()
     times = [datetime.fromisoformat(json.loads(line)["time"]) for line in lines]
     events: list[dict[str, Any]] = [
         {"timestamp": round(time.timestamp() * 1000), "message": line} for time, line in zip(times, lines, strict=True)
@@ -117,11 +137,11 @@ def _write_stream(folder: Workspace, aws: LocalAws, day: date, instance: str) ->
     return path
 
 
-def start_airflow(folder: Workspace, aws: LocalAws, *, schedule: bool, reader: bool) -> LocalAirflow:
+def start_airflow(folder: Workspace, aws: LocalAws, *, for_people: bool) -> LocalAirflow:
     """Start Airflow with this checkout's DAGs over the local accounts.
 
-    :param schedule: whether scheduled runs start by themselves.
-    :param reader: whether there is a connection that may read, for verification at tier `read`.
+    :param for_people: whether scheduled runs start by themselves, there is a triggerer, and a connection that may read,
+        for verification at tier `read`.
     """
     config = yaml.safe_load((ROOT / "include" / "archive.yaml").read_text(encoding="utf-8"))
     config["archive"]["bucket"] = aws.bucket
@@ -134,7 +154,7 @@ def start_airflow(folder: Workspace, aws: LocalAws, *, schedule: bool, reader: b
         {"name": "lambda", "cloudwatch": _LOG_GROUP, "connection": _CONNECTION},
     ]
     connections = {"log_archive": aws.connection_json(), _CONNECTION: json.dumps(aws.source_connection())}
-    if reader:
+    if for_people:
         config["verify"]["read_connection"] = "log_archive_reader"
         connections["log_archive_reader"] = json.dumps(aws.reader_connection())
     folder.config.write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
@@ -146,8 +166,9 @@ def start_airflow(folder: Workspace, aws: LocalAws, *, schedule: bool, reader: b
         connections=connections,
         environment={
             "LOG_ARCHIVAL_SETTINGS": str(folder.config),
-            "AIRFLOW__SCHEDULER__USE_JOB_SCHEDULE": str(schedule),
+            "AIRFLOW__SCHEDULER__USE_JOB_SCHEDULE": str(for_people),
         },
+        triggerer=for_people,
     )
 
 

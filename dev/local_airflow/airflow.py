@@ -4,7 +4,8 @@
         run = airflow.trigger("archive_logs", partition_key="2026-11-22")
         assert airflow.wait("archive_logs", run, timeout=60) == {run: "success"}
 
-It runs the commands that `airflow standalone` runs, except the triggerer, each with a log file in `home`.
+It runs the commands that `airflow standalone` runs, each with a log file in `home`; the triggerer only where it is
+wanted.
 """
 
 import subprocess
@@ -48,6 +49,7 @@ class LocalAirflow(AirflowApi):
         wanted: Iterable[str] = (),
         connections: Mapping[str, str] | None = None,
         environment: Mapping[str, str] | None = None,
+        triggerer: bool = False,
         timeout: float = 180,
     ) -> Self:
         """Start Airflow; return when it is healthy and every DAG of `wanted` is parsed.
@@ -60,6 +62,7 @@ class LocalAirflow(AirflowApi):
         :param wanted: ids of the DAGs to wait for.
         :param connections: connection id to its URI or JSON.
         :param environment: more variables for Airflow's processes and tasks.
+        :param triggerer: whether to start one. Only deadline alerts need it, and a health without anything red.
         :param timeout: seconds for the whole start.
         :raises LocalAirflowError: with the import errors, or the end of the log of the part that failed.
         """
@@ -68,7 +71,7 @@ class LocalAirflow(AirflowApi):
         airflow = cls(home.resolve(), env)
         try:
             airflow._migrate(timeout)
-            for name, arguments in _commands(env).items():
+            for name, arguments in _commands(env, triggerer).items():
                 airflow._start_part(name, *arguments)
             airflow._wait_until_ready(set(wanted), deadline)
         except BaseException:
@@ -156,7 +159,7 @@ class LocalAirflow(AirflowApi):
         # The first request builds this API: better now than within the first task.
         httpx.get(f"{self.environment[EXECUTION_API]}health/ping", timeout=60, trust_env=False)
         health = self.api("GET", "/monitor/health")
-        for part in ("scheduler", "dag_processor"):
+        for part in ("scheduler", "dag_processor", *({"triggerer"} & self._parts.keys())):
             if health[part]["status"] != "healthy":
                 return f"{part} is {health[part]['status']}", part.replace("_", "-")
         if errors := self.dag_import_errors():
@@ -168,7 +171,7 @@ class LocalAirflow(AirflowApi):
         return "", ""
 
 
-def _commands(environment: Mapping[str, str]) -> dict[str, list[str]]:
+def _commands(environment: Mapping[str, str], triggerer: bool) -> dict[str, list[str]]:
     """Return the parts of Airflow, and the `airflow` command of each.
 
     The API for tasks has a process and a port of its own: on SQLite, one process for both APIs blocks itself, and
@@ -180,4 +183,5 @@ def _commands(environment: Mapping[str, str]) -> dict[str, list[str]]:
         "dag-processor": ["dag-processor"],
         "api-server": ["api-server", "--apps", "core"],
         "execution-api": ["api-server", "--apps", "execution", "--port", execution_port],
+        **({"triggerer": ["triggerer", "--skip-serve-logs"]} if triggerer else {}),
     }

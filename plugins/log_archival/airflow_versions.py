@@ -14,6 +14,10 @@ except ImportError:
         AirflowNotFoundException as AirflowNotFoundException,
     )
     from airflow.exceptions import AirflowSkipException as AirflowSkipException  # type: ignore[no-redef]
+try:  # from Airflow 3.2 on
+    from airflow.sdk.observability.stats import Stats as Stats
+except ImportError:
+    from airflow.stats import Stats as Stats
 try:  # from Airflow 3.1 on
     from airflow.sdk import BaseHook as BaseHook
     from airflow.sdk.log import mask_secret as mask_secret

@@ -3,8 +3,8 @@
 import os
 import re
 from collections.abc import Iterator
-from dataclasses import is_dataclass
-from datetime import UTC, datetime
+from dataclasses import dataclass, field, is_dataclass
+from datetime import UTC, datetime, timedelta
 from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -92,10 +92,16 @@ class Schedule(_Section):
         return self
 
     @property
+    def time_of_day(self) -> timedelta:
+        """The cron expression's time, since midnight."""
+        minute, hour = map(int, self.cron.split()[:2])
+        return timedelta(hours=hour, minutes=minute)
+
+    @property
     def is_on_its_utc_day(self) -> bool:
         """Whether the time is on the same calendar day in UTC, in summer and in winter."""
-        minute, hour = map(int, self.cron.split()[:2])
-        ticks = [datetime(2026, month, 15, hour, minute, tzinfo=zone(self.timezone)) for month in range(1, 13)]
+        midnights = [datetime(2026, month, 15, tzinfo=zone(self.timezone)) for month in range(1, 13)]
+        ticks = [midnight + self.time_of_day for midnight in midnights]
         return all(tick.astimezone(UTC).date() == tick.date() for tick in ticks)
 
 
@@ -109,6 +115,45 @@ class Verify(_Section):
     tier: Literal["receipts", "probe", "read"] = "probe"
     depth: Literal["checksums", "bytes"] = "checksums"
     read_connection: str | None = None
+
+
+@dataclass(frozen=True)
+class NotifierSettings:
+    """One of Airflow's notifiers.
+
+    :param class_path: of the class, for example ``airflow.providers.smtp.notifications.smtp.SmtpNotifier``
+    :param arguments: of the class
+    """
+
+    class_path: str
+    #: Whatever another team's class takes: not for logs.
+    arguments: dict[str, Any] = field(repr=False)
+
+
+def _notifier(given: Any) -> NotifierSettings:
+    if not isinstance(given, dict) or not all(isinstance(name, str) for name in given):
+        raise ValueError("it is a mapping that begins with `class:`")
+    class_path = given.get("class")
+    if not isinstance(class_path, str) or not re.fullmatch(r"[^\W\d]\w*(\.[^\W\d]\w*)+", class_path):
+        raise ValueError(f"class {class_path!r} is not the path of a class, such as package.module.Class")
+    return NotifierSettings(class_path, {name: value for name, value in given.items() if name != "class"})
+
+
+def _time_of_day(given: Any) -> timedelta:
+    # Without quotes, YAML reads 14:00 as the number 840.
+    match = re.fullmatch(r"([01]\d|2[0-3]):([0-5]\d)(?::([0-5]\d))?", given) if isinstance(given, str) else None
+    if not match:
+        raise ValueError(f'{given!r} is not a time in quotes such as "14:00"')
+    hours, minutes, seconds = (int(part or 0) for part in match.groups())
+    return timedelta(hours=hours, minutes=minutes, seconds=seconds)
+
+
+class Notify(_Section):
+    """Who is told when a run fails, or a day is late; see docs/deployment.md."""
+
+    notifiers: list[Annotated[Any, PlainValidator(_notifier)]] = Field(min_length=1)
+    #: The time since midnight, in the archive's zone, by which a scheduled run has to be over.
+    archived_by: Annotated[Any, PlainValidator(_time_of_day)] = None
 
 
 def _staging(url: str | None) -> str | None:
@@ -178,6 +223,7 @@ class Settings(_Section):
     batch_size: ByteSize = Field(ByteSize(DEFAULT_BATCH_BYTES), ge=1 << 20)
     staging: Annotated[str | None, AfterValidator(_staging)] = None
     verify: Verify = Verify()
+    notify: Notify | None = None
     #: Checks of check_least_privilege whose failure is accepted, by name.
     accepted_risks: list[str] = []
 
@@ -270,6 +316,9 @@ def _contradictions(settings: Settings) -> Iterator[str]:
     yield from _loops(settings)
     if settings.verify.tier == "read" and not settings.verify.read_connection:
         yield "verify.read_connection: tier read needs a connection that may read"
+    archived_by = settings.notify.archived_by if settings.notify else None
+    if archived_by is not None and archived_by <= settings.schedule.time_of_day:
+        yield f"notify.archived_by: it has to be later than the time of schedule.cron, {settings.schedule.cron!r}"
 
 
 def _loops(settings: Settings) -> Iterator[str]:

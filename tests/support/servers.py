@@ -16,8 +16,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import psycopg2
-
 from dev import processes
 
 READY_SECONDS = 60.0
@@ -95,8 +93,12 @@ def postgres() -> Iterator[str]:
         log = folder / "postgres.log"
         server = processes.start(_as_server(command), log=log, environment={"LC_ALL": "C"})
         try:
+            # The environment of the oldest Airflow has no driver, and tests that import this module.
+            import psycopg2
+
             login = {"user": "airflow", "password": password, "dbname": "postgres"}
-            _wait(server, log, partial(psycopg2.connect, host="127.0.0.1", port=port, **login))
+            connect = partial(psycopg2.connect, host="127.0.0.1", port=port, **login)
+            _wait(server, log, connect, psycopg2.OperationalError)
             yield f"//airflow:{password}@127.0.0.1:{port}/postgres"
         finally:
             processes.stop([server], grace_seconds=5)
@@ -125,13 +127,15 @@ def redis() -> Iterator[str]:
             processes.stop([server], grace_seconds=5)
 
 
-def _wait(server: subprocess.Popen[bytes], log: Path, connect: Callable[[], Any]) -> None:
+def _wait(
+    server: subprocess.Popen[bytes], log: Path, connect: Callable[[], Any], refusal: type[Exception] = OSError
+) -> None:
     """Wait until a server lets somebody in."""
     deadline = time.monotonic() + READY_SECONDS
     while True:
         try:
             connect().close()
-        except (OSError, psycopg2.OperationalError) as error:
+        except refusal as error:
             if server.poll() is not None or time.monotonic() > deadline:
                 raise RuntimeError(f"{error}\n{processes.log_tail(log)}") from error
             time.sleep(0.05)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import re
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -376,3 +378,38 @@ def test_staging_is_in_airflow_home_by_default(monkeypatch: pytest.MonkeyPatch, 
     monkeypatch.delenv("AIRFLOW_HOME")
     monkeypatch.setenv("HOME", "/home/airflow")
     assert settings.staging_root == "/home/airflow/airflow/staging"
+
+
+NOTIFIER = {"class": "team.Notifier", "to": "ops"}
+NOTIFY: dict[str, tuple[Any, str]] = {
+    "no notifiers": ({"archived_by": "14:00"}, "notify.notifiers: Field required"),
+    "none of them": ({"notifiers": []}, "notify.notifiers: List should have at least 1 item"),
+    "no mapping": ({"notifiers": ["team.Notifier"]}, "notify.notifiers.0: it is a mapping that begins with `class:`"),
+    "a number as a name": ({"notifiers": [NOTIFIER | {1: "x"}]}, "notify.notifiers.0: it is a mapping"),
+    "no class": ({"notifiers": [{"to": "ops"}]}, "notify.notifiers.0: class None is not the path of a class"),
+    "a class without module": ({"notifiers": [{"class": "Notifier"}]}, "'Notifier' is not the path of a class"),
+    "a relative class": ({"notifiers": [{"class": ".team.Notifier"}]}, "is not the path of a class"),
+    "a time without quotes": ({"notifiers": [NOTIFIER], "archived_by": 840}, "840 is not a time in quotes"),
+    "no time": ({"notifiers": [NOTIFIER], "archived_by": "24:00"}, "notify.archived_by: '24:00' is not a time"),
+    "before the schedule": ({"notifiers": [NOTIFIER], "archived_by": "04:30"}, "later than the time of schedule.cron"),
+    "another field": ({"notifiers": [NOTIFIER], "to": "ops"}, "notify.to: Extra inputs are not permitted"),
+}
+
+
+@pytest.mark.parametrize(("notify", "wrong"), NOTIFY.values(), ids=NOTIFY)
+def test_wrong_field_of_notify_is_named(notify: Any, wrong: str, tmp_path: Path) -> None:
+    with pytest.raises(SettingsError) as caught:
+        load(tmp_path, changed(notify=notify, schedule={"cron": "30 4 * * *"}))
+    _, line = str(caught.value).splitlines()
+    assert wrong in line
+
+
+def test_notifiers_in_the_comment_of_the_shipped_file_are_valid(tmp_path: Path) -> None:
+    commented = SHIPPED.read_text()[SHIPPED.read_text().index("# notify:") :].partition("\n\n")[0]
+    text = re.sub(r"^( *)# ", r"\1", commented, flags=re.MULTILINE)
+    notify = load(tmp_path, changed(**yaml.safe_load(text))).notify
+    assert notify
+    assert notify.archived_by == timedelta(hours=14)
+    [notifier] = notify.notifiers
+    assert notifier.class_path == "airflow.providers.smtp.notifications.smtp.SmtpNotifier"
+    assert notifier.arguments.keys() == {"to", "subject", "html_content"}

@@ -23,9 +23,9 @@ SCHEDULES = {
 }
 
 
-def write(folder: Path, schedule: str = "{}") -> Path:
+def write(folder: Path, schedule: str = "{}", more: str = "") -> Path:
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "archive.yaml").write_text(TEXT.format(schedule=schedule))
+    (folder / "archive.yaml").write_text(TEXT.format(schedule=schedule) + more)
     return folder
 
 
@@ -55,3 +55,9 @@ def test_settings_file_that_is_named_and_missing_is_an_error(tmp_path: Path, mon
     monkeypatch.setenv(SETTINGS_VARIABLE, str(tmp_path / "none.yaml"))
     with pytest.raises(SettingsError, match="can't read"):
         dag_settings(tmp_path / "archive_logs.py")
+
+
+def test_notifier_that_does_not_exist_is_named_with_the_file(tmp_path: Path) -> None:
+    folder = write(tmp_path, more="notify: {notifiers: [{class: nowhere.Notifier}]}\n")
+    with pytest.raises(SettingsError, match=rf"{tmp_path}/archive\.yaml is not right:\n  notify\.notifiers\.0: class"):
+        dag_settings(folder / "archive_logs.py")

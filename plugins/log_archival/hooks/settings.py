@@ -7,6 +7,7 @@ from airflow.sdk import Variable
 from log_archival.airflow_versions import names_partitions_by_utc_day
 from log_archival.config import SETTINGS_VARIABLE, Settings, load_settings, parse_settings, settings_files
 from log_archival.exceptions import SettingsError
+from log_archival.notifications import require_notifiers
 
 #: The Airflow Variable that has the text of archive.yaml, where there is no such file.
 AIRFLOW_VARIABLE = "log_archival_settings"
@@ -22,7 +23,8 @@ def dag_settings(dag_file: str | os.PathLike[str]) -> Settings:
     :raises SettingsError: when there are none, naming all places, or they are wrong, or this Airflow would archive
         other days than they say
     """
-    settings = _found_settings(dag_file)
+    settings, where = _found_settings(dag_file)
+    require_notifiers(settings, where)
     schedule = settings.schedule
     if names_partitions_by_utc_day() and not schedule.is_on_its_utc_day:
         raise SettingsError(
@@ -33,13 +35,14 @@ def dag_settings(dag_file: str | os.PathLike[str]) -> Settings:
     return settings
 
 
-def _found_settings(dag_file: str | os.PathLike[str]) -> Settings:
+def _found_settings(dag_file: str | os.PathLike[str]) -> tuple[Settings, str]:
     files = settings_files(dag_file)
     for path in files:
         if path.exists() or os.environ.get(SETTINGS_VARIABLE):
-            return load_settings(path)
+            return load_settings(path), str(path)
     if text := Variable.get(AIRFLOW_VARIABLE, default=None):
-        return parse_settings(str(text), f"the Airflow Variable {AIRFLOW_VARIABLE}")
+        where = f"the Airflow Variable {AIRFLOW_VARIABLE}"
+        return parse_settings(str(text), where), where
     places = [f"{SETTINGS_VARIABLE} is not set", *(f"{path} is missing" for path in files)]
     raise SettingsError(
         f"there are no settings: {'; '.join(places)}; there is no Airflow Variable {AIRFLOW_VARIABLE}",

@@ -20,6 +20,7 @@ from log_archival.hooks.source_clients import source_client
 from log_archival.keys import DEFAULT_KEY, DEFAULT_PREFIX, KeyTemplate
 from log_archival.manifest import printable
 from log_archival.operators.links import ArchiveDayLink, ArchivePrefixLink, console_url
+from log_archival.operators.metrics import send_metrics
 from log_archival.partition import Partition, choose_partition
 from log_archival.pipeline.collect import Collected
 from log_archival.pipeline.compress import Compressor
@@ -66,6 +67,7 @@ def reported_outcome(context: Context) -> Iterator[dict[str, Any]]:
     finally:
         if outcome:
             context["ti"].xcom_push(key=OUTCOME, value=outcome)
+            send_metrics(context, outcome)
 
 
 class PartitionOperator(BaseOperator):

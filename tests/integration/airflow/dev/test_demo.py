@@ -8,10 +8,12 @@ import re
 import signal
 import subprocess
 import sys
+import textwrap
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from datetime import date, timedelta
 from pathlib import Path
 from urllib.parse import quote
 
@@ -145,21 +147,20 @@ def test_session_tokens_begin_as_searched_for(aws: LocalAws) -> None:
     assert (aws.assume().credentials.token or "").startswith(TOKEN)
 
 
-def test_up_serves_until_interrupted(tmp_path: Path) -> None:
+def test_up_shows_a_history_with_a_gap_and_a_failed_day_until_interrupted(tmp_path: Path) -> None:
     folder, output = tmp_path / "work", tmp_path / "output.txt"
-    deadline = time.monotonic() + TIMEOUT_SECONDS
+    deadline = time.monotonic() + 2 * TIMEOUT_SECONDS
     with started("dev.demo.up", folder, output) as process:
-        while "Ctrl-C stops everything" not in output.read_text():
+        while "the history is complete" not in output.read_text():
             poll(process, output, deadline)
         printed = output.read_text()
-        where = re.search(r"(http://127\.0\.0\.1:\d+)   user (\S+), password (\S+)", printed)
+        where = re.search(r"^  (http://127\.0\.0\.1:\d+)   user (\S+), password (\S+)", printed, re.MULTILINE)
         assert where, printed
         airflow = LocalAirflow(folder / "airflow", {"AIRFLOW__API__BASE_URL": where[1]})
         assert (airflow.username, airflow.password) == where.groups()[1:]
-        assert {dag["dag_id"] for dag in airflow.api("GET", "/dags")["dags"]} >= {
-            "archive_logs",
-            "check_least_privilege",
-        }
+        assert {part["status"] for part in airflow.api("GET", "/monitor/health").values()} == {"healthy"}
+        require_history(airflow, printed)
+        verify_as_printed(printed)
         airflow.stop()
         everything: Sequence[psutil.Process] = process.children(recursive=True)
         process.send_signal(signal.SIGINT)
@@ -167,3 +168,46 @@ def test_up_serves_until_interrupted(tmp_path: Path) -> None:
         assert not psutil.wait_procs(everything, timeout=10)[1]
     assert len(everything) > 4
     assert output.read_text().endswith("stopped\n")
+
+
+def printed_day(printed: str, label: str) -> date:
+    found = re.search(rf"^  {label} +(\d{{4}}-\d\d-\d\d)", printed, re.MULTILINE)
+    assert found, printed
+    return date.fromisoformat(found[1])
+
+
+def require_history(airflow: LocalAirflow, printed: str) -> None:
+    """Check that Airflow knows a run of each day but the gap, and that all but one succeeded."""
+    gap, failed = printed_day(printed, "Close the gap"), printed_day(printed, "Mend a failed day")
+    span = re.search(r"navigation shows (\S+) to (\S+)", printed)
+    assert span, printed
+    first, last = map(date.fromisoformat, span.groups())
+    days = [first + timedelta(days=number) for number in range((last - first).days + 1)]
+    assert len(days) == 21
+    states: dict[str, str] = {}
+    for run in airflow.api("GET", "/dags/archive_logs/dagRuns?limit=100")["dag_runs"]:
+        states.setdefault(run["partition_key"], run["state"])
+        if run["run_type"] == "scheduled":  # it may still run, or wait for its turn
+            airflow.wait("archive_logs", run["dag_run_id"], timeout=TIMEOUT_SECONDS)
+            states[run["partition_key"]] = airflow.run("archive_logs", run["dag_run_id"])["state"]
+    assert states == {str(day): "failed" if day == failed else "success" for day in days if day != gap}
+    [checked] = airflow.api("GET", "/dags/check_least_privilege/dagRuns")["dag_runs"]
+    assert checked["state"] == "success"
+
+
+def verify_as_printed(printed: str) -> None:
+    """Run the two lines for the archive account's people in a shell: they find the gap, and nothing else."""
+    lines = re.search(r"^    source .*\n    .* verify .*$", printed, re.MULTILINE)
+    assert lines, printed
+    done = subprocess.run(
+        ["/bin/bash", "-c", f"set -e\n{textwrap.dedent(lines[0])}"],
+        cwd=ROOT,
+        env={"PATH": os.defpath, "AWS_CONFIG_FILE": os.devnull},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=TIMEOUT_SECONDS,
+    )
+    shown = f"{done.stdout}{done.stderr}"
+    assert str(printed_day(printed, "Close the gap")) in shown
+    assert done.returncode == 1, shown
