@@ -167,6 +167,7 @@ def test_page_shows_two_years_of_50_sources(
     busy.open_page()
     busy.browser.shot("90-days")
     busy.browser.click("//nav[@aria-label='Days']//a[.='2 years']")
+    busy.browser.find("//nav[@aria-label='Days']//a[@aria-current='true'][.='2 years']")
     busy.browser.find(cell(seeded.failed, "failed", seeded.sources[2]))
     busy.browser.find(cell(seeded.missing[0], "missing", seeded.sources[0]))
     busy.browser.find(cell(seeded.running, "running", seeded.sources[0]))
