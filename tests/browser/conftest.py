@@ -19,9 +19,9 @@ _SHOTS = pytest.StashKey[Path]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption(
-        "--screenshots", type=Path, default=Path("build/screenshots"), help="the folder of the screenshots"
-    )
+    folder = Path("build/screenshots")
+    parser.addoption("--screenshots", type=Path, default=folder, help=f"where screenshots go ({folder})")
+    parser.addoption("--images", type=Path, default=folder, help=f"where the README's images go ({folder})")
 
 
 def pytest_configure(config: pytest.Config) -> None:
