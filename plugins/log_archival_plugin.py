@@ -52,7 +52,7 @@ class LogArchivalPlugin(AirflowPlugin):
             "destination": "nav",
             "url_route": "log-archive",
             "nav_top_level": True,
-            "icon": _ICON.format("%2352525b"),
+            "icon": _ICON.format("%23708090"),
             "icon_dark_mode": _ICON.format("%23a1a1aa"),
         }
     ]

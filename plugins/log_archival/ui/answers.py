@@ -5,7 +5,7 @@ from datetime import date, datetime, timedelta
 from typing import Any
 
 from log_archival.history import ListedArchive, listed_archives
-from log_archival.ui.day_states import FIGURES, Cell, Run, cover, gaps, text
+from log_archival.ui.day_states import FIGURES, Cell, cover, figure, gaps, text
 from log_archival.ui.queries import History
 
 #: A letter a cell: two years of 50 sources are 36,500 cells.
@@ -25,17 +25,15 @@ def overview(history: History, last: date, count: int, due: date | None) -> dict
     days = [last - timedelta(days=count - 1 - index) for index in range(count)]
     cells = cover(days, history.records, history.runs, begins=history.begins, due=due)
     notes = _Notes()
-    newest = {run.day: run for run in sorted(history.runs, key=lambda run: run.at)}
+    rows = [_row(name, row, notes) for name, row in cells.items()]
     return {
         "first_day": str(days[0]),
         "last_day": str(last),
         "begins": str(history.begins) if history.begins else None,
-        "sources": [_row(name, row, notes) for name, row in cells.items()],
+        "sources": rows,
         "notes": notes.texts,
-        "raw_bytes": [sum(row[index].figures.get("raw_bytes", 0) for row in cells.values()) for index in range(count)],
-        "stored_bytes": [
-            sum(row[index].figures.get("stored_bytes", 0) for row in cells.values()) for index in range(count)
-        ],
+        "raw_bytes": _totals(cells, "raw_bytes"),
+        "stored_bytes": _totals(cells, "stored_bytes"),
         "gaps": [
             {
                 "first": str(gap.first),
@@ -46,7 +44,6 @@ def overview(history: History, last: date, count: int, due: date | None) -> dict
             }
             for gap in gaps(days, cells)
         ],
-        "runs": {str(day): _brief(run) for day, run in newest.items()},
     }
 
 
@@ -70,13 +67,12 @@ def _row(name: str, row: Sequence[Cell], notes: _Notes) -> dict[str, Any]:
         "states": "".join(STATES[cell.state] for cell in row),
         "tiers": "".join(TIERS.get(cell.tier, "-") for cell in row),
         "notes": {index: notes.index(cell.note) for index, cell in enumerate(row) if cell.note},
-        "raw_bytes": sum(cell.figures.get("raw_bytes", 0) for cell in row),
-        "stored_bytes": sum(cell.figures.get("stored_bytes", 0) for cell in row),
     }
 
 
-def _brief(run: Run) -> dict[str, Any]:
-    return {"run_id": run.run_id, "state": run.state, "error": run.error}
+def _totals(cells: Mapping[str, Sequence[Cell]], name: str) -> list[int]:
+    """Return a figure of each day."""
+    return [sum(figure(cell.figures, name) for cell in column) for column in zip(*cells.values(), strict=True)]
 
 
 def day(
@@ -102,8 +98,8 @@ def day(
     return {
         "day": str(wanted),
         "sources": [
-            {"name": name, "state": cell.state, "tier": cell.tier, "note": cell.note, **dict.fromkeys(FIGURES, 0)}
-            | dict(cell.figures)
+            {"name": name, "state": cell.state, "tier": cell.tier, "note": cell.note}
+            | {figure_name: figure(cell.figures, figure_name) for figure_name in FIGURES}
             for name, [cell] in cells.items()
         ],
         "runs": [

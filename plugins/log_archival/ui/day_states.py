@@ -6,16 +6,20 @@ none.
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import date, datetime, timedelta
-from typing import Any, Literal
+from itertools import islice
+from types import MappingProxyType
+from typing import Any, Literal, NamedTuple
 
 State = Literal["verified", "archived", "failed", "running", "missing", "not-expected"]
+Figures = Mapping[str, Any]
 FIGURES = ("files", "objects", "raw_bytes", "stored_bytes", "new", "existing", "failed", "skipped", "deleted", "moved")
 #: The tiers that verify; at `sent`, nothing shows that the server has the bytes.
 VERIFYING_TIERS = ("receipts", "probe", "read")
 MAX_SOURCES = 500
 MAX_TEXT = 2_000
+_TO_COME = "its scheduled run is yet to come"
 _UNREADABLE = "a run succeeded, but Airflow keeps no record of what it verified"
 
 
@@ -27,7 +31,7 @@ class Record:
     :param run_id: the run
     :param at: when it was recorded
     :param tier: of the verification; empty when unknown
-    :param sources: the figures of each source; None when the record can't be read
+    :param sources: the figures of each source, to be read with `figure`; None when the record can't be read
     :param complete: whether these are all sources that the archive had
     :param timezone: of the day; empty when unknown
     :param manifests: the keys of its manifests
@@ -37,7 +41,7 @@ class Record:
     run_id: str
     at: datetime
     tier: str = ""
-    sources: Mapping[str, Mapping[str, int]] | None = None
+    sources: Mapping[str, Figures] | None = None
     complete: bool = True
     timezone: str = ""
     manifests: tuple[str, ...] = ()
@@ -78,20 +82,19 @@ class Run:
         return self.only is None or source in self.only
 
 
-@dataclass(frozen=True)
-class Cell:
+class Cell(NamedTuple):
     """A source on a day.
 
     :param state: the state
     :param tier: of the verification, where there was one
     :param note: what else there is to say
-    :param figures: what was archived
+    :param figures: what was archived, to be read with `figure`
     """
 
     state: State
     tier: str = ""
     note: str = ""
-    figures: Mapping[str, int] = field(default_factory=dict)
+    figures: Figures = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -125,9 +128,12 @@ def read_record(extra: Any, day: date, run_id: str, at: datetime, *, failed: boo
         return Record(day, run_id, at, complete=not failed)
     manifests = extra.get("manifests")
     manifests = tuple(map(text, manifests[:100])) if isinstance(manifests, list) else ()
-    sources = {text(name): figures(found) for name, found in list(extra["sources"].items())[:MAX_SOURCES]}
+    sources = {
+        text(name): found if isinstance(found, Mapping) else {}
+        for name, found in islice(extra["sources"].items(), MAX_SOURCES)
+    }
     if failed:
-        sources = {name: found for name, found in sources.items() if manifests and not found["failed"]}
+        sources = {name: found for name, found in sources.items() if manifests and not figure(found, "failed")}
     return Record(
         day,
         run_id,
@@ -140,13 +146,14 @@ def read_record(extra: Any, day: date, run_id: str, at: datetime, *, failed: boo
     )
 
 
-def figures(found: Any) -> dict[str, int]:
-    """Return the figures of a source.
+def figure(found: Figures, name: str) -> int:
+    """Return a figure of a source; what is no number of 0 or more is 0.
 
-    :param found: what somebody wrote; what is no number of 0 or more is 0
+    :param found: the source's figures, as somebody wrote them
+    :param name: one of `FIGURES`
     """
-    values = found if isinstance(found, Mapping) else {}
-    return {name: value if type(value := values.get(name)) is int and value >= 0 else 0 for name in FIGURES}
+    value = found.get(name)
+    return value if type(value) is int and value >= 0 else 0
 
 
 def text(value: Any) -> str:
@@ -189,12 +196,13 @@ def cover(
     names = sorted({name for day in days for name in expected[day] | _named(records_of[day])}) or [""]
     cells: dict[str, list[Cell]] = {name: [] for name in names}
     for day in days:
+        of_day, runs_of_day = records_of[day], runs_of[day]
+        archived = _archived(of_day)
+        to_come = Cell("not-expected", note=_TO_COME) if day == due and not of_day and not runs_of_day else None
+        open_day = begins is not None and day >= begins
         for name, row in cells.items():
-            if day == due and not records_of[day] and not runs_of[day]:
-                row.append(Cell("not-expected", note="its scheduled run is yet to come"))
-            else:
-                known = name in expected[day] if name else begins is not None and day >= begins
-                row.append(_cell(name, known, records_of[day], runs_of[day]))
+            known = name in expected[day] if name else open_day
+            row.append(archived.get(name) or to_come or _cell(name, known, of_day, runs_of_day))
     return cells
 
 
@@ -217,12 +225,22 @@ def _expected_sources(
     return expected
 
 
+def _archived(records: Iterable[Record]) -> dict[str, Cell]:
+    """Return the cells of what is archived of a day. Records are in order of time."""
+    cells: dict[str, Cell] = {}
+    for record in records:
+        state: State = "verified" if record.tier in VERIFYING_TIERS else "archived"
+        for source, found in (record.sources or {}).items():
+            # A later run that finds nothing, since the files were cleaned up, takes nothing away.
+            if source in cells and not figure(found, "objects") and figure(cells[source].figures, "objects"):
+                continue
+            failed = figure(found, "failed")
+            cells[source] = Cell(state, record.tier, f"{failed:,} log files failed" if failed else "", found)
+    return cells
+
+
 def _cell(source: str, expected: bool, records: Sequence[Record], runs: Sequence[Run]) -> Cell:
-    """Return the cell of a source on a day. Records and runs are in order of time."""
-    if found := [record for record in records if source in (record.sources or ())]:
-        # A later run that finds nothing, since the files were cleaned up, takes nothing away.
-        best = max(found, key=lambda record: ((record.sources or {})[source]["objects"] > 0, record.at))
-        return _archived(source, best)
+    """Return the cell of a source that is not archived. Records and runs are in order of time."""
     covering = [run for run in runs if (expected and run.covers(source)) or (run.only and source in run.only)]
     if not expected and not covering:
         return Cell("not-expected")
@@ -231,12 +249,6 @@ def _cell(source: str, expected: bool, records: Sequence[Record], runs: Sequence
     if covering:
         return _of_run(covering[-1])
     return Cell("archived", note=_UNREADABLE) if records and records[-1].sources is None else Cell("missing")
-
-
-def _archived(source: str, record: Record) -> Cell:
-    found = (record.sources or {})[source]
-    note = f"{found['failed']:,} log files failed" if found["failed"] else ""
-    return Cell("verified" if record.tier in VERIFYING_TIERS else "archived", record.tier, note, found)
 
 
 def _of_run(run: Run) -> Cell:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from log_archival.ui.day_states import Gap, Record, Run, cover, gaps, read_record
+from log_archival.ui.day_states import Gap, Record, Run, cover, figure, gaps, read_record
 
 FIRST = date(2026, 11, 1)
 LETTERS = {"verified": "v", "archived": "a", "failed": "f", "running": "r", "missing": "m", "not-expected": "n"}
@@ -162,8 +162,8 @@ def test_read_record_takes_what_is_no_record_as_unreadable(extra: Any) -> None:
 def test_read_record_takes_what_is_no_count_as_zero(value: Any) -> None:
     found = read_record({"sources": {"app": {"raw_bytes": value}, "web": value}, "tier": value}, FIRST, "run", at())
     assert found.sources is not None
-    assert found.sources["app"]["raw_bytes"] == 0
-    assert found.sources["web"]["files"] == 0
+    assert figure(found.sources["app"], "raw_bytes") == 0
+    assert figure(found.sources["web"], "files") == 0
 
 
 def test_read_record_bounds_names_and_sources() -> None:
