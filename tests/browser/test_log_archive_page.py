@@ -167,18 +167,22 @@ def test_page_shows_two_years_of_50_sources(
     busy.open_page()
     busy.browser.shot("90-days")
     busy.browser.click("//nav[@aria-label='Days']//a[.='2 years']")
+    busy.browser.find("//nav[@aria-label='Days']//a[@aria-current='true'][.='2 years']")
     busy.browser.find(cell(seeded.failed, "failed", seeded.sources[2]))
     busy.browser.find(cell(seeded.missing[0], "missing", seeded.sources[0]))
     busy.browser.find(cell(seeded.running, "running", seeded.sources[0]))
     busy.browser.shot("2-years")
-    api = busy.browser.run("performance.getEntriesByType('resource').filter(one => one.name.includes('days=730'))[0]")
-    script = "performance.getEntriesByType('measure').map(one => one.duration)"
     assert busy.browser.run("document.documentElement.dataset.theme") == scheme
-    show(
-        f"two years of 50 sources, {scheme}: API {api['duration']:.0f} ms, {api['encodedBodySize'] / 1e3:.0f} kB;"
-        f" shown {busy.browser.run(script)} ms after the page's start"
-    )
     require_harmless(busy.browser)
+
+    busy.browser.open(f"{PAGE}#/{ARCHIVE_DAG}?days=730")
+    busy.await_page()
+    shown = busy.browser.run("performance.getEntriesByType('measure')[0].duration")
+    api = busy.browser.run("performance.getEntriesByType('resource').filter(one => one.name.includes('days=730'))[0]")
+    show(
+        f"two years of 50 sources, {scheme}: shown {shown:.0f} ms after the request for the page;"
+        f" of these, {api['duration']:.0f} ms for {api['encodedBodySize'] / 1e3:.0f} kB of the API"
+    )
 
 
 def test_page_fits_a_phone(busy: Ui, busy_site: tuple[Site, TwoYears]) -> None:
