@@ -65,11 +65,11 @@ up: install
 test: install
 	@$(BIN)/python -m pytest $(ARGS)
 
-# Left out: what is about the repository's own files, backfills, which are refused on this Airflow, and PostgreSQL.
+# Left out: what is about the repository's own files, and backfills, which are refused on this Airflow.
 OLDEST := tests/integration/airflow/test_archive_logs.py
 test-oldest: install .venv-oldest/installed .venv-3.0/installed
 	@.venv-oldest/bin/python -m pytest tests/unit tests/integration/layouts tests/integration/ui $(OLDEST) \
-		--hypothesis-profile quick -k 'not postgresql' \
+		--hypothesis-profile quick \
 		--ignore tests/unit/test_own_role_page.py --ignore tests/unit/test_imports.py \
 		--deselect $(OLDEST)::test_backfill_archives_each_day_and_a_second_adds_nothing \
 		--deselect $(OLDEST)::test_dry_run_logs_the_plan_and_adds_nothing $(ARGS)

@@ -83,7 +83,8 @@ PARAMS = {
         False,
         type="boolean",
         title="Dry run",
-        description="Archive nothing: the run's note says what would be, the log of `collect` names each file.",
+        description="Archive nothing: the run's note says what would be, the log of `collect` names each file. In a"
+        " backfill this and all other fields count only with a tick at Override parameters on existing runs.",
     ),
     "allow_open_day": Param(
         False,

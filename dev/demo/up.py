@@ -19,7 +19,7 @@ from dev.demo.workspace import ARCHIVE_DAG, CHECK_DAG, DemoError, Workspace
 from dev.local_airflow import LocalAirflow
 from dev.local_aws import LocalAws
 
-HISTORY_SECONDS = 1800.0  # it takes a minute or two; a machine under load gets time
+HISTORY_SECONDS = 1800.0  # it takes some minutes; a machine under load gets time
 _SCHEDULED_SECONDS = 60.0
 
 
@@ -65,7 +65,9 @@ class History:
     def archive(self, airflow: LocalAirflow) -> None:
         """Archive the days that are neither the gap nor scheduled, and check least privilege, all with real runs."""
         checked = airflow.trigger(CHECK_DAG)
-        left = [day for day in self.days if str(day) not in {str(self.gap), _scheduled_day(airflow)}]
+        scheduled = _scheduled_day(airflow)
+        # The newest first: they are what somebody looks at first.
+        left = [day for day in reversed(self.days) if str(day) not in {str(self.gap), scheduled}]
         runs = {day: airflow.trigger(ARCHIVE_DAG, partition_key=str(day)) for day in left}
         for number, (day, run) in enumerate(runs.items(), 1):
             state = airflow.wait(ARCHIVE_DAG, run, timeout=HISTORY_SECONDS)[run]
@@ -105,8 +107,8 @@ def instructions(folder: Workspace, aws: LocalAws, airflow: LocalAirflow, histor
   See what would go    Trigger > Single Run, Day: {history.yesterday}, Dry run; then the log of `collect`
   Prove the role       {airflow.url}/dags/{CHECK_DAG} > Trigger; then the log of `check`
 
-  Each day is archived by a run of its own, now, which takes a minute or two: wait for the last line of the history.
-  Running a day again does no harm.
+  Each day is archived by a run of its own, now, the newest first, which takes some minutes: the last line of the
+  history says when it is complete. Running a day again does no harm.
   The logs are in {shown(folder.logs)}, the archive is s3://{aws.bucket}/logs/, at {aws.endpoint_url}.
   The archive account's people look into it from another terminal, for an hour; the gap is what they find missing:
     source {shown(access)}

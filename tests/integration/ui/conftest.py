@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 from sqlalchemy import Engine, create_engine
 
-from tests.support.servers import MissingServerError, postgres, require_packages
-
+#: The environment of the oldest Airflow has no driver for PostgreSQL.
+DATABASES = ["sqlite", "postgresql"] if find_spec("psycopg2") else ["sqlite"]
 NOW = datetime(2026, 11, 29, 12, tzinfo=UTC)
 
 
@@ -26,7 +27,8 @@ def engine_with_tables(url: str) -> Engine:
 
 @pytest.fixture(scope="session")
 def postgresql() -> Iterator[str]:
-    pytest.importorskip("psycopg2")
+    from tests.support.servers import MissingServerError, postgres, require_packages
+
     try:
         require_packages("postgresql")
     except MissingServerError as error:
@@ -35,7 +37,7 @@ def postgresql() -> Iterator[str]:
         yield f"postgresql+psycopg2:{url}"
 
 
-@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+@pytest.fixture(scope="module", params=DATABASES)
 def engine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
     """An empty database of Airflow, on each kind of server."""
     folder: Path = tmp_path_factory.mktemp("database")
