@@ -44,7 +44,10 @@ def browser(request: pytest.FixtureRequest) -> Iterator[Browser]:
         pytest.skip(str(error))
     from tests.browser.chromium import running_browser
 
-    with running_browser(request.config.stash[_SHOTS]) as running:
+    folder = request.config.stash[_SHOTS]
+    for old in folder.glob("*-[0-9][0-9]-*.png"):
+        old.unlink()
+    with running_browser(folder) as running:
         yield running
 
 
