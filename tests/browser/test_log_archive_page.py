@@ -149,12 +149,11 @@ def busy_site(
 
 @pytest.fixture
 def busy(browser: Browser, busy_site: tuple[Site, TwoYears], request: pytest.FixtureRequest) -> Ui:
-    """The home page of that Airflow, after the login."""
+    """That Airflow, after the login."""
     site, _ = busy_site
     browser.begin(request.node.name.removeprefix("test_"), site.airflow.url)
     ui = Ui(browser, site)
     ui.log_in()
-    ui.browser.open("/")
     return ui
 
 

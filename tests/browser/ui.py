@@ -25,7 +25,7 @@ class Ui:
         self.browser, self.site = browser, site
 
     def log_in(self, username: str = "admin") -> None:
-        """Log in and see the home page, unless this user is logged in."""
+        """Log in, unless this user is logged in."""
         if self.browser.login == (self.browser.url, username):
             return
         self.browser.log_out()
@@ -46,8 +46,8 @@ class Ui:
         self.browser.wait_until_gone(DIALOG)
 
     def open_page(self) -> None:
-        """Open *Log archive* in the navigation, and look into it."""
-        self.browser.leave_frame()
+        """Open *Log archive* in the navigation of the home page, and look into it."""
+        self.browser.open("/")
         self.browser.click("//*[@data-testid='nav-sidebar']//a[normalize-space()='Log archive']")
         self.browser.enter_frame("//iframe")
         self.await_page()
