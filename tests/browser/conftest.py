@@ -19,9 +19,9 @@ _SHOTS = pytest.StashKey[Path]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption(
-        "--screenshots", type=Path, default=Path("build/screenshots"), help="the folder of the screenshots"
-    )
+    folder = Path("build/screenshots")
+    parser.addoption("--screenshots", type=Path, default=folder, help=f"where screenshots go ({folder})")
+    parser.addoption("--images", type=Path, default=folder, help=f"where the README's images go ({folder})")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -44,7 +44,10 @@ def browser(request: pytest.FixtureRequest) -> Iterator[Browser]:
         pytest.skip(str(error))
     from tests.browser.chromium import running_browser
 
-    with running_browser(request.config.stash[_SHOTS]) as running:
+    folder = request.config.stash[_SHOTS]
+    for old in folder.glob("*-[0-9][0-9]-*.png"):
+        old.unlink()
+    with running_browser(folder) as running:
         yield running
 
 
