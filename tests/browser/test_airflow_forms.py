@@ -8,7 +8,7 @@ import pytest
 
 from tests.browser.chromium import Browser
 from tests.browser.site import ARCHIVE_DAG, Site
-from tests.browser.ui import Ui
+from tests.browser.ui import ALERT, TOAST, Ui
 
 
 @pytest.fixture
@@ -65,6 +65,18 @@ def test_trigger_form_with_tomorrow_fails_in_collect(ui: Ui, site: Site) -> None
     ui.browser.find(f"//*[contains(., '{day} is not over in UTC')]")
     ui.browser.shot("log")
     assert site.archived_days() == archived
+
+
+def test_trigger_form_says_why_a_partition_key_is_refused(ui: Ui, site: Site) -> None:
+    """The message that pops up doesn't: it says *Bad Request*. The reason is above the form's fields."""
+    known = site.runs()
+    ui.open_trigger()
+    ui.set_partition_key("20 November")
+    ui.submit_trigger()
+    assert "'20 November' does not match" in ui.browser.text(ALERT)
+    assert ui.browser.text(TOAST).endswith("Bad Request")
+    ui.browser.shot("refusal")
+    assert site.runs() == known
 
 
 @pytest.mark.parametrize(

@@ -93,6 +93,11 @@ class Ui:
         """Fill in the form's field *Day*, which takes it in the browser's order: month, day, year."""
         self.browser.fill(f"{DIALOG}//input[@name='element_date']", f"{day:%m%d%Y}")
 
+    def set_partition_key(self, key: str) -> None:
+        """Fill in the field *Partition Key* of the advanced options."""
+        self.browser.click(f"{DIALOG}//button[normalize-space()='Advanced Options']")
+        self.browser.fill(f"{DIALOG}//input[@name='partitionKey']", key)
+
     def tick(self, label: str) -> None:
         """Switch a box, or a switch, whose label begins with this text."""
         field = f"[starts-with(normalize-space(), '{label}')]"
