@@ -36,7 +36,8 @@ def statements(engine: Engine) -> Iterator[list[str]]:
     sent: list[str] = []
 
     def note(connection: object, cursor: object, statement: str, *_: object) -> None:
-        sent.append(statement)
+        if not statement.startswith("SELECT team"):  # Airflow remembers a DAG's team for a while
+            sent.append(statement)
 
     event.listen(engine, "before_cursor_execute", note)
     yield sent
@@ -47,7 +48,6 @@ def test_overview_takes_as_many_statements_for_two_years_as_for_a_month(
     browser: Browser, statements: list[str], engine: Engine, show: Callable[[str], None]
 ) -> None:
     counts = []
-    browser.get("viewer", "api/overview", days=1)  # the first connection asks the server about itself
     for days in (30, 90, 365, 730):
         statements.clear()
         start = time.perf_counter()
