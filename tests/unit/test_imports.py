@@ -18,7 +18,7 @@ import pytest
 
 REPOSITORY = Path(__file__).parents[2]
 PLUGINS = REPOSITORY / "plugins"
-OURS = {"dev", "log_archival", "tests"}
+OURS = {"dev", "log_archival", "log_archival_plugin", "tests"}
 #: Part of the standard library from Python 3.14 on.
 STANDARD = sys.stdlib_module_names | {"compression"}
 #: Runs in an environment of its own.

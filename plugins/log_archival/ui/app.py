@@ -24,7 +24,7 @@ from log_archival.partition import zone
 from log_archival.ui import answers, queries
 
 MAX_DAYS = 1_000
-#: Whose states are asked for at once.
+#: Of which states, tasks or errors are asked for at once.
 MAX_RUNS = 100
 #: Whatever a name or an error holds, no script of it runs, and no other site shows the page in a frame.
 HEADERS = {
@@ -155,17 +155,18 @@ def one_day(session: SessionDep, readable: ReadableDags, user: GetUserDep, now: 
     timezone = queries.dag_timezone(session, dag)
     history = queries.history(session, dag, wanted, wanted, timezone)
     records = [record for record in history.records if record.day == wanted]
-    run_ids = [run.run_id for run in history.runs][:50]
+    run_ids = [run.run_id for run in history.runs][:MAX_RUNS]
+    last = _last_day(now, timezone)
     found = answers.day(
         history,
         wanted,
-        due=_due(chosen, now),
+        due=_due(chosen, now) if wanted <= last else wanted,
         tasks=queries.tasks(session, dag, run_ids),
         errors=queries.errors(session, dag, run_ids),
         listings=queries.listings(session, dag, records),
     )
     found["dag"] = _describe(session, chosen, user, now) | {"timezone": timezone}
-    found["last_day"] = str(_last_day(now, timezone))
+    found["last_day"] = str(last)
     return _json(found)
 
 

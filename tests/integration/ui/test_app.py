@@ -6,14 +6,18 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
 import pytest
+from airflow.models.dag import DagModel
+from airflow.models.serialized_dag import SerializedDagModel
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
 from log_archival.history import OUTCOME
+from log_archival.ui import queries
 from tests.integration.ui.conftest import NOW
 from tests.support.page_users import Browser, page_app
 from tests.support.seeded_history import SeededHistory, archives, listing, summary
@@ -25,6 +29,7 @@ RIGHTS = {
     "operator": (ALL, ALL),
     "viewer": (ALL, set[str]()),
     "other": ({"archive_other", "something_else"}, {"archive_other"}),
+    "planner": ({"archive_due"}, set[str]()),
     "nobody": (set[str](), set[str]()),
 }
 CHECK = {
@@ -90,6 +95,10 @@ def seed(session: Session) -> None:
     check.run(ago(5), "failed", tasks={"check": "failed"}, outcomes={"check": CHECK})
     check.write()
     SeededHistory(session, "something_else", archives=False).write()
+    due: dict[str, Any] = {"next_dagrun_create_after": NOW + timedelta(hours=1), "next_dagrun_partition_key": str(LAST)}
+    planned = SeededHistory(session, "archive_due", bucket="due", **due)
+    planned.archived(ago(2), {"app": 1})
+    planned.write()
     session.commit()
 
 
@@ -217,6 +226,40 @@ def test_day_says_how_many_archives_are_not_listed(page: Page) -> None:
 @pytest.mark.parametrize("day", ["2026-13-01", "20261122", "today", "", "../x"], ids=str)
 def test_day_refuses_what_is_no_day(page: Page, day: str) -> None:
     assert page.get("viewer", "api/day", dag="archive_logs", day=day).status_code == 404
+
+
+def test_day_that_is_not_over_is_not_expected(page: Page) -> None:
+    found = page.json("viewer", "api/day", dag="archive_logs", day="2026-11-29")
+    assert found["last_day"] == "2026-11-28"
+    assert {source["state"] for source in found["sources"]} == {"not-expected"}
+
+
+def test_day_whose_scheduled_run_is_to_come_is_not_expected(page: Page) -> None:
+    with Session(page.engine) as session:
+        dag = session.get_one(DagModel, "archive_due")
+        assert page.states("planner", dag="archive_due", days=3) == {"app": "vmn"}
+        dag.is_paused = True
+        session.commit()
+        assert page.states("planner", dag="archive_due", days=3) == {"app": "vmm"}
+
+
+@pytest.mark.parametrize(
+    ("timetable", "expected"),
+    [
+        pytest.param({"__var": {"timezone": "Europe/Paris", "expression": "30 10 * * *"}}, "Europe/Paris", id="named"),
+        pytest.param({"__var": {"timetables": [{"timezone": "Asia/Tokyo"}]}}, "Asia/Tokyo", id="nested"),
+        pytest.param({"__var": {"timezone": 3600}}, "UTC", id="an offset"),
+        pytest.param({"__var": {"timezone": "../etc/passwd"}}, "UTC", id="no zone"),
+        pytest.param(None, "UTC", id="none"),
+    ],
+)
+def test_timezone_is_the_timetables_where_no_event_names_one(
+    page: Page, monkeypatch: pytest.MonkeyPatch, timetable: Any, expected: str
+) -> None:
+    dag = SimpleNamespace(data={"dag": {"timetable": timetable}})
+    monkeypatch.setattr(SerializedDagModel, "get", lambda dag_id, session: dag)
+    with Session(page.engine) as session:
+        assert queries.dag_timezone(session, "something_else") == expected
 
 
 def test_runs_have_state_and_error(page: Page) -> None:

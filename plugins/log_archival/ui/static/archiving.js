@@ -18,12 +18,12 @@ const known = new Map();
  *
  * @param place tells a DAG's places apart
  * @param dag what the API says of the DAG
- * @param done is called when all runs have ended
+ * @param changed is called when runs have been created, and when they have ended
  */
-export function archivingAt(place, dag, done) {
+export function archivingAt(place, dag, changed) {
   const key = JSON.stringify([dag.id, place]);
   if (!known.has(key)) known.set(key, new Archiving());
-  return Object.assign(known.get(key), { dag, done });
+  return Object.assign(known.get(key), { dag, changed });
 }
 
 class Archiving {
@@ -62,8 +62,14 @@ class Archiving {
       }
       this.show();
     }
+    this.refresh();
     await this.follow();
-    if (this.element.isConnected) this.done();
+    this.refresh();
+  }
+
+  /** Have the rest of the page show what has changed. */
+  refresh() {
+    if (this.element.isConnected) this.changed();
   }
 
   async follow() {
@@ -88,12 +94,16 @@ class Archiving {
   }
 
   show() {
+    // Anew only when something is new: it is read aloud.
+    const shown = JSON.stringify([this.jobs, this.problem]);
+    if (shown === this.shown && this.element.firstChild) return;
+    this.shown = shown;
     const finished = this.jobs.filter(ended).length;
     this.element.replaceChildren(
       h(
         "div",
         { "data-testid": "progress", class: "progress" },
-        h("p", {}, `${finished} of ${plural(this.jobs.length, "day")} finished`),
+        h("p", {}, `${finished} of ${plural(this.jobs.length, "day")} finished`, this.jobs.some((one) => one.state === "waiting") && ". Keep this page open until each has its run."),
         h("progress", { max: this.jobs.length, value: finished, "aria-label": "Days finished" }),
         this.problem && h("p", { class: "warning" }, this.problem),
         h("ul", {}, this.jobs.map((one) => this.line(one))),

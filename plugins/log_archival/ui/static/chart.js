@@ -44,7 +44,7 @@ export class Chart {
   options() {
     const color = (property) => getComputedStyle(document.documentElement).getPropertyValue(property).trim();
     const axis = { stroke: color("--quiet"), grid: { stroke: color("--line"), width: 1 }, ticks: { show: false }, font: "12px system-ui" };
-    const fromZero = { range: (_, __, max) => [0, (max || 1) * 1.05] };
+    const fromZero = (room) => ({ range: (_, __, max) => [0, (max || 1) * room] });
     const times = (value) => `${value.toFixed(1)}×`;
     const line = (label, stroke, format, more) => ({
       label,
@@ -58,9 +58,9 @@ export class Chart {
       width: this.plot.clientWidth,
       height: HEIGHT,
       tzDate: (seconds) => window.uPlot.tzDate(new Date(seconds * 1000), "Etc/UTC"),
-      scales: { bytes: fromZero, ratio: fromZero },
+      scales: { bytes: fromZero(1.05), ratio: fromZero(1.5) },
       axes: [
-        { ...axis, grid: { show: false }, values: (_, ticks, __, ___, step) => ticks.map((tick) => dayLabel(tick, step)) },
+        { ...axis, space: 84, grid: { show: false }, values: (_, ticks, __, ___, step) => ticks.map((tick) => dayLabel(tick, step)) },
         { ...axis, scale: "bytes", size: 64, values: (_, ticks) => ticks.map(bytes) },
         { ...axis, scale: "ratio", side: 1, grid: { show: false }, values: (_, ticks) => ticks.map((tick) => `${tick}×`) },
       ],

@@ -30,7 +30,7 @@ export class CoverageMap {
   /**
    * @param overview what the API returned
    * @param days its days, in order
-   * @param open is called with the day that somebody chooses
+   * @param open is called with the cell that somebody chooses
    */
   constructor(overview, days, open) {
     this.overview = overview;
@@ -101,7 +101,7 @@ export class CoverageMap {
     if (!this.active || event.target !== this.active) return;
     if (event.key === "Enter" || event.key === " ") {
       event.preventDefault();
-      this.open(this.active.dataset.day);
+      this.open(this.active);
       return;
     }
     const [row, column] = this.place;
@@ -111,15 +111,26 @@ export class CoverageMap {
     if (!target) return;
     event.preventDefault();
     if (!this.cells[target[0]]?.[target[1]]) return;
-    this.setActive(...target);
+    this.moveTo(...target);
+  }
+
+  moveTo(row, column) {
+    this.setActive(row, column);
     this.active.title = this.active.getAttribute("aria-label");
     this.active.focus();
     this.active.scrollIntoView({ block: "nearest", inline: "nearest" });
   }
 
+  /** Focus a cell that was there before. */
+  focus({ source, day }) {
+    const row = this.overview.sources.findIndex((one) => one.name === source);
+    const column = this.days.indexOf(day);
+    if (row >= 0 && column >= 0) this.moveTo(row, column);
+  }
+
   onClick(event) {
     const cell = event.target.closest("[data-day]");
-    if (cell) this.open(cell.dataset.day);
+    if (cell) this.open(cell);
   }
 
   /** A cell gets its title when somebody points at it: as many titles as cells would take time and memory. */

@@ -43,11 +43,14 @@ export function dayView(found, address, reload) {
 }
 
 function sourcesTable(found) {
+  // What stopped a run is the same for all of its sources: say it once.
+  const notes = new Set(found.sources.map((source) => source.note).filter(Boolean));
+  const common = found.sources.length > 1 && notes.size === 1 ? [...notes][0] : null;
   const cell = (source, column) => {
     if (column === "ratio") return ratio(source.raw_bytes, source.stored_bytes);
     return column.endsWith("bytes") ? bytes(source[column]) : number(source[column]);
   };
-  return h(
+  const table = h(
     "div",
     { class: "scroll" },
     h(
@@ -62,13 +65,14 @@ function sourcesTable(found) {
             "tr",
             { dataset: { source: source.name, state: source.state } },
             h("th", { scope: "row" }, name(source.name || "all sources")),
-            h("td", {}, h("span", { class: "swatch", dataset: { state: source.state }, "aria-hidden": "true" }), WORDS[source.state] ?? source.state, source.tier && h("span", { class: "quiet" }, ", tier ", name(source.tier)), source.note && h("div", { class: "note" }, name(source.note))),
+            h("td", { class: "state" }, h("span", { class: "swatch", dataset: { state: source.state }, "aria-hidden": "true" }), WORDS[source.state] ?? source.state, source.tier && h("span", { class: "quiet" }, ", tier ", name(source.tier)), source.note && !common && h("div", { class: "note" }, name(source.note))),
             COLUMNS.map((column) => h("td", { class: "number" }, source.objects || source.files || source.failed ? cell(source, column) : "–")),
           ),
         ),
       ),
     ),
   );
+  return [common && h("p", { class: "note" }, name(common)), table];
 }
 
 function tiers(found) {
@@ -111,7 +115,7 @@ function archives(found) {
     { "data-testid": "archives", "aria-labelledby": "archives-title" },
     h("h2", { id: "archives-title" }, "Archives"),
     total > found.archives.length && h("p", {}, `Listed ${number(found.archives.length)} of ${number(total)}; all are in the manifest.`),
-    found.manifests.map((key) => h("p", { class: "manifest" }, "Manifest ", h("code", {}, key))),
+    found.manifests.map((key) => h("p", { class: "manifest" }, "Manifest ", h("code", {}, name(key)))),
     found.archives.length === 0
       ? h("p", { class: "quiet" }, "Airflow lists none of this day.")
       : [

@@ -4,6 +4,7 @@ import { archivingAt, job } from "./archiving.js";
 import { daysBetween, h, name, plural } from "./dom.js";
 
 const SHOWN_SOURCES = 6;
+const SHOWN_GAPS = 12;
 
 /** Return a job for each day that is missing; with `failed`, for each day that lacks something. */
 export function jobsOf(gaps, failed = false) {
@@ -25,12 +26,15 @@ export function gapsSection(overview, open, reload) {
     "section",
     { "data-testid": "gaps", "aria-labelledby": "gaps-title" },
     h("h2", { id: "gaps-title" }, "Gaps"),
-    gaps.length
-      ? h("ul", { class: "gaps" }, gaps.map((gap) => h("li", { dataset: { state: gap.state } }, sentence(gap, open))))
-      : h("p", { class: "quiet" }, "None in these days."),
+    gaps.length ? list(gaps.slice(0, SHOWN_GAPS), open) : h("p", { class: "quiet" }, "None in these days."),
+    gaps.length > SHOWN_GAPS && h("details", {}, h("summary", {}, `${plural(gaps.length - SHOWN_GAPS, "older gap")}`), list(gaps.slice(SHOWN_GAPS), open)),
     dag.can_trigger && buttons(gaps, archiving),
     archiving.element,
   );
+}
+
+function list(gaps, open) {
+  return h("ul", { class: "gaps" }, gaps.map((gap) => h("li", { dataset: { state: gap.state } }, sentence(gap, open))));
 }
 
 function sentence(gap, open) {

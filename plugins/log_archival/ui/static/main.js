@@ -13,6 +13,8 @@ const page = document.getElementById("page");
 let chart = null;
 let map = null;
 let shown = 0;
+/** The cell that somebody opened: the keyboard is there again when they come back. */
+let visited = null;
 
 function route() {
   const [path, query] = window.location.hash.replace(/^#\/?/, "").split("?");
@@ -46,8 +48,17 @@ async function show() {
     page.replaceChildren(h("h1", {}, "Log archive"), h("p", { class: "warning", role: "alert" }, String(error.message)), h("p", {}, h("a", { href: "#/" }, "All days")));
   }
   page.removeAttribute("aria-busy");
+  await painted();
+  if (!document.documentElement.dataset.ready && map) performance.measure("first-paint-of-coverage");
   document.documentElement.dataset.ready = "true";
 }
+
+/** Wait for the next frame; a window that nobody sees has none. */
+const painted = () =>
+  new Promise((resolve) => {
+    requestAnimationFrame(() => setTimeout(resolve, 0));
+    setTimeout(resolve, 1000);
+  });
 
 function showDay(found) {
   chart = null;
@@ -65,8 +76,9 @@ function showOverview(found, days) {
   }
   const list = daysBetween(found.first_day, found.last_day);
   const open = (day) => address(found.dag.id, day);
-  map = new CoverageMap(found, list, (day) => {
-    window.location.hash = open(day);
+  map = new CoverageMap(found, list, (cell) => {
+    visited = { ...cell.dataset };
+    window.location.hash = open(cell.dataset.day);
   });
   chart = new Chart(found, list);
   page.replaceChildren(
@@ -77,7 +89,8 @@ function showOverview(found, days) {
     h("div", { class: "pair" }, found.dag.can_trigger && dayForm(found, show), privilegesSection(found.privileges, found.dag.timezone)),
   );
   map.showNewest();
-  performance.measure("first-paint-of-coverage");
+  if (visited) map.focus(visited);
+  visited = null;
   chart.draw();
 }
 

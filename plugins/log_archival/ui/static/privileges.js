@@ -20,7 +20,7 @@ function result(found, timezone) {
   const task = { task_id: found.task_id, map_index: -1 };
   return [
     h("p", { dataset: { verdict: good ? "ok" : "failed" }, class: "verdict" }, h("span", { class: "swatch", dataset: { state: good ? "verified" : "failed" }, "aria-hidden": "true" }), h("b", {}, text), " – ", link(taskPath(found.dag_id, found.run_id, task), moment(found.at, timezone))),
-    found.error && h("p", { class: "note" }, name(found.error)),
+    found.error && found.findings.length === 0 && h("p", { class: "note" }, name(found.error)),
     found.findings.length > 0 && h("ul", { class: "findings" }, found.findings.map(finding)),
     found.accepted.length > 0 && h("p", {}, "Accepted risks: ", name(found.accepted.join(", "))),
     Object.keys(found.not_tried).length > 0 && h("p", { class: "quiet" }, "Not tried: ", name(Object.entries(found.not_tried).map(([check, reason]) => `${check} (${reason})`).join(", "))),
