@@ -30,12 +30,20 @@ _OURS = {*_ARCHIVING, "LeastPrivilegeCheckOperator"}
 def on_dag_run_running(dag_run: Any, msg: str) -> None:
     """Give a run by hand the partition of the day that it archives, so that Airflow's own pages have it by that day.
 
+    And take the partition's moment from a dry run, and from a run of some sources: by it a backfill finds the days that
+    have a run, and leaves them out.
+
     :param dag_run: the run, in the scheduler's session
     :param msg: unused
     """
     timetable = getattr(dag_run.dag, "timetable", None)
-    if dag_run.run_type == "manual" and getattr(timetable, "partitioned", False) and _has(dag_run, _ARCHIVING):
+    if not getattr(timetable, "partitioned", False) or not _has(dag_run, _ARCHIVING):
+        return
+    if dag_run.run_type == "manual":
         name_partition(dag_run, timetable)
+    params = dag_run.conf if isinstance(dag_run.conf, Mapping) else {}
+    if params.get("dry_run") or params.get("sources"):
+        dag_run.partition_date = None
 
 
 def _has(dag_run: Any, operators: set[str]) -> bool:
@@ -47,8 +55,7 @@ def _has(dag_run: Any, operators: set[str]) -> bool:
 def name_partition(dag_run: Any, timetable: Any) -> None:
     """Set the partition of a run by hand; leave alone one whose day can't be known: `collect` says why.
 
-    The partition's moment is set as well, to that of the schedule: by it a backfill finds the days that have a run, and
-    leaves them out. A dry run, and a run of some sources only, must not have a backfill leave out their day.
+    The partition's moment is set as well, to that of the schedule.
 
     :param dag_run: the run
     :param timetable: a CronPartitionTimetable whose keys are days
@@ -62,10 +69,7 @@ def name_partition(dag_run: Any, timetable: Any) -> None:
     except SettingsError as error:
         log.info("run %s of %s names no day: %s", dag_run.run_id, dag_run.dag_id, error)
         return
-    dag_run.partition_key = partition.key
-    dag_run.partition_date = None
-    if params.get("dry_run") or params.get("sources"):
-        return
+    dag_run.partition_key, dag_run.partition_date = partition.key, None
     if hasattr(timetable, "iter_partition_dagrun_infos"):  # from Airflow 3.3 on, where the wall clock of both counts
         earliest, latest = (datetime.combine(partition.day, at, UTC) for at in (time.min, time.max))
         for info in timetable.iter_partition_dagrun_infos(earliest=earliest, latest=latest):
@@ -103,4 +107,4 @@ def _write_note(dag_run: Any, failure: str) -> None:
     archived = run_queries.archived_sources(dag_run) if is_dry else {}
     text = note_of(day, outcomes, archived, failure.replace("_", " "), failed_tasks)
     url = page_url(conf.get("api", "base_url", fallback=""), dag_run.dag_id, day)
-    dag_run.note = with_note(dag_run.note, text, f"[The archive]({url})")
+    dag_run.note = with_note(dag_run.note, text, url)

@@ -7,8 +7,8 @@ from typing import Any
 
 from log_archival.progress import human_size
 
-#: What stands below this heading is ours, and written anew when a run ends again; what is above it, people wrote.
-NOTE_HEADING = "##### Log archive"
+#: How the last line of ours begins.
+_LINK = "[Log archive]("
 #: Airflow's column is this wide.
 MAX_NOTE_CHARS = 1_000
 #: What Markdown would read as a link, an image, HTML or emphasis. Names of files and sources are in notes.
@@ -127,19 +127,30 @@ def _text(value: object) -> str:
     return _SPECIAL.sub(r"\\\1", str(value))
 
 
-def with_note(existing: str | None, text: str, link: str) -> str:
-    """Return a run's note with ours at its end, in place of an earlier one of ours, in the length that Airflow allows.
+def with_note(existing: str | None, text: str, url: str) -> str:
+    """Return a run's note with ours first, of which Airflow shows the first line, in the length that Airflow allows.
+
+    An earlier one of ours is replaced; what people wrote stays.
 
     :param existing: the note that the run has
-    :param text: ours
-    :param link: to be put behind it
+    :param text: ours; its first line begins in bold, and no other does
+    :param url: of the page
     """
-    theirs = (existing or "").partition(NOTE_HEADING)[0].rstrip()
-    head = f"{theirs}\n\n{NOTE_HEADING}\n" if theirs else f"{NOTE_HEADING}\n"
-    room = MAX_NOTE_CHARS - len(head) - len(link) - 2
+    link = f"{_LINK}{url})"
+    theirs = _without_ours(existing or "")
+    room = MAX_NOTE_CHARS - len(link) - len(theirs) - 4
     if room < 1:  # people wrote a long one
         return str(existing)
-    return f"{head}{text if len(text) <= room else _shortened(text, room)}\n\n{link}"
+    ours = f"{text if len(text) <= room else _shortened(text, room)}\n\n{link}"
+    return f"{ours}\n\n{theirs}" if theirs else ours
+
+
+def _without_ours(note: str) -> str:
+    before, link, after = note.partition(_LINK)
+    if not link:
+        return note
+    written_above = re.split(r"^\*\*", before, flags=re.MULTILINE)[:-1]
+    return "\n\n".join(filter(None, ["**".join(written_above).strip(), after.partition(")")[2].strip()]))
 
 
 def _shortened(text: str, length: int) -> str:

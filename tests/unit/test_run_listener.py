@@ -38,11 +38,12 @@ def run_of(conf: Any = None, timezone: str = "UTC", operator: str = "VerifyArchi
         (run_of({"date": 7}), None, None),
         (run_of({"date": "2026-11-22"}, operator="PythonOperator"), None, None),
         (run_of({"date": "2026-11-22"}, run_type="backfill"), None, None),
+        (run_of({"dry_run": True}, run_type="backfill", partition_key="k", partition_date=RUN_AFTER), "k", None),
         (run_of({"date": "2026-11-22"}, dag=None), None, None),
     ],
     ids=[
         "date", "empty form", "no conf", "zone behind", "zone ahead", "partition key", "dry run", "some sources",
-        "no day", "a number", "another DAG", "a backfill", "no DAG",
+        "no day", "a number", "another DAG", "a backfill", "a dry backfill", "no DAG",
     ],
 )  # fmt: skip
 def test_run_by_hand_gets_the_partition_that_it_archives(run: Any, key: str | None, moment: datetime | None) -> None:

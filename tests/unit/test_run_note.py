@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from log_archival.run_note import MAX_NOTE_CHARS, NOTE_HEADING, TaskOutcome, note_of, with_note
+from log_archival.run_note import MAX_NOTE_CHARS, TaskOutcome, note_of, with_note
 
 APP = {"files": 4, "raw_bytes": 4_000_000, "stored_bytes": 1_000_000, "new": 3, "existing": 1, "failed": 0}
 EMPTY = {"files": 0, "raw_bytes": 0, "stored_bytes": 0, "new": 0, "existing": 0, "failed": 0}
@@ -96,13 +96,21 @@ def test_note_shows_hostile_names_as_text() -> None:
     assert "!\\[x\\]" in shown or "\\!\\[x\\]" in shown
 
 
-def test_note_keeps_what_people_wrote_and_replaces_its_own() -> None:
-    first = with_note("Ask Kim.", "**failed**", "[link](x)")
-    assert first == f"Ask Kim.\n\n{NOTE_HEADING}\n**failed**\n\n[link](x)"
-    assert with_note(first, "fine", "[link](x)") == f"Ask Kim.\n\n{NOTE_HEADING}\nfine\n\n[link](x)"
-    assert with_note(None, "fine", "[link](x)") == f"{NOTE_HEADING}\nfine\n\n[link](x)"
+@pytest.mark.parametrize(
+    ("existing", "kept"),
+    [
+        (None, ""),
+        ("Ask Kim.", "\n\nAsk Kim."),
+        ("**old**: x\n\n- app\n\n[Log archive](y)", ""),
+        ("**old**: x\n\n[Log archive](y)\n\nAsk Kim.", "\n\nAsk Kim."),
+        ("**Ask** Kim.\n**old**: x\n\n[Log archive](y) or me", "\n\n**Ask** Kim.\n\nor me"),
+    ],
+    ids=["none", "people's", "ours", "below ours", "around ours"],
+)
+def test_note_keeps_what_people_wrote_and_replaces_its_own(existing: str | None, kept: str) -> None:
+    assert with_note(existing, "**new**: fine", "u") == f"**new**: fine\n\n[Log archive](u){kept}"
 
 
 @given(st.one_of(st.none(), st.text(max_size=1_000)), st.text(max_size=3_000), st.text(max_size=200))
-def test_note_is_never_longer_than_airflow_allows(existing: str | None, text: str, link: str) -> None:
-    assert len(with_note(existing, text, link)) <= MAX_NOTE_CHARS
+def test_note_is_never_longer_than_airflow_allows(existing: str | None, text: str, url: str) -> None:
+    assert len(with_note(existing, text, url)) <= MAX_NOTE_CHARS
