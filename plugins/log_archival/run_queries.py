@@ -13,6 +13,9 @@ from sqlalchemy.orm import Session, object_session
 from log_archival.history import CONTENTS_SCHEME, OUTCOME, day_asset_of
 from log_archival.run_note import TaskOutcome
 
+#: Of a day, the newest ones.
+MAX_EVENTS = 20
+
 
 def outcomes(dag_run: DagRun) -> list[TaskOutcome]:
     """Return what the run's tasks pushed as their outcomes, the oldest first.
@@ -37,11 +40,11 @@ def failed_tasks(dag_run: DagRun) -> list[str]:
 
 
 def archived_sources(dag_run: DagRun) -> Mapping[str, Any]:
-    """Return what the last run had that archived this run's day, by source.
+    """Return what the last run had that archived this run's day, by source; a run may have been of some sources only.
 
     :param dag_run: in a session
     """
-    extra = _session(dag_run).scalar(
+    extras = _session(dag_run).scalars(
         select(AssetEvent.extra)
         .join(AssetModel, AssetModel.id == AssetEvent.asset_id)
         .where(
@@ -50,10 +53,14 @@ def archived_sources(dag_run: DagRun) -> Mapping[str, Any]:
             AssetEvent.partition_key == dag_run.partition_key,
         )
         .order_by(AssetEvent.timestamp.desc())
-        .limit(1)
+        .limit(MAX_EVENTS)
     )
-    sources = extra.get("sources") if isinstance(extra, Mapping) else None
-    return sources if isinstance(sources, Mapping) else {}
+    found: dict[str, Any] = {}
+    for extra in extras:
+        sources = extra.get("sources") if isinstance(extra, Mapping) else None
+        if isinstance(sources, Mapping):
+            found = {**sources, **found}
+    return found
 
 
 def _day_assets(dag_run: DagRun) -> list[str]:
