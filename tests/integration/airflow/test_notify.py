@@ -201,7 +201,8 @@ def test_everybody_is_told_once_of_each(told: Told) -> None:
         assert airflow.run(dag_id, link.rpartition("/")[2])["dag_run_id"] == run
 
     tries = airflow.task_instances("archive_logs", retried)
-    assert [task["state"] for task in tries if task["task_id"] == "collect"] == ["up_for_retry"]
+    [state] = [task["state"] for task in tries if task["task_id"] == "collect"]
+    assert state in ("up_for_retry", "scheduled", "queued", "running"), "it has to be tried again, or to wait for that"
     deadline = time.monotonic() + 60
     while told.unfinished_callbacks():
         assert time.monotonic() < deadline

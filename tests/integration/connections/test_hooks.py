@@ -219,4 +219,4 @@ def test_region_of_the_environment_is_used(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_hook_has_the_writer_and_none_of_the_providers_methods() -> None:
     methods = {name for name in dir(CrossAccountS3Hook) if not name.startswith("_")}
-    assert methods - set(dir(BaseHook)) == {"writer"}
+    assert methods - set(dir(BaseHook)) == {"role_arn", "writer"}

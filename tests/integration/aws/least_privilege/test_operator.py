@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,6 +12,7 @@ from airflow.sdk.exceptions import AirflowFailException
 from dev.local_aws import LocalAws
 from log_archival.least_privilege.checks import CHECKS
 from log_archival.operators import LeastPrivilegeCheckOperator
+from tests.support.operating import FakeTaskInstance
 from tests.support.privilege_mutations import two_mistakes
 
 
@@ -27,7 +27,7 @@ class Task:
         if reader:
             self._monkeypatch.setenv("AIRFLOW_CONN_READER", json.dumps(reader.reader_connection()))
             arguments["read_conn_id"] = "reader"
-        ti = SimpleNamespace(dag_id="d", run_id="r", task_id="t", map_index=-1, try_number=1)
+        ti = FakeTaskInstance(dag_id="d", run_id="r", task_id="t", map_index=-1, try_number=1)
         operator = LeastPrivilegeCheckOperator(task_id="t", bucket=account.bucket, **arguments)
         return operator.execute({"ti": ti})  # type: ignore[typeddict-item]
 
