@@ -49,14 +49,6 @@ def contents_asset_name(day_asset: str) -> str:
     return f"{CONTENTS_SCHEME}{day_asset.removeprefix('s3://')}{CONTENTS_END}"
 
 
-def day_asset_of(contents_asset: str) -> str:
-    """Return the name of the day asset.
-
-    :param contents_asset: the name of the contents asset
-    """
-    return f"s3://{contents_asset.removeprefix(CONTENTS_SCHEME).removesuffix(CONTENTS_END)}"
-
-
 def page_url(base_url: str, dag_id: str, day: str | None = None) -> str:
     """Return the address of the page *Log archive*, at a DAG or one of its days.
 
@@ -66,6 +58,15 @@ def page_url(base_url: str, dag_id: str, day: str | None = None) -> str:
     """
     parts = [dag_id, day] if day else [dag_id]
     return f"{base_url.rstrip('/')}{PAGE_PREFIX}/#/{'/'.join(quote(part, safe='') for part in parts)}"
+
+
+def leading_lines(error: str) -> list[str]:
+    """Return the lines of an error that say what it is: the first; of a list of problems, the first problem as well.
+
+    :param error: an error's message
+    """
+    lines = error.strip().splitlines() or [""]
+    return lines[: 2 if lines[0].endswith(":") else 1]
 
 
 @dataclass(frozen=True)

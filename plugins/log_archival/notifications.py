@@ -22,7 +22,7 @@ from asgiref.sync import sync_to_async
 
 from log_archival.config import NotifierSettings, Settings
 from log_archival.exceptions import SettingsError
-from log_archival.history import OUTCOME
+from log_archival.history import OUTCOME, leading_lines
 
 #: So much of an error's first line is in a subject.
 MAX_SUBJECT_CHARS = 300
@@ -55,8 +55,7 @@ class Alert:
         """One line: DAG, day, what happened, and the error's first line, or of a list of problems the first."""
         what = "is not archived in time" if self.event == "late" else "failed"
         headline = " ".join(filter(None, [self.dag_id, self.day, what]))
-        lines = self.error.strip().splitlines() or [""]
-        reason = " ".join(line.strip() for line in lines[: 2 if lines[0].endswith(":") else 1])[:MAX_SUBJECT_CHARS]
+        reason = " ".join(line.strip() for line in leading_lines(self.error))[:MAX_SUBJECT_CHARS]
         return f"{headline}: {reason}" if reason else headline
 
     @property

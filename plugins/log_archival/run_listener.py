@@ -41,7 +41,7 @@ def on_dag_run_running(dag_run: Any, msg: str) -> None:
         return
     if dag_run.run_type == "manual":
         name_partition(dag_run, timetable)
-    params = dag_run.conf if isinstance(dag_run.conf, Mapping) else {}
+    params = _params(dag_run)
     if params.get("dry_run") or params.get("sources"):
         dag_run.partition_date = None
 
@@ -50,6 +50,10 @@ def _has(dag_run: Any, operators: set[str]) -> bool:
     """Return whether a task of the run's DAG is of one of these classes; false where the scheduler has no DAG."""
     tasks: Any = getattr(dag_run.dag, "tasks", ())
     return any(task.task_type in operators for task in tasks)
+
+
+def _params(dag_run: Any) -> Mapping[str, Any]:
+    return dag_run.conf if isinstance(dag_run.conf, Mapping) else {}
 
 
 def name_partition(dag_run: Any, timetable: Any) -> None:
@@ -61,11 +65,9 @@ def name_partition(dag_run: Any, timetable: Any) -> None:
     :param timetable: a CronPartitionTimetable whose keys are days
     """
     timezone = str(timetable.serialize()["timezone"])
-    params = dag_run.conf if isinstance(dag_run.conf, Mapping) else {}
+    named = _params(dag_run).get("date")
     try:
-        partition = choose_partition(
-            dag_run.partition_key, params.get("date"), dag_run.logical_date, dag_run.run_after, timezone
-        )
+        partition = choose_partition(dag_run.partition_key, named, dag_run.logical_date, dag_run.run_after, timezone)
     except SettingsError as error:
         log.info("run %s of %s names no day: %s", dag_run.run_id, dag_run.dag_id, error)
         return

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from log_archival.history import leading_lines
 from log_archival.progress import human_size
 
 #: How the last line of ours begins.
@@ -38,7 +39,7 @@ def note_of(
 
     :param day: the run's partition, ``2026-11-22``
     :param outcomes: of the run's tasks
-    :param archived: what is known to be archived of the day, by source: the ``sources`` of its last event
+    :param archived: what is known to be archived of the day, by source: the figures of its newest event
     :param failure: of a run that failed: what Airflow says, such as ``task failure``
     :param failed_tasks: the ids of its tasks that failed
     """
@@ -63,9 +64,7 @@ def _failed(day: str | None, outcomes: Sequence[TaskOutcome], failure: str, fail
     if not causes:
         return f"{what} in {_text(', '.join(sorted(set(failed_tasks))))}: the task's log says why."
     first, *more = causes
-    lines = str(first.fields["error"]).splitlines()
-    # A list of problems begins with how many there are: the first of them says more.
-    cause = " ".join(lines[:2]) if lines[0].endswith(":") else lines[0]
+    cause = " ".join(leading_lines(str(first.fields["error"])))
     others = f" (and {len(more)} more tasks)" if more else ""
     return f"{what} in {_text(first.task_id)}: {_text(cause)}{others}"
 
@@ -110,11 +109,9 @@ def _checked(fields: Mapping[str, Any]) -> str:
 
 def _sources(fields: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
     sources = fields.get("sources")
-    return (
-        {str(name): one for name, one in sources.items() if isinstance(one, Mapping)}
-        if isinstance(sources, Mapping)
-        else {}
-    )
+    if not isinstance(sources, Mapping):
+        return {}
+    return {str(name): one for name, one in sources.items() if isinstance(one, Mapping)}
 
 
 def _number(fields: Mapping[str, Any], name: str) -> int:

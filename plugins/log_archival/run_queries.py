@@ -3,14 +3,15 @@
 from collections.abc import Mapping
 from typing import Any
 
-from airflow.models.asset import AssetEvent, AssetModel
+from airflow.models.asset import AssetEvent
 from airflow.models.dagrun import DagRun
 from airflow.models.xcom import XComModel
 from airflow.utils.state import TaskInstanceState
 from sqlalchemy import select
 from sqlalchemy.orm import Session, object_session
 
-from log_archival.history import CONTENTS_SCHEME, OUTCOME, day_asset_of
+from log_archival.asset_events import day_events
+from log_archival.history import OUTCOME
 from log_archival.run_note import TaskOutcome
 
 #: Of a day, the newest ones.
@@ -45,13 +46,8 @@ def archived_sources(dag_run: DagRun) -> Mapping[str, Any]:
     :param dag_run: in a session
     """
     extras = _session(dag_run).scalars(
-        select(AssetEvent.extra)
-        .join(AssetModel, AssetModel.id == AssetEvent.asset_id)
-        .where(
-            AssetModel.name.in_(_day_assets(dag_run)),
-            AssetEvent.source_dag_id == dag_run.dag_id,
-            AssetEvent.partition_key == dag_run.partition_key,
-        )
+        day_events(dag_run.dag_id, AssetEvent.extra)
+        .where(AssetEvent.partition_key == dag_run.partition_key)
         .order_by(AssetEvent.timestamp.desc())
         .limit(MAX_EVENTS)
     )
@@ -61,12 +57,6 @@ def archived_sources(dag_run: DagRun) -> Mapping[str, Any]:
         if isinstance(sources, Mapping):
             found = {**sources, **found}
     return found
-
-
-def _day_assets(dag_run: DagRun) -> list[str]:
-    outlets = (outlet for task in getattr(dag_run.dag, "tasks", ()) for outlet in task.outlets)
-    names = (str(getattr(outlet, "name", "")) for outlet in outlets)
-    return [day_asset_of(name) for name in names if name.startswith(CONTENTS_SCHEME)]
 
 
 def _session(dag_run: DagRun) -> Session:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.support.servers import MissingServerError, require_packages
+from tests.support.servers import require_packages
 
 if TYPE_CHECKING:
     from dev.local_aws import LocalAws
@@ -38,10 +38,7 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
 @pytest.fixture(scope="session")
 def browser(request: pytest.FixtureRequest) -> Iterator[Browser]:
     """Chromium, or the test is skipped."""
-    try:
-        require_packages("chromium", "chromium-driver")
-    except MissingServerError as error:
-        pytest.skip(str(error))
+    require_packages("chromium", "chromium-driver")
     from tests.browser.chromium import running_browser
 
     folder = request.config.stash[_SHOTS]

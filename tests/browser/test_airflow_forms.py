@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -35,13 +36,20 @@ def test_trigger_form_as_it_opens_archives_the_last_day_that_is_over(ui: Ui, sit
     assert yesterday in site.archived_days()
 
 
-def test_trigger_form_with_a_day_archives_it(ui: Ui, site: Site) -> None:
-    known, day = site.runs(), site.day(2)
+def trigger_day(ui: Ui, day: date) -> dict[str, Any]:
+    """Trigger a run with a day in the form, and return it when it has ended."""
+    known = ui.site.runs()
     ui.open_trigger()
     ui.set_day(day)
     ui.browser.shot("form")
     ui.submit_trigger()
-    [run] = site.new_runs(known)
+    [run] = ui.site.new_runs(known)
+    return run
+
+
+def test_trigger_form_with_a_day_archives_it(ui: Ui, site: Site) -> None:
+    day = site.day(2)
+    run = trigger_day(ui, day)
     assert run["state"] == "success"
     ui.browser.open(f"/dags/{ARCHIVE_DAG}/runs/{run['dag_run_id']}")
     ui.browser.find(f"//*[*[normalize-space()='Partition Key']][contains(., '{day}')]")
@@ -51,12 +59,8 @@ def test_trigger_form_with_a_day_archives_it(ui: Ui, site: Site) -> None:
 
 def test_trigger_form_with_tomorrow_fails_in_collect(ui: Ui, site: Site) -> None:
     """The form takes any day. What the person sees next is the page of the run."""
-    known, archived, day = site.runs(), site.archived_days(), site.day(-1)
-    ui.open_trigger()
-    ui.set_day(day)
-    ui.browser.shot("form")
-    ui.submit_trigger()
-    [run] = site.new_runs(known)
+    archived, day = site.archived_days(), site.day(-1)
+    run = trigger_day(ui, day)
     assert run["state"] == "failed"
     ui.browser.open(f"/dags/{ARCHIVE_DAG}/runs/{run['dag_run_id']}")
     ui.browser.find("//*[contains(., 'Failed')]")

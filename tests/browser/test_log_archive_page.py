@@ -17,7 +17,7 @@ from tests.browser.chromium import Browser
 from tests.browser.site import ARCHIVE_DAG, HOSTILE, Site, running_site
 from tests.browser.ui import Ui
 from tests.support.seeded_history import SeededHistory, TwoYears, seed_years
-from tests.support.servers import MissingServerError, free_port, postgres, require_packages
+from tests.support.servers import free_port, postgres, require_packages
 
 #: The page's own path, below Airflow's.
 PAGE = "/log-archive/"
@@ -35,10 +35,7 @@ def ui(browser: Browser, site: Site, request: pytest.FixtureRequest) -> Ui:
 @pytest.fixture(scope="module")
 def postgres_site(browser: Browser, aws: LocalAws, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     """Airflow on PostgreSQL."""
-    try:
-        require_packages("postgresql")
-    except MissingServerError as error:
-        pytest.skip(str(error))
+    require_packages("postgresql")
     with postgres() as database:
         environment = {"AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"postgresql+psycopg2:{database}"}
         with running_site(tmp_path_factory.mktemp("postgres-site"), aws, environment) as running:

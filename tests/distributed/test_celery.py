@@ -16,7 +16,7 @@ import pytest
 from dev.local_aws import LocalAws
 from tests.distributed.cluster import DAG_ID, Cluster, Worker, running_cluster
 from tests.distributed.logs import BATCHES, LOG_FILES, Found
-from tests.support.servers import MissingServerError, require_packages
+from tests.support.servers import require_packages
 
 WEEKS = [[date(2026, 11, first) + timedelta(days=n) for n in range(7)] for first in (2, 9)]
 #: Longer than a backfill takes on a machine that is busy with something else.
@@ -25,10 +25,7 @@ LIMIT_SECONDS = 480
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    try:
-        require_packages("postgresql", "redis-server")
-    except MissingServerError as error:
-        pytest.skip(str(error))
+    require_packages("postgresql", "redis-server")
     with LocalAws.start() as aws, running_cluster(tmp_path_factory.mktemp("cluster"), aws) as running:
         yield running
 

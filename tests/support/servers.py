@@ -16,6 +16,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from dev import processes
 
 READY_SECONDS = 60.0
@@ -33,14 +35,12 @@ class MissingServerError(RuntimeError):
 
 
 def require_packages(*packages: str) -> None:
-    """Raise MissingServerError with what to install, when a package is missing.
+    """Skip the test, saying what to install, when a package is missing.
 
     :param packages: of PACKAGES
     """
     if missing := [package for package in packages if not any(map(_find, PACKAGES[package]))]:
-        raise MissingServerError(
-            f"needs Debian's {', '.join(missing)}: apt-get install --no-install-recommends {' '.join(missing)}"
-        )
+        pytest.skip(f"needs Debian's {', '.join(missing)}: apt-get install --no-install-recommends {' '.join(missing)}")
 
 
 def _find(program: str) -> str | None:

@@ -37,12 +37,12 @@ def record_day(
     :param outcome: what the task returns
     :param records: of the run
     """
-    listing = list_archives(records.archives, records.receipts)
-    extras = dict(zip((asset.name for asset in assets), (outcome, listing), strict=True))
+    day, contents = (asset.name for asset in assets)
     for outlet in outlets:
-        if isinstance(outlet, Asset) and outlet.name in extras:
-            event: Any = context["outlet_events"][outlet]
-            event.extra.update(extras[outlet.name])
-            # Also of a run by hand whose partition the scheduler doesn't know. (From Airflow 3.3 on.)
-            if hasattr(event, "add_partitions"):
-                event.add_partitions(str(outcome["partition"]))
+        if not isinstance(outlet, Asset) or outlet.name not in (day, contents):
+            continue
+        event: Any = context["outlet_events"][outlet]
+        event.extra.update(outcome if outlet.name == day else list_archives(records.archives, records.receipts))
+        # Also of a run by hand whose partition the scheduler doesn't know. (From Airflow 3.3 on.)
+        if hasattr(event, "add_partitions"):
+            event.add_partitions(str(outcome["partition"]))

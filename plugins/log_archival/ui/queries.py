@@ -7,17 +7,18 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 
-from airflow.models.asset import AssetEvent, AssetModel, TaskOutletAssetReference
+from airflow.models.asset import AssetEvent, TaskOutletAssetReference
 from airflow.models.dag import DagModel
 from airflow.models.dagrun import DagRun
 from airflow.models.serialized_dag import SerializedDagModel
 from airflow.models.taskinstance import TaskInstance
 from airflow.models.xcom import XComModel
-from sqlalchemy import Select, and_, func, or_, select
-from sqlalchemy.orm import Session, aliased
+from sqlalchemy import and_, func, or_, select
+from sqlalchemy.orm import Session
 
+from log_archival.asset_events import contents_events, day_assets, day_events
 from log_archival.exceptions import SettingsError
-from log_archival.history import CONTENTS_END, CONTENTS_SCHEME, OUTCOME
+from log_archival.history import OUTCOME
 from log_archival.partition import Partition, choose_partition, zone
 from log_archival.ui.day_states import Record, Run, read_record, text
 
@@ -56,7 +57,7 @@ def archiving_dags(session: Session, readable: Collection[str]) -> list[DagModel
     :param session: of Airflow's database
     :param readable: the ids of the DAGs that the user may read
     """
-    outlets = select(TaskOutletAssetReference.dag_id).where(TaskOutletAssetReference.asset_id.in_(_day_assets()))
+    outlets = select(TaskOutletAssetReference.dag_id).where(TaskOutletAssetReference.asset_id.in_(day_assets()))
     dags = session.scalars(select(DagModel).where(DagModel.dag_id.in_(outlets)).order_by(DagModel.dag_id))
     return [dag for dag in dags if dag.dag_id in readable]
 
@@ -67,7 +68,7 @@ def dag_timezone(session: Session, dag_id: str) -> str:
     :param session: of Airflow's database
     :param dag_id: the DAG
     """
-    newest = _events(_day_assets(), dag_id, AssetEvent.extra).order_by(AssetEvent.timestamp.desc()).limit(1)
+    newest = day_events(dag_id, AssetEvent.extra).order_by(AssetEvent.timestamp.desc()).limit(1)
     extra = session.scalar(newest)
     if isinstance(extra, Mapping) and _is_zone(extra.get("timezone")):
         return str(extra["timezone"])
@@ -166,7 +167,7 @@ def listings(session: Session, dag_id: str, records: Sequence[Record]) -> list[t
     # A task's events are recorded together; the times are indexed, the runs are not.
     around = [one.at + timedelta(minutes=minutes) for one in records for minutes in (-5, 5)]
     rows = session.execute(
-        _events(_contents_assets(), dag_id, AssetEvent.source_run_id, AssetEvent.timestamp, AssetEvent.extra)
+        contents_events(dag_id, AssetEvent.source_run_id, AssetEvent.timestamp, AssetEvent.extra)
         .where(
             AssetEvent.timestamp.between(min(around), max(around)),
             AssetEvent.source_run_id.in_({one.run_id for one in records}),
@@ -198,25 +199,11 @@ def newest_check(session: Session, readable: Collection[str]) -> tuple[Any, Mapp
 _TASK = ("dag_id", "run_id", "task_id", "map_index")
 
 
-def _contents_assets() -> Select[Any]:
-    return select(AssetModel.id).where(AssetModel.name.startswith(CONTENTS_SCHEME))
-
-
-def _day_assets() -> Select[Any]:
-    contents = aliased(AssetModel)
-    name = func.replace(AssetModel.name, "s3://", CONTENTS_SCHEME) + CONTENTS_END
-    return select(AssetModel.id).join(contents, contents.name == name)
-
-
-def _events(assets: Select[Any], dag_id: str, *columns: Any) -> Select[Any]:
-    return select(*columns).where(AssetEvent.asset_id.in_(assets), AssetEvent.source_dag_id == dag_id)
-
-
 def _records(session: Session, dag_id: str, first: date, last: date) -> list[Record]:
     key, when = AssetEvent.partition_key, AssetEvent.timestamp
     begin = datetime.combine(first, time.min, UTC) - timedelta(days=1)
     columns = (AssetEvent.extra, key, when, AssetEvent.source_run_id)
-    events = _events(_day_assets(), dag_id, *columns).order_by(when.desc())
+    events = day_events(dag_id, *columns).order_by(when.desc())
     within = or_(key.between(str(first), str(last)), and_(key.is_(None), when >= begin))
     before = or_(key.between(_FIRST_KEY, str(first - timedelta(days=1))), and_(key.is_(None), when < begin))
     rows = [
@@ -333,7 +320,7 @@ def _uploaded(session: Session, dag_id: str, run_ids: Sequence[str]) -> set[str]
 
 def _begins(session: Session, dag_id: str, known: Sequence[Record | Run]) -> date | None:
     keys = AssetEvent.partition_key.like(_DAY), AssetEvent.partition_key >= _FIRST_KEY
-    first = session.scalar(_events(_day_assets(), dag_id, func.min(AssetEvent.partition_key)).where(*keys))
+    first = session.scalar(day_events(dag_id, func.min(AssetEvent.partition_key)).where(*keys))
     return min((day for day in (parse_day(first), *(one.day for one in known)) if day), default=None)
 
 

@@ -27,12 +27,9 @@ def engine_with_tables(url: str) -> Engine:
 
 @pytest.fixture(scope="session")
 def postgresql() -> Iterator[str]:
-    from tests.support.servers import MissingServerError, postgres, require_packages
+    from tests.support.servers import postgres, require_packages
 
-    try:
-        require_packages("postgresql")
-    except MissingServerError as error:
-        pytest.skip(str(error))
+    require_packages("postgresql")
     with postgres() as url:
         yield f"postgresql+psycopg2:{url}"
 
