@@ -167,8 +167,6 @@ def start_airflow(folder: Workspace, aws: LocalAws, *, for_people: bool) -> Loca
         environment={
             "LOG_ARCHIVAL_SETTINGS": str(folder.config),
             "AIRFLOW__SCHEDULER__USE_JOB_SCHEDULE": str(for_people),
-            # To parse the DAGs takes a second or two of a core: time that the runs need.
-            "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "30",
         },
         triggerer=for_people,
     )

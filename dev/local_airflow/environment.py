@@ -89,7 +89,6 @@ def _settings(home: Path, dags: Sequence[Path], plugins: Path) -> dict[str, obje
         "SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": 0.2,
         "SCHEDULER__SCHEDULER_HEARTBEAT_SEC": 1,
         "DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST": json.dumps(bundles),
-        "DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": 5,
         "DAG_PROCESSOR__BUNDLE_REFRESH_CHECK_INTERVAL": 1,
         "DAG_PROCESSOR__PARSING_PROCESSES": 1,
     }
