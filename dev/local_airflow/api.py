@@ -28,11 +28,22 @@ class AirflowApi:
         :param path: what follows `/api/v2`.
         :raises LocalAirflowError: for a status of 400 or more, with Airflow's explanation.
         """
+        return self._send(method, f"/api/v2{path}", json)
+
+    def get(self, path: str) -> Any:
+        """Return the decoded response of what a plugin serves.
+
+        :param path: what follows the URL of the UI.
+        :raises LocalAirflowError: for a status of 400 or more, with Airflow's explanation.
+        """
+        return self._send("GET", path)
+
+    def _send(self, method: str, path: str, json: Any = None) -> Any:
         if "Authorization" not in self._client.headers:
             login = {"username": self.username, "password": self.password}
             token = self._client.post("/auth/token", json=login).raise_for_status().json()["access_token"]
             self._client.headers["Authorization"] = f"Bearer {token}"
-        response = self._client.request(method, f"/api/v2{path}", json=json)
+        response = self._client.request(method, path, json=json)
         if response.status_code >= 400:
             raise LocalAirflowError(f"{method} {path}: {response.status_code} {response.text}")
         return response.json() if response.content else None

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+import httpx
 import pytest
 import yaml
 
@@ -150,6 +151,19 @@ def test_manual_run_with_a_date_archives_that_day(archive: Archive) -> None:
         f"/{archive.bucket}?prefix=logs%2F2026%2F11%2F21%2F&showversions=false"
     )
     assert links["Log archive"] == f"{archive.airflow.url}/log-archive/#/archive_logs/2026-11-21"
+
+
+def test_page_has_the_day_with_its_archives_and_run(archive: Archive) -> None:
+    """In this Airflow's own server; without a login there is nothing."""
+    day = "2026-11-22"
+    run_id, state = archive.run({"date": day})
+    assert state == "success"
+    assert "archive_logs" in archive.airflow.get("/log-archive/api/overview")["dags"]
+    found = archive.airflow.get(f"/log-archive/api/day?dag=archive_logs&day={day}")
+    assert {one["key"] for one in found["archives"]} == set(archive.versions("logs/2026/11/22/app/"))
+    assert {source["name"]: source["state"] for source in found["sources"]} == {"app": "verified", "audit": "verified"}
+    assert run_id in {run["run_id"] for run in found["runs"]}
+    assert httpx.get(f"{archive.airflow.url}/log-archive/api/overview", trust_env=False).status_code == 401
 
 
 def test_verified_day_is_an_event_of_the_assets(archive: Archive) -> None:
