@@ -47,15 +47,12 @@ def _end_with_parent() -> None:
 def stop(processes: Iterable[subprocess.Popen[bytes]], *, grace_seconds: float) -> None:
     """Terminate the processes; after `grace_seconds`, kill what is left of them and of their children.
 
-    Children are found by their session, which they stay in even when the process itself has ended.
+    Children are found by their session, which they stay in even when the process itself has ended. Who presses Ctrl-C
+    meanwhile shortens the wait: nothing is left running.
     """
     leaders = {process.pid: process for process in processes}
-    for leader in leaders.values():
-        leader.terminate()
-    deadline = time.monotonic() + grace_seconds
-    for leader in leaders.values():
-        with suppress(subprocess.TimeoutExpired):
-            leader.wait(max(deadline - time.monotonic(), 0))
+    with suppress(KeyboardInterrupt):
+        _terminate(leaders.values(), grace_seconds)
     left = [process for process in psutil.process_iter() if _session_id(process.pid) in leaders]
     for process in left:
         with suppress(psutil.NoSuchProcess):
@@ -63,6 +60,15 @@ def stop(processes: Iterable[subprocess.Popen[bytes]], *, grace_seconds: float) 
     for leader in leaders.values():
         leader.wait()
     psutil.wait_procs(left, timeout=10)  # a killed process takes a moment to end
+
+
+def _terminate(leaders: Iterable[subprocess.Popen[bytes]], grace_seconds: float) -> None:
+    for leader in leaders:
+        leader.terminate()
+    deadline = time.monotonic() + grace_seconds
+    for leader in leaders:
+        with suppress(subprocess.TimeoutExpired):
+            leader.wait(max(deadline - time.monotonic(), 0))
 
 
 def _session_id(pid: int) -> int | None:

@@ -20,6 +20,11 @@ os.write(int(sys.argv[1]), b"ready")
 time.sleep(600)
 """
 STUBBORN_SERVER = f"import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN){SERVER}"
+#: Its parent is told as a terminal tells it of Ctrl-C.
+INTERRUPTING_SERVER = f"""
+import os, signal
+signal.signal(signal.SIGTERM, lambda *_: os.kill(os.getppid(), signal.SIGINT))
+{SERVER}"""
 PARENT = f"""
 import os, subprocess, sys
 server = [sys.executable, "-c", {STUBBORN_SERVER!r}, sys.argv[1]]
@@ -58,6 +63,13 @@ def test_stop_kills_a_server_that_ignores_sigterm(tmp_path: Path) -> None:
     server = started(tmp_path / "server.log", STUBBORN_SERVER)
     processes.stop([server], grace_seconds=0.1)
     assert server.returncode == -signal.SIGKILL
+
+
+def test_stop_that_is_interrupted_leaves_nothing_running(tmp_path: Path) -> None:
+    codes = {"interrupting": INTERRUPTING_SERVER, "stubborn": STUBBORN_SERVER}
+    servers = [started(tmp_path / f"{name}.log", code) for name, code in codes.items()]
+    processes.stop(servers, grace_seconds=600)
+    assert [server.returncode for server in servers] == [-signal.SIGKILL] * 2
 
 
 @pytest.mark.parametrize("parent", ["running", "killed"])
