@@ -138,7 +138,7 @@ def test_manual_run_of_a_partition_has_its_key_and_a_clean_environment(airflow: 
 
 
 def test_refused_request_raises_with_the_reason(airflow: LocalAirflow) -> None:
-    with pytest.raises(LocalAirflowError, match=r"POST /dags/days/dagRuns: 400 .*'yesterday' does not match"):
+    with pytest.raises(LocalAirflowError, match=r"POST /api/v2/dags/days/dagRuns: 400 .*'yesterday' does not match"):
         airflow.trigger(DAG_ID, partition_key="yesterday")
 
 
