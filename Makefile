@@ -12,10 +12,11 @@ export AWS_SHARED_CREDENTIALS_FILE := /dev/null
 export AWS_EC2_METADATA_DISABLED := true
 export PYTHONNOUSERSITE := 1
 
-.PHONY: help install demo test test-oldest test-distributed test-browser unit check up bench lock clean
+.PHONY: help install demo test test-faults test-oldest test-distributed test-browser unit check up bench lock clean
 help:
 	@echo 'make demo   archive three days of logs between two local AWS accounts, in real Airflow'
 	@echo 'make test   run all tests'
+	@echo 'make test-faults  break the network, the disk and the tasks, and see that nothing is lost or twice'
 	@echo 'make test-oldest  run the tests that need no server, the daily DAG and the page on the oldest supported Airflow'
 	@echo 'make test-distributed  run the daily DAG on Celery: two workers, PostgreSQL and Redis'
 	@echo 'make test-browser  look at Airflow in Chromium: its forms, and the page of this package'
@@ -64,6 +65,9 @@ up: install
 
 test: install
 	@$(BIN)/python -m pytest $(ARGS)
+
+test-faults: install
+	@$(BIN)/python -m pytest tests/faults $(ARGS)
 
 # Left out: what is about the repository's own files, and backfills, which are refused on this Airflow.
 OLDEST_DAILY := tests/integration/airflow/test_archive_logs.py
