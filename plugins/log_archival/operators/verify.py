@@ -97,7 +97,11 @@ class VerifyArchiveOperator(ArchiveOperator):
             run_dir = RunDirectory.of_run(self.staging, ti.dag_id, ti.run_id, source_client)
             verified = run_dir.verified()
             if verified and verified.cleaned_up:
-                self.log.info("%s was verified by an earlier try, at tier %s", run_dir, verified.outcome.get("tier"))
+                self.log.warning(
+                    "verified before, at tier %s, and only finished now. To verify the day once more, clear the run's"
+                    " `collect` and what follows it",
+                    verified.outcome.get("tier"),
+                )
             else:
                 verified = self._verify_and_clean_up(context, writer, run_dir, outcome, resumed=verified is not None)
                 run_dir.write_verified(verified)

@@ -9,7 +9,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, closing, nullcontext
 from datetime import UTC, datetime
 from itertools import chain
-from tempfile import SpooledTemporaryFile
 from typing import IO
 
 from log_archival.aws.writer import ArchiveWriter
@@ -27,6 +26,7 @@ from log_archival.pipeline.compress import (
     split_by_size,
     threads_per_file,
 )
+from log_archival.pipeline.disk import TemporaryFile
 from log_archival.pipeline.packs import Staged
 from log_archival.pipeline.run_dir import RunDirectory, RunRecords
 from log_archival.progress import Progress
@@ -179,7 +179,7 @@ class _DirectUpload:
         in_memory = MAX_IN_MEMORY_BYTES if (file.size or 0) <= MAX_RAW_IN_MEMORY_BYTES else 1
         with ExitStack() as bodies:  # closes those that were not put because another failed
             with self.reading[file.source], self.compressing:
-                jobs = self._compress(file, lambda: bodies.enter_context(SpooledTemporaryFile(in_memory)))
+                jobs = self._compress(file, lambda: bodies.enter_context(TemporaryFile(in_memory)))
             return [self._put(job) for job in jobs]
 
     def _compress(self, file: LogFile, new_body: Callable[[], IO[bytes]] = io.BytesIO) -> list[_Job]:
