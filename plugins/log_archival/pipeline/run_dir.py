@@ -23,6 +23,7 @@ from datetime import datetime
 from itertools import chain
 from typing import IO, Any, Self, TypeVar
 
+from log_archival.codec import CHUNK_BYTES
 from log_archival.concurrency import in_order
 from log_archival.exceptions import StagingError
 from log_archival.pipeline.folder import File, Folder, ReceiptLog
@@ -257,6 +258,25 @@ class RunDirectory:
         :raises StagingError: when they are not all there
         """
         return open_staged(self._folder, archive)
+
+    def require_undamaged(self, archive: Archive) -> None:
+        """Check that an archive's staged bytes are those of its record.
+
+        :param archive: what `archives` returned
+        :raises StagingError: when they are not, or not all there
+        """
+        sha256, left = hashlib.sha256(), archive.stored_size
+        with self.open_staged(archive) as stream:
+            while data := stream.read(min(left, CHUNK_BYTES)):
+                sha256.update(data)
+                left -= len(data)
+        if sha256.hexdigest() != archive.stored_sha256:
+            raise StagingError(
+                f"{self._folder / archive.staged} is damaged: the archive of {archive.path}, {archive.stored_size:,}"
+                f" bytes from byte {archive.offset:,} on, has the SHA-256 {sha256.hexdigest()}, and was written with"
+                f" {archive.stored_sha256}",
+                hint="Clear the run's `compress` and what follows it to compress the batch again. Is the disk sound?",
+            )
 
     def delete_data(self, batch: int) -> None:
         """Delete the staged data of a batch.

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from itertools import chain
 from typing import IO
 
-from log_archival.aws.writer import ArchiveWriter
+from log_archival.aws.writer import ArchiveWriter, ChecksumRefusedError
 from log_archival.concurrency import available_cores, concurrently
 from log_archival.exceptions import StagingError
 from log_archival.keys import KeyTemplate
@@ -100,7 +100,7 @@ def upload_batch(
     :param partition: the day
     :param keys: the key template
     :returns: the receipts of the whole batch
-    :raises StagingError: when a record has another key than its file
+    :raises StagingError: when a record has another key than its file, or staged data are damaged
     :raises LogArchivalError: at the first put that fails; those under way are waited for
     """
     archives = run_dir.archives(batch)
@@ -123,7 +123,11 @@ def upload_batch(
             archive, content = one
             with run_dir.open_staged(archive) if content is None else nullcontext(content) as body:
                 # Written here: of the puts that are under way when one fails, the receipts are kept, too.
-                written.write(put_archive(writer, archive, body, progress))
+                try:
+                    written.write(put_archive(writer, archive, body, progress))
+                except ChecksumRefusedError:
+                    run_dir.require_undamaged(archive)
+                    raise
 
         for _ in concurrently(put, staged, writer.max_concurrent_requests):
             pass
