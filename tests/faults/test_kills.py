@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import random
 import secrets
+import shutil
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,10 +18,11 @@ from botocore.loaders import JSONFileLoader
 
 from log_archival.hooks import CrossAccountS3Hook
 from tests.faults.dag_run import DagRun, Step
-from tests.faults.killing import How, Kill
+from tests.faults.killing import How, Kill, Process
 from tests.faults.read_back import Difference, difference
 from tests.faults.tally import Tally
-from tests.support.operating import Run, connect, write_logs
+from tests.support.memory_s3 import BUCKET, MemoryS3
+from tests.support.operating import Run, connect, use_memory, write_logs
 
 if TYPE_CHECKING:
     from tests.support.seaweed import Seaweed
@@ -104,14 +107,17 @@ class Killer:
     begin: Begin
     chance: random.Random
     events: Mapping[Step, int]
-    rows: dict[tuple[str, str], Tally] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        tasks = dict.fromkeys(task for task, _ in self.events)
+        self.rows = {(how, task): self.begin(how, task) for task in tasks for how in _HOWS}
 
     def kill(self, run: DagRun, step: Step, times: int) -> None:
         """Kill a task at some moments, each time anew, and then have it succeed."""
         for _ in range(times):
             how, at = self.chance.choice(_HOWS), self.chance.randint(1, self.events[step])
             if run.attempt(step, Kill(how, at)).killed:
-                self.rows.setdefault((how, step[0]), self.begin(how, step[0])).injected += 1
+                self.rows[how, step[0]].injected += 1
         run.attempt(step)
 
     def count(self, found: Difference) -> None:
@@ -136,10 +142,13 @@ def killer(new_run: NewRun, tally: Begin, chance: random.Random) -> Callable[[st
     return begin
 
 
-@pytest.mark.parametrize("staging", ["local", "s3"])
-@pytest.mark.parametrize("after", ["keep", "delete", "move"])
+@pytest.mark.parametrize(
+    ("staging", "after", "times"),
+    [("local", "keep", 3), ("local", "delete", 2), ("local", "move", 2), ("s3", "keep", 1), ("s3", "delete", 1)],
+    ids=["local, keep", "local, delete", "local, move", "s3, keep", "s3, delete"],
+)
 def test_run_whose_tasks_are_killed_is_archived(
-    new_run: NewRun, killer: Callable[[str], Killer], store: Seaweed, rounds: int, staging: str, after: str
+    new_run: NewRun, killer: Callable[[str], Killer], store: Seaweed, rounds: int, staging: str, after: str, times: int
 ) -> None:
     for _ in range(rounds):
         kills, run = killer(staging), new_run(staging, after)
@@ -148,7 +157,7 @@ def test_run_whose_tasks_are_killed_is_archived(
         for step in run.steps():
             if step == cleared:
                 run.until(step)
-            kills.kill(run, step, 3 if step[0] in ("collect", "verify") else 2)
+            kills.kill(run, step, times + (step[0] in ("collect", "verify")))
         kills.count(difference_of(run, store))
         files_left = len(left(run))
         assert run.summary["deleted" if after == "delete" else "moved"] == len(CONTENTS) - files_left
@@ -162,3 +171,118 @@ def test_one_task_that_is_killed_is_archived(
         kills, run = killer("none"), new_run()
         kills.kill(run, ("put", 0), 12)
         kills.count(difference_of(run, store))
+
+
+@pytest.mark.parametrize("after", ["keep", "delete", "move"])
+def test_verify_that_is_killed_at_each_of_its_moments_is_finished(
+    tmp_path: Path, tally: Begin, monkeypatch: pytest.MonkeyPatch, after: str
+) -> None:
+    run = uploaded_in_memory(tmp_path, monkeypatch, after)
+    row, before = tally("SIGKILL", "verify"), Snapshot.take(run, tmp_path)
+    undisturbed = run.attempt(("verify", 0))
+    outcome, files_left = run.summary, left(run)
+    assert run_dir_of(run) == ["verified.json"]
+    for at in range(1, undisturbed.events + 2):
+        before.restore(run)
+        # The last one is when all is done, and Airflow hasn't noted it yet.
+        assert run.attempt(("verify", 0), Kill("SIGKILL", at)).killed is (at <= undisturbed.events)
+        row.injected += 1
+        run.attempt(("verify", 0))
+        assert (run.summary, left(run), run_dir_of(run)) == (outcome, files_left, ["verified.json"])
+        row.archived += 1
+
+
+def uploaded_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after: str) -> DagRun:
+    """Return a run of a few files whose bucket is in memory: processes that fork from this one have it, too."""
+    use_memory(monkeypatch, MemoryS3())
+    action = f"move: {tmp_path}/done" if after == "move" else after
+    source = replace(write_logs(tmp_path / "logs", DAY, FEW), after=action)
+    run = DagRun(Run(BUCKET, tmp_path / "staging", DAY), source)
+    run.run.collect(source)
+    run.run.compress()
+    run.run.upload()
+    return run
+
+
+def run_dir_of(run: DagRun) -> list[str]:
+    return sorted(path.name for path in Path(str(run.run.run_dir)).iterdir())
+
+
+@dataclass
+class Snapshot:
+    """The log files and the run directory of a run, as they were."""
+
+    folder: Path
+
+    @classmethod
+    def take(cls, run: DagRun, folder: Path) -> Snapshot:
+        """Copy them; log files are linked, since they are known by their inodes."""
+        shutil.copytree(str(run.run.run_dir), folder / "run_dir")
+        shutil.copytree(run.source.path, folder / "files", copy_function=os.link)
+        return cls(folder)
+
+    def restore(self, run: DagRun) -> None:
+        """Bring them back, and remove what was there meanwhile."""
+        for place in (str(run.run.run_dir), run.source.path, str(self.folder / "done")):
+            shutil.rmtree(place, ignore_errors=True)
+        shutil.copytree(self.folder / "run_dir", str(run.run.run_dir))
+        shutil.copytree(self.folder / "files", run.source.path, copy_function=os.link)
+
+
+@pytest.mark.parametrize("staging", ["local", "s3"])
+def test_tasks_that_run_twice_change_nothing(new_run: NewRun, store: Seaweed, staging: str) -> None:
+    run = new_run(staging, contents=FEW)
+    for step in run.steps():
+        for _ in range(2):
+            run.attempt(step)
+    assert difference_of(run, store, FEW) == Difference()
+    # Cleared now, these find nothing, and say what to clear.
+    for step in (("compress", 0), ("upload", 0)):
+        assert "Clear the run's `collect` and what follows it" in Process(run.work(step)).wait().error
+    for step in run.steps():
+        run.attempt(step)
+    assert run.summary["existing"] == len(FEW)
+    assert difference_of(run, store, FEW) == Difference()
+
+
+@pytest.mark.parametrize("after", ["delete", "move"])
+def test_cleaned_up_run_that_is_cleared_has_nothing_left_to_do(new_run: NewRun, store: Seaweed, after: str) -> None:
+    run = new_run(after=after, contents=FEW)
+    for step in run.steps():
+        run.attempt(step)
+    [manifest] = run.summary["manifests"]
+    error = Process(run.work(("collect", 0))).wait().error
+    assert "AirflowFailException: this run was verified before it was cleared, and log files of source app" in error
+    assert f"lists them in {manifest}. Nothing is left to do: mark the run as success." in error
+    run.attempt(("verify", 0))  # which still knows
+    assert difference_of(run, store, FEW) == Difference()
+
+
+def contents_of(day: str) -> dict[str, bytes]:
+    return {name.replace(DAY, day): day.encode() + content for name, content in CONTENTS.items()}
+
+
+@pytest.mark.parametrize("after", ["keep", "delete"])
+def test_overlapping_backfills_converge(new_run: NewRun, store: Seaweed, tally: Begin, rounds: int, after: str) -> None:
+    row = tally("runs of one day at once", f"two backfills, {after}")
+    days = [f"2026-11-{number}" for number in (20, 21)]
+    contents = {day: contents_of(day) for day in days}
+    for _ in range(rounds):
+        first = new_run(after=after)
+        for day in days:
+            write_logs(Path(first.source.path), day, contents[day])
+        runs = [
+            DagRun(Run(first.run.bucket, first.run.staging, day, run_id=f"backfill-{number}-{day}"), first.source)
+            for number in (1, 2)
+            for day in days
+        ]
+        row.injected += len(runs)
+        for ended in [process.wait() for process in [Process(run.all_tasks) for run in runs]]:
+            # What the other backfill has archived and deleted meanwhile is not there any more.
+            assert not ended.error or (after == "delete" and "vanished since it was listed" in ended.error), ended.error
+            row.archived += not ended.error
+        for day in days:
+            prefix = f"logs/{day.replace('-', '/')}/"
+            found = difference(store.client(), first.run.bucket, prefix, contents[day].values())
+            row.add(found)
+            assert found == Difference()
