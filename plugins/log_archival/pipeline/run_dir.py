@@ -29,6 +29,7 @@ from log_archival.pipeline.packs import DATA_NAME, PackWriter, Staged, open_stag
 from log_archival.records import (
     NOT_SHARED,
     Archive,
+    ArchiveObject,
     Failure,
     LogFile,
     Receipt,
@@ -215,21 +216,21 @@ class RunDirectory:
         with closing(self._folder.receipt_log(f"receipts-{batch:04d}", map(to_line, earlier))) as log:
             yield ReceiptWriter(log, list(earlier))
 
-    def read_staged(self, archives: Iterable[Archive]) -> Generator[Staged, None, None]:
-        """Yield archives in the order in which they are staged; small ones, which are read together, with their bytes.
+    def read_staged(self, objects: Iterable[ArchiveObject]) -> Generator[Staged, None, None]:
+        """Yield objects in the order in which they are staged; small ones, which are read together, with their bytes.
 
-        :param archives: what `archives` returned, or some of them
+        :param objects: of what `archives` returned
         :raises StagingError: when they are not all there
         """
-        return read_staged(self._folder, archives)
+        return read_staged(self._folder, objects)
 
-    def open_staged(self, archive: Archive) -> AbstractContextManager[IO[bytes]]:
-        """Open an archive's staged bytes.
+    def open_staged(self, one: ArchiveObject) -> AbstractContextManager[IO[bytes]]:
+        """Open an object's staged bytes.
 
-        :param archive: what `archives` returned
+        :param one: of what `archives` returned
         :raises StagingError: when they are not all there
         """
-        return open_staged(self._folder, archive)
+        return open_staged(self._folder, one)
 
     def delete_data(self, batch: int) -> None:
         """Delete the staged data of a batch.

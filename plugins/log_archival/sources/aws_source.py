@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Self
 
 from botocore.config import Config
 
-from log_archival.sources.base import ClientFactory, Source
+from log_archival.sources.base import BundleSize, ClientFactory, Source
 
 # boto3 makes clients from one session in one thread at a time only. Not a lock for each source: those are copied, and
 # locks can't be.
@@ -33,6 +33,7 @@ class AwsSource(Source):
 
     :param connection: the id of an Airflow connection of the source account
     :param region: of the logs; None for the connection's own
+    :param bundle: small log files are put together, in objects that have at most so many bytes before compression
     :param new_client: makes the client; not a key of archive.yaml, which can't hold a function
     """
 
@@ -43,6 +44,7 @@ class AwsSource(Source):
 
     connection: str = "aws_default"
     region: str | None = None
+    bundle: BundleSize = None
     new_client: ClientFactory = field(default=boto3_client, repr=False, compare=False)
 
     def with_clients(self, new_client: ClientFactory) -> Self:

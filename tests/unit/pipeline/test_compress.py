@@ -19,11 +19,12 @@ import pytest
 from log_archival import codec as codecs
 from log_archival.exceptions import CompressionError
 from log_archival.pipeline import compress as module
-from log_archival.pipeline.compress import Compressor, Destination, compress_batch, split_by_size
+from log_archival.pipeline.compress import compress_batch, split_by_size
+from log_archival.pipeline.compressor import Compressor, Destination
 from log_archival.pipeline.local_folder import LocalFolder
 from log_archival.pipeline.packs import MAX_PACKED_FILE_BYTES, open_staged
 from log_archival.pipeline.run_dir import RunDirectory
-from log_archival.records import Archive, LogFile, Receipt
+from log_archival.records import Archive, ArchiveObject, LogFile, Receipt
 from log_archival.sources.files import FileSource
 from tests.support.batches import compressor
 from tests.support.log_files import DAY, log_file, write_file
@@ -114,7 +115,7 @@ def run_directory(tmp_path: Path, files: list[LogFile]) -> RunDirectory:
 
 
 def staged(tmp_path: Path, archive: Archive) -> bytes:
-    with open_staged(LocalFolder(tmp_path / "run"), archive) as body:
+    with open_staged(LocalFolder(tmp_path / "run"), ArchiveObject([archive])) as body:
         return body.read()
 
 
