@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, Literal, TypeVar, get_args, get_type_hints
 
@@ -52,7 +52,8 @@ class LogFile(Record):
     size: int | None
     mtime_ns: int
     identity: str
-    bundle: int = 0
+    # Not which file it is, but what is done with it: sources compare what they are to open with what they list.
+    bundle: int = field(default=0, compare=False)
 
     @property
     def path(self) -> str:
