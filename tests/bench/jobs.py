@@ -175,7 +175,7 @@ def compress_to_nowhere(files: list[str]) -> None:
 JOBS: dict[str, Callable[..., Any]] = {
     job.__name__: job
     for job in (
-        idle, stock_hook, stock_operator, compress_each, boto3_pool, put_files, archive_source, collect, compress, upload,
-        verify, compress_to_nowhere,
+        idle, stock_hook, stock_operator, compress_each, boto3_pool, put_files, archive_source, collect, compress,
+        upload, verify, compress_to_nowhere,
     )
 }  # fmt: skip
