@@ -72,7 +72,7 @@ class Compressor:
                 yield destination[0]
 
         with self.source_of(file).open(file) as stream:
-            codec = codecs.codec_for(self.codec, stream.peek(8))
+            codec = codecs.codec_for(self.codec, stream.peek(8), file.name)
             result = codecs.compress(
                 stream, codec, open_part,
                 size_hint=-1 if file.size is None else file.size,
