@@ -1,9 +1,10 @@
 """The records that tasks write for each other: log files, archives, receipts, failures. Plain data, as JSON Lines."""
 
 import json
-from collections.abc import Iterable, Iterator
+import re
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, partial
 from typing import Any, Literal, TypeVar, get_args, get_type_hints
 
 from log_archival.exceptions import StagingError
@@ -12,6 +13,17 @@ from log_archival.exceptions import StagingError
 Outcome = Literal["new", "existing"]
 #: How the server has shown that it refuses other bytes than were sent.
 Proof = Literal["checksum", "signed payload", "md5", "none"]
+
+#: Of a line that is read back: many times what the longest path and the longest key take. Decoded JSON can take 25
+#: times its size in memory.
+MAX_LINE_BYTES = 1 << 20
+#: Sizes, offsets and counts are those that files have.
+_NUMBERS = range(1 << 63)
+#: A file system may have any time of 64 bits, in seconds; here, it is in nanoseconds.
+_TIMES_NS = range(-(10**9 << 63), 10**9 << 63)
+_SHA256 = re.compile("[0-9a-f]{64}")
+#: Empty where there is no bundle.
+_BUNDLE_SHA256 = re.compile("([0-9a-f]{64})?")
 
 
 class Record:
@@ -108,6 +120,15 @@ class Archive(Record):
     bundle_size: int = 0
     bundle_sha256: str = ""
     bundle_offset: int = 0
+
+    def __post_init__(self) -> None:
+        """Check that it is in a bundle, or not.
+
+        :raises ValueError: when it is neither
+        """
+        end = self.bundle_offset + self.stored_size if self.bundle_sha256 else self.bundle_offset
+        if bool(self.bundle_size) != bool(self.bundle_sha256) or end > self.bundle_size:
+            raise ValueError("its place in a bundle can't be")
 
     @property
     def path(self) -> str:
@@ -256,14 +277,18 @@ def read_jsonl(path: Any, kind: type[R], *, shared: dict[str, str] | None = None
     :param kind: the records' class
     :param shared: strings that were read before; an equal string becomes the same object, which halves the memory
         of a hundred thousand archives and their receipts
-    :raises StagingError: when the file is missing, or in a line a field is missing, unknown or of another type: the
-        file was edited, or another version wrote it
+    :raises StagingError: when the file is missing, or in a line a field is missing, unknown, of another type, or
+        nothing that it can be: the file was edited, or another version wrote it
     """
     number = 0
     try:
         with path.open("rb") as file:
-            for number, line in enumerate(file, 1):  # noqa: B007
+            for number, line in enumerate(iter(partial(file.readline, MAX_LINE_BYTES + 1), b""), 1):  # noqa: B007
+                if len(line) > MAX_LINE_BYTES:
+                    raise ValueError(f"it has more than {MAX_LINE_BYTES:,} bytes")
                 fields = json.loads(line)
+                if b"\\" in line or not line.isascii():
+                    _require_whole_characters(fields)
                 if shared is not None:
                     fields = {
                         name: shared.setdefault(value, value) if isinstance(value, str) else value
@@ -272,15 +297,37 @@ def read_jsonl(path: Any, kind: type[R], *, shared: dict[str, str] | None = None
                 yield _record(kind, fields)
     except FileNotFoundError:
         raise StagingError(f"{path} is missing", hint=f"{_HINT} {NOT_SHARED}") from None
-    except (ValueError, TypeError, AttributeError) as error:
-        raise StagingError(f"{path}, line {number}: not a valid {kind.__name__}: {error}", hint=_HINT) from None
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
+        raise StagingError(f"{path}, line {number}: not a valid {kind.__name__}: {error!s:.200}", hint=_HINT) from None
 
 
 def _record(kind: type[R], fields: dict[str, Any]) -> R:
     record = kind(**fields)
-    for name, expected in _expected_fields(kind).items():  # type: ignore[arg-type]  # mypy: a class is not hashable
+    for name, expected, is_possible in _rules(kind):  # type: ignore[arg-type]  # mypy: a class is not hashable
         value = getattr(record, name)
         # By type, not isinstance: JSON's true is no number.
-        if type(value) not in expected and value not in expected:
-            raise TypeError(f"{name} is {value!r}")
+        if (type(value) not in expected and value not in expected) or (value is not None and not is_possible(value)):
+            raise TypeError(f"{name} is {value!r:.80}")
     return record
+
+
+@cache
+def _rules(cls: type[Record]) -> list[tuple[str, tuple[Any, ...], Callable[[Any], Any]]]:
+    """Return the name of each field, what it may be, and what tells whether it can have a value of that type."""
+    fields = _expected_fields(cls)  # type: ignore[arg-type]  # as above
+    return [(name, expected, _rule(name, expected)) for name, expected in fields.items()]
+
+
+def _rule(name: str, expected: tuple[Any, ...]) -> Callable[[Any], Any]:
+    if int in expected:
+        return (_TIMES_NS if name.endswith("mtime_ns") else _NUMBERS).__contains__
+    if name == "bundle_sha256":
+        return _BUNDLE_SHA256.fullmatch
+    return _SHA256.fullmatch if name.endswith("sha256") else lambda _: True
+
+
+def _require_whole_characters(fields: dict[str, Any]) -> None:
+    """Raise a ValueError for half a character, which no file's name has, but for those of bytes that are no UTF-8."""
+    for value in fields.values():
+        if type(value) is str:
+            value.encode(errors="surrogateescape")

@@ -178,7 +178,7 @@ def log_plan(found: Collected, compressor: Compressor, sources: Sequence[Source]
         source = compressor.source_of(file)
         try:
             with source.open(file) as stream:
-                codec = codec_for(compressor.codec, stream.peek(8))
+                codec = codec_for(compressor.codec, stream.peek(8), file.name)
                 digest = hashlib.file_digest(stream, "sha256").hexdigest()
         except SourceError as error:
             log.error("%s", error)

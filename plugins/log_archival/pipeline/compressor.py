@@ -66,7 +66,7 @@ class Compressor:
                 destinations.append(destination)
                 yield destination[0]
 
-        codec = codecs.codec_for(self.codec, stream.peek(8))
+        codec = codecs.codec_for(self.codec, stream.peek(8), file.name)
         result = codecs.compress(
             stream, codec, open_part,
             size_hint=-1 if file.size is None else file.size,

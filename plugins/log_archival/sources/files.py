@@ -14,7 +14,6 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import timedelta
 from functools import cached_property
 from itertools import chain
 from typing import Literal
@@ -157,7 +156,7 @@ class FileSource(_LocalFiles):
         :raises SettingsError: when the date in the pattern doesn't distinguish days
         """
         if self.rotated == "next-day":
-            partition = Partition(partition.day + timedelta(days=1), partition.timezone)
+            partition = Partition(partition.end.date(), partition.timezone)
         return self._dated_pattern.on(partition)
 
 

@@ -27,7 +27,7 @@ from log_archival.aws.errors import (
     hint_of_other_policy,
     translated_errors,
 )
-from log_archival.exceptions import ArchiveRequestError, RefusedError, SettingsError, SourceError
+from log_archival.exceptions import ArchiveRequestError, LogArchivalError, RefusedError, SettingsError, SourceError
 from log_archival.partition import Partition
 from log_archival.records import Failure, LogFile
 from log_archival.sources.aws_source import AwsSource
@@ -37,6 +37,7 @@ from log_archival.sources.pattern import DatedPattern, has_wildcard, literal_sta
 _CONCURRENT_READS = 16
 #: What a client needs: a connection for each object that is read at once, and a few attempts.
 CLIENT_CONFIG = Config(max_pool_connections=_CONCURRENT_READS, retries={"mode": "standard", "total_max_attempts": 5})
+_ETAG = re.compile("[ -~]+")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 #: Larger reads are done in pieces, which bounds what the HTTP client copies.
 _READ_BYTES = 1 << 20
@@ -193,7 +194,7 @@ class S3Source(AwsSource):
             for page in pages.paginate(
                 Bucket=bucket, Prefix=prefix, OptionalObjectAttributes=["RestoreStatus"], **delimiter
             ):
-                yield from page.get(what, ())
+                yield from map(_checked, page.get(what, ()))
 
     # Reading
 
@@ -207,7 +208,7 @@ class S3Source(AwsSource):
         """
         bucket, prefix = self._location
         # The record comes from the run directory, which may name anything; some servers simplify "a/../b" and "a//b".
-        if file.root != self.root or not _is_name(file.name):
+        if file.root != self.root or not _is_name(file.name) or not _ETAG.fullmatch(file.identity):
             raise SourceError(f"source {self.name}: {file.path!r} is no object below {self.root}")
         with self._translated_errors("GetObject", file.path, file):
             response = self.client.get_object(Bucket=bucket, Key=prefix + file.name, IfMatch=file.identity)
@@ -249,6 +250,12 @@ class S3Source(AwsSource):
             raise SourceError(str(error)) from error
         except ArchiveRequestError as error:
             raise SourceError(str(error)) from error
+        except LogArchivalError:
+            raise
+        except (LookupError, TypeError, ValueError, RuntimeError) as error:  # botocore trusts what a server says
+            raise SourceError(
+                f"source {self.name}: the answer to {operation} of {where} can't be read: {error!r:.200}"
+            ) from error
 
     def _hint(self, request: Request, code: str, message: str) -> str:
         if code not in ACCESS_DENIED:
@@ -304,6 +311,20 @@ def _is_meant(name: str, size: int, matches: Callable[[str], bool]) -> bool:
     is_folder = not size and name[-1:] in ("", "/")
     meant = "/".join(filter(None, name.split("/")))
     return not is_folder and (not meant or matches(meant))
+
+
+def _checked(listed: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return an object or a prefix of a listing.
+
+    :raises LookupError: when it lacks something
+    :raises ValueError: when it has an impossible size, time or ETag
+    """
+    if "Prefix" in listed:
+        return listed
+    key, size, time, etag = (listed[name] for name in ("Key", "Size", "LastModified", "ETag"))
+    if size not in range(1 << 63) or time.tzinfo is None or not _ETAG.fullmatch(etag):
+        raise ValueError(f"{key:.80} has the size {size}, the time {time} and the ETag {etag:.80}")
+    return listed
 
 
 def _problem(name: str, listed: Mapping[str, Any]) -> str | None:
