@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import random
 import re
@@ -16,6 +17,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from botocore.loaders import create_loader
 
 from log_archival.aws import writer as writer_module
 from log_archival.operators import CrossAccountPutOperator
@@ -90,6 +92,7 @@ class Archive:
     store: Seaweed
     proxy: FaultProxy
     bucket: str
+    reader: Any
     monkeypatch: pytest.MonkeyPatch
     read_timeout: int = LONG_SECONDS
 
@@ -121,7 +124,7 @@ class Archive:
         connect(self.monkeypatch, self.source_connection(endpoint_url), "source")
 
     def difference(self, day: str, written: list[bytes]) -> Difference:
-        return difference(self.store.client(), self.bucket, f"logs/{day.replace('-', '/')}/", written)
+        return difference(self.reader, self.bucket, f"logs/{day.replace('-', '/')}/", written)
 
 
 @pytest.fixture(autouse=True)
@@ -129,6 +132,14 @@ def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have the clients not wait before they try again, for which neither has a setting."""
     monkeypatch.setattr("botocore.endpoint.time", SimpleNamespace(sleep=lambda _: None))
     monkeypatch.setattr(writer_module._retried_after_a_race, "sleep", lambda _: None)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _one_loader() -> Iterator[None]:
+    """Have botocore read its descriptions of services once, and not for each of some hundred clients."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("botocore.session.create_loader", functools.cache(create_loader))
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -139,10 +150,16 @@ def bucket(store: Seaweed) -> str:
     return name
 
 
+@pytest.fixture(scope="module")
+def reader(store: Seaweed) -> Any:
+    return store.client()
+
+
 @pytest.fixture
 def archive(
     store: Seaweed,
     bucket: str,
+    reader: Any,
     chance: random.Random,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
@@ -150,7 +167,7 @@ def archive(
     """The archive; afterwards, no log line may have had a secret, not even at level DEBUG."""
     caplog.set_level(logging.DEBUG)
     with FaultProxy(store.endpoint_url, chance).serve() as proxy:
-        found = Archive(store, proxy, bucket, monkeypatch)
+        found = Archive(store, proxy, bucket, reader, monkeypatch)
         found.connect()
         yield found
     require_no_secrets(found, caplog.text)
