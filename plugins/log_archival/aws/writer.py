@@ -25,6 +25,9 @@ DEFAULT_MAX_CONCURRENT_REQUESTS = 32
 #: Bodies up to this size are sent with the request. Before larger ones are sent, S3 is asked to accept them
 #: (Expect: 100-continue), which costs a round trip, and saves sending them when the key exists.
 SEND_AT_ONCE_BYTES = 4 << 20
+# A body that says so may be lost on the way, and a proxy may leave it out; no other condition is sent.
+_EXISTS = frozenset({"PreconditionFailed", "412"})
+_EXPIRED = frozenset({"ExpiredToken", "ExpiredTokenException"})
 # The checksums of one byte, which an empty body doesn't have.
 _OTHER_SHA256 = base64.b64encode(hashlib.sha256(b"\0").digest()).decode()
 _OTHER_MD5 = base64.b64encode(hashlib.md5(b"\0", usedforsecurity=False).digest()).decode()
@@ -137,7 +140,8 @@ class ArchiveWriter:
         echoed_sha256 = base64.b64decode(echoed).hex() if echoed else None
         if echoed_sha256 not in (None, sha256):
             raise ArchiveRequestError(
-                f"S3 stored s3://{self.bucket}/{key} with SHA-256 {echoed_sha256}, and {sha256} was sent"
+                f"S3 stored s3://{self.bucket}/{key} with SHA-256 {echoed_sha256}, and {sha256} was sent",
+                hint="A retry finds the key existing, and proves nothing of its bytes: verify the day at tier read.",
             )
         return Receipt(key, "new", size, sha256, proof)
 
@@ -199,9 +203,14 @@ class ArchiveWriter:
             try:
                 return _retried_after_a_race(send)
             except ClientError as error:
-                code, _ = code_and_status(error.response)
-                if code == "PreconditionFailed":
+                code, status = code_and_status(error.response)
+                if code in _EXISTS:
                     return None
+                if code in _EXPIRED and error.operation_name == "PutObject":
+                    raise ArchiveRequestError(
+                        f"{request} failed: {status} {code}: the session has expired",
+                        hint="A retry assumes the role again. If it expires again at once: is this machine's clock right?",
+                    ) from error
                 if code in CHECKSUM_MISMATCH:
                     raise _ChecksumRefusedError(
                         f"{request} failed: S3 received other bytes than its checksum ({code})", code
