@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import logging
 import random
 import re
 import secrets
-import socket
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -20,19 +17,15 @@ import pytest
 from botocore.loaders import create_loader
 
 from log_archival.aws import writer as writer_module
-from log_archival.operators import CrossAccountPutOperator
 from log_archival.sources.base import Source
 from log_archival.sources.files import FileSource
-from log_archival.sources.s3 import S3Source
 from tests.faults.read_back import Difference, difference
 from tests.faults.tally import Tally
 from tests.faults.tries import Fate, Tries
 from tests.support.fault_proxy import (
-    CutOff,
     Drips,
     Fault,
     FaultProxy,
-    NeverContinues,
     OtherHeaders,
     Refused,
     ResetBeforeTheAnswer,
@@ -40,11 +33,8 @@ from tests.support.fault_proxy import (
     Stalled,
     StalledAnswer,
     What,
-    WithoutElement,
 )
-from tests.support.http_server import serving
 from tests.support.operating import Run, connect, write_logs
-from tests.support.servers import free_port
 
 if TYPE_CHECKING:
     from tests.support.seaweed import Seaweed

@@ -35,7 +35,8 @@ class Tries:
             try:
                 return task()
             except LogArchivalError as error:
-                assert not error.permanent, "an operator has to fail the task for good"
+                if error.permanent:
+                    raise AssertionError("an operator has to fail the task for good") from error
                 self.errors.append(error)
                 self.fate = "cleared" if self.fate == "cleared" else "retried"
             except AirflowFailException as error:

@@ -141,13 +141,28 @@ def translated_errors(*requests: Request, hint: Hint, setup: str = "credentials,
         operation, status = _operation_and_status(error)
         request = next((one for one in requests if one.operation == operation), requests[0])
         text = f"{request} failed: {status or ''} the response can't be read"
-        if 300 <= status and not is_transient("", status):
+        if status >= 300 and not is_transient("", status):
             raise RefusedError(text, code=str(status), hint=hint(request, str(status), "")) from None
         raise ArchiveRequestError(text, hint="It may have been cut off: a retry may succeed.") from None
     except BotoCoreError as error:
         # No credentials, an unknown profile, a parameter that botocore rejects: a retry can't help.
         code = type(error).__name__
         raise RefusedError(f"{requests[0]} could not be sent: {error}", code=code, hint=f"Check {setup}.") from error
+
+
+def require_whole(request: Request, response: Mapping[str, Any], *names: str) -> None:
+    """Require what every answer to a request has: botocore takes one that was cut off for one that has nothing.
+
+    :param request: that was sent
+    :param response: botocore's
+    :param names: of what it must have
+    :raises ArchiveRequestError: when it has not
+    """
+    if missing := [name for name in names if name not in response]:
+        raise ArchiveRequestError(
+            f"{request} failed: the response has no {', '.join(missing)}",
+            hint="It may have been cut off: a retry may succeed.",
+        )
 
 
 def _operation_and_status(error: ResponseParserError) -> tuple[str, int]:
@@ -201,8 +216,7 @@ _DURATION = (
 )
 
 
-#: Of a refusal of AssumeRole with a status and no code.
-NO_STS = (
+_NO_STS = (
     'AWS\'s STS says why it refuses, and this service does not: is the endpoint an STS ("service_config"."sts".'
     '"endpoint_url" in the connection\'s extra)? If so, does it have the role ("role_arn"), may the credentials assume'
     ' it, and does it ask for another "external_id"?'
@@ -230,6 +244,15 @@ def hint_of_other_policy(message: str) -> str | None:
     )
 
 
+def hint_of_refused_role(request: Request, code: str) -> str | None:
+    """Return the likely cause when AssumeRole was refused by what is no STS of AWS, or by a proxy: without a code.
+
+    :param request: what was requested
+    :param code: the error code, or the status
+    """
+    return _NO_STS if request.operation == "AssumeRole" and code.isdigit() and code not in _REDIRECT else None
+
+
 def writer_hint(request: Request, code: str, message: str) -> str:
     """Return the likely cause of a permanent error of AssumeRole or PutObject.
 
@@ -239,8 +262,8 @@ def writer_hint(request: Request, code: str, message: str) -> str:
     """
     if code == "ValidationError" and "DurationSeconds" in message:
         return _DURATION
-    if request.operation == "AssumeRole" and code.isdigit() and code not in _REDIRECT:
-        return NO_STS
+    if no_sts := hint_of_refused_role(request, code):
+        return no_sts
     if code not in ACCESS_DENIED:
         return hint_of_code(code) or "Check the connection's credentials, its region and the bucket."
     if other := hint_of_other_policy(message):

@@ -58,7 +58,8 @@ class ArchiveWriter:
     - Every method may be called from many threads at once; `max_concurrent_requests` says from how many.
     - Errors are permanent (`RefusedError`), or transient (`ArchiveRequestError`) after the client's own retries.
 
-    :param new_client: makes the S3 client whose session may put; may raise what AssumeRole raises
+    :param new_client: returns the S3 client whose session may put, the same one for each request of a process; may
+        raise what AssumeRole raises
     :param bucket: the archive bucket
     :param prefix: the session is narrowed to keys that begin with this
     :param role_arn: of the role; the bucket must belong to its account
@@ -209,7 +210,7 @@ class ArchiveWriter:
                 if code in _EXPIRED and error.operation_name == "PutObject":
                     raise ArchiveRequestError(
                         f"{request} failed: {status} {code}: the session has expired",
-                        hint="A retry assumes the role again. If it expires again at once: is this machine's clock right?",
+                        hint="A retry assumes the role again. If it expires at once: is this machine's clock right?",
                     ) from error
                 if code in CHECKSUM_MISMATCH:
                     raise _ChecksumRefusedError(
