@@ -232,7 +232,9 @@ PUT_FAULTS = {
     "301": always(
         Refused(301, "PermanentRedirect", headers=REDIRECT), "cleared", "301 PermanentRedirect.*region_name"
     ),
-    "307": always(Refused(307, "TemporaryRedirect", headers=REDIRECT), "cleared", "307 TemporaryRedirect.*endpoint_url"),
+    "307": always(
+        Refused(307, "TemporaryRedirect", headers=REDIRECT), "cleared", "307 TemporaryRedirect.*endpoint_url"
+    ),
     "307 without a body": always(Refused(307, headers=REDIRECT), "cleared", "failed: 307 307.*endpoint_url"),
 }  # fmt: skip
 
