@@ -32,8 +32,8 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
     """Print the table, and how to run the same again."""
     # Rows are complete when their test is torn down.
-    reports = [one for of_kind in terminalreporter.stats.values() for one in of_kind if hasattr(one, "user_properties")]
-    torn_down = [one for one in reports if one.when == "teardown"]
+    reports = [one for of_kind in terminalreporter.stats.values() for one in of_kind]
+    torn_down = [one for one in reports if isinstance(one, pytest.TestReport) and one.when == "teardown"]
     tallies = [Tally(*value) for one in torn_down for name, value in one.user_properties if name == "tally"]
     if tallies:
         terminalreporter.section("faults")

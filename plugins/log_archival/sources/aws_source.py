@@ -1,17 +1,13 @@
 """What sources in AWS share: an Airflow connection, a region, and one client."""
 
-import threading
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, ClassVar, Self
 
 from botocore.config import Config
 
+from log_archival.aws.per_process import PerProcess
 from log_archival.sources.base import BundleSize, ClientFactory, Source
-
-# boto3 makes clients from one session in one thread at a time only. Not a lock for each source: those are copied, and
-# locks can't be.
-_NEW_CLIENT = threading.Lock()
 
 
 def boto3_client(service: str, _connection: str, region: str | None, config: Config) -> Any:
@@ -56,13 +52,12 @@ class AwsSource(Source):
 
     @property
     def client(self) -> Any:
-        """The client, which all threads share."""
-        with _NEW_CLIENT:
-            return self._client
+        """The client, which all threads of a process share."""
+        return self._client()
 
     @cached_property
-    def _client(self) -> Any:
-        return self.make_client()
+    def _client(self) -> PerProcess[Any]:
+        return PerProcess(self.make_client)
 
     def make_client(self) -> Any:
         """Return a new client."""
