@@ -13,7 +13,7 @@ import pytest
 from log_archival.exceptions import StagingError
 from log_archival.hooks.source_clients import source_client
 from log_archival.pipeline.packs import MAX_PACKED_BYTES, MAX_READ_TOGETHER_BYTES, PackWriter
-from log_archival.pipeline.run_dir import RunDirectory, delete_abandoned_runs
+from log_archival.pipeline.run_dir import RunDirectory, Verified, delete_abandoned_runs
 from log_archival.records import Archive, ArchiveObject, LogFile, Receipt, objects_of
 
 DAG_ID = "archive_logs"
@@ -125,9 +125,25 @@ class RunDirContract:
         run_dir, other = new_run(root, "run"), new_run(root, "other")
         for _ in range(2):  # a second time does nothing
             run_dir.delete()
-            with pytest.raises(StagingError, match="does not exist, or was deleted after an earlier verification"):
+            with pytest.raises(StagingError, match="does not exist, or was deleted"):
                 run_dir.read_records()
         assert other.log_files(BATCH) == FILES
+
+    def test_verified_run_keeps_what_was_found_out_until_it_starts_again(self, root: str) -> None:
+        run_dir = new_run(root)
+        stage(run_dir, [b"x"])
+        for cleaned_up in (False, True):
+            verified = Verified({"tier": "probe"}, {"count": 1}, cleaned_up)
+            run_dir.write_verified(verified)
+            assert at(str(run_dir)).verified() == verified
+        for _ in range(2):  # a second time does nothing
+            run_dir.delete_records()
+            assert at(str(run_dir)).verified() == verified
+            with pytest.raises(StagingError, match="does not exist, or was deleted"):
+                run_dir.read_records()
+        assert not run_dir.delete(), "there was nothing else"
+        new_run(root).write_verified(verified)
+        assert new_run(root).verified() is None
 
     @pytest.mark.parametrize(
         ("changes", "message"),

@@ -133,7 +133,7 @@ class ArchiveWriter:
         if proof in ("md5", "none"):  # the server compares no SHA-256
             found_sha256, arguments["ContentMD5"] = _sha256_and_md5(body)
             if found_sha256 != sha256:
-                raise _ChecksumRefusedError(f"s3://{self.bucket}/{key} was not put: other bytes than its checksum")
+                raise ChecksumRefusedError(f"s3://{self.bucket}/{key} was not put: other bytes than its checksum")
         response = self._put_unless_exists(key, body, arguments)
         if response is None:
             return Receipt(key, "existing", size, sha256)
@@ -159,7 +159,7 @@ class ArchiveWriter:
         """
         try:
             response = self._put_unless_exists(key, b"", {"ChecksumSHA256": _OTHER_SHA256, "ContentMD5": _OTHER_MD5})
-        except _ChecksumRefusedError:
+        except ChecksumRefusedError:
             return ProbeResult.CHECKSUM_REFUSED
         return ProbeResult.EXISTS if response is None else ProbeResult.CREATED
 
@@ -172,7 +172,7 @@ class ArchiveWriter:
         try:
             self._put_unless_exists(random_probe_key(self.prefix), b"", {"ChecksumSHA256": _OTHER_SHA256})
             by_md5 = self.probe(random_probe_key(self.prefix)) is ProbeResult.CHECKSUM_REFUSED
-        except _ChecksumRefusedError as error:
+        except ChecksumRefusedError as error:
             return "signed payload" if error.code == "XAmzContentSHA256Mismatch" else "checksum"
         except RefusedError:
             return "none"  # the put that follows says why
@@ -213,7 +213,7 @@ class ArchiveWriter:
                         hint="A retry assumes the role again. If it expires at once: is this machine's clock right?",
                     ) from error
                 if code in CHECKSUM_MISMATCH:
-                    raise _ChecksumRefusedError(
+                    raise ChecksumRefusedError(
                         f"{request} failed: S3 received other bytes than its checksum ({code})", code
                     ) from error
                 raise
@@ -224,7 +224,7 @@ class ArchiveWriter:
             return self._new_client()
 
 
-class _ChecksumRefusedError(ArchiveRequestError):
+class ChecksumRefusedError(ArchiveRequestError):
     """A body has another checksum than its record. Of a put, damage on the way, which is transient.
 
     :param code: the server's error code; empty when the body was not sent
@@ -233,8 +233,7 @@ class _ChecksumRefusedError(ArchiveRequestError):
     def __init__(self, message: str, code: str = "") -> None:
         super().__init__(
             message,
-            hint="Damage on the way is transient. If retries fail, too, the staged data are damaged: clear the run's"
-            " `compress` and what follows it.",
+            hint="It was damaged on the way, or in memory: a retry sends it again.",
         )
         self.code = code
 

@@ -10,10 +10,9 @@ from contextlib import AbstractContextManager, ExitStack, closing, nullcontext
 from datetime import UTC, datetime
 from functools import partial
 from itertools import chain
-from tempfile import SpooledTemporaryFile, TemporaryFile
 from typing import IO
 
-from log_archival.aws.writer import ArchiveWriter
+from log_archival.aws.writer import ArchiveWriter, ChecksumRefusedError
 from log_archival.concurrency import available_cores, concurrently
 from log_archival.exceptions import StagingError
 from log_archival.keys import KeyTemplate
@@ -22,6 +21,7 @@ from log_archival.partition import Partition
 from log_archival.pipeline.bundles import compress_bundle
 from log_archival.pipeline.compress import compress_each, split_by_bundle, split_by_size, threads_per_file
 from log_archival.pipeline.compressor import Compressor, Destination, expected_key, known_bytes
+from log_archival.pipeline.disk import TemporaryFile
 from log_archival.pipeline.packs import Staged
 from log_archival.pipeline.run_dir import RunDirectory, RunRecords
 from log_archival.progress import Progress
@@ -97,7 +97,7 @@ def upload_batch(
     :param partition: the day
     :param keys: the key template
     :returns: the receipts of the whole batch
-    :raises StagingError: when a record has another key than its file
+    :raises StagingError: when a record has another key than its file, or staged data are damaged
     :raises LogArchivalError: at the first put that fails; those under way are waited for
     """
     archives = run_dir.archives(batch)
@@ -121,7 +121,11 @@ def upload_batch(
             one, content = staged
             with run_dir.open_staged(one) if content is None else nullcontext(content) as body:
                 # Written here: of the puts that are under way when one fails, the receipts are kept, too.
-                written.write(put_object(writer, one, body, progress))
+                try:
+                    written.write(put_object(writer, one, body, progress))
+                except ChecksumRefusedError:
+                    run_dir.require_undamaged(one)
+                    raise
 
         for _ in concurrently(put, staged, writer.max_concurrent_requests):
             pass
@@ -190,7 +194,7 @@ class _DirectUpload:
         in_memory = MAX_IN_MEMORY_BYTES if (file.size or 0) <= MAX_RAW_IN_MEMORY_BYTES else 1
         with ExitStack() as bodies:  # closes those that were not put because another failed
             with self.reading[file.source], self.compressing:
-                jobs = self._compress(file, lambda: bodies.enter_context(SpooledTemporaryFile(in_memory)))
+                jobs = self._compress(file, lambda: bodies.enter_context(TemporaryFile(in_memory)))
             for job in jobs:
                 self._put(job)
 
@@ -218,5 +222,5 @@ class _DirectUpload:
 
 
 def _open_temporary(temporary: ExitStack, bodies: list[IO[bytes]]) -> AbstractContextManager[Destination]:
-    bodies.append(temporary.enter_context(TemporaryFile()))  # noqa: SIM115 -- the stack closes it
+    bodies.append(temporary.enter_context(TemporaryFile(1)))
     return nullcontext((bodies[-1], "", 0))
