@@ -48,8 +48,6 @@ def _hint(request: Request, code: str, message: str) -> str:
     return (
         hint_of_refused_role(request, code)
         or hint_of_code(code)
-        or (
-            f"Check that {request.who} may assume the role, and that the role's trust policy names them, and the connection"
-            " the external id that it asks for."
-        )
+        or f"Check that {request.who} may assume the role, and that the role's trust policy names them, and the"
+        " connection the external id that it asks for."
     )
