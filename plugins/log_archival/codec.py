@@ -99,13 +99,19 @@ def codec_named(name: str) -> Codec:
     return CODECS[name]
 
 
-def codec_for(wanted: Codec, head: bytes) -> Codec:
+def codec_for(wanted: Codec, head: bytes, name: str) -> Codec:
     """Return the codec for a file; one that is compressed already stays as it is.
+
+    With ``none``, so does any other, unless its name only looks as if it were compressed: as it is, ``x.zst`` would
+    have the key of an ``x`` of the same content that was stored with zstd.
 
     :param wanted: the codec for everything else
     :param head: the file's first 8 bytes
+    :param name: the file's name, or its path
     """
-    return NONE if head.startswith(_COMPRESSED_FORMATS) else wanted
+    if head.startswith(_COMPRESSED_FORMATS):
+        return NONE
+    return ZSTD if wanted is NONE and name.endswith((ZSTD.suffix, GZIP.suffix)) else wanted
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, is_dataclass
 from datetime import UTC, datetime, timedelta
 from importlib import import_module
+from itertools import chain
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
@@ -46,6 +47,12 @@ SETTINGS_VARIABLE = "LOG_ARCHIVAL_SETTINGS"
 #: What the settings file is called otherwise.
 SETTINGS_NAME = "archive.yaml"
 
+#: More than anybody writes; PyYAML takes seconds for it.
+MAX_SETTINGS_CHARS = 1 << 18
+#: Python refuses to show numbers of more than 4,300 digits.
+MAX_INT_CHARS = 100
+_INT = "tag:yaml.org,2002:int"
+_NO_TEXT = re.compile("[\0\ud800-\udfff]")
 #: About how many raw bytes one mapped task handles.
 DEFAULT_BATCH_BYTES = 256 << 20
 
@@ -79,7 +86,7 @@ class Schedule(_Section):
     @model_validator(mode="after")
     def _once_a_day(self) -> Self:
         # The partition is the day of the tick before (run_offset=-1), so there has to be a tick once every day.
-        match = re.fullmatch(r"[0-5]?\d ([01]?\d|2[0-3]) \* \* \*", self.cron.strip())
+        match = re.fullmatch(r"[0-5]?\d ([01]?\d|2[0-3]) \* \* \*", self.cron.strip(), re.ASCII)
         if not match:
             raise ValueError(f"cron {self.cron!r} has to name one time of every day, such as '30 10 * * *'")
         # Clocks are put forward between 00:00 and 04:00; Airflow 3.3's timetable moves a tick in the missing hour
@@ -272,9 +279,12 @@ def parse_settings(text: str, where: str) -> Settings:
     :param where: where it comes from, for messages
     :raises SettingsError: naming the place and every field that is wrong
     """
+    if len(text) > MAX_SETTINGS_CHARS:
+        raise SettingsError(f"{where} has more than {MAX_SETTINGS_CHARS:,} characters")
     try:
-        document = yaml.load(text, _UniqueKeyLoader)  # noqa: S506  # it is a SafeLoader
-    except yaml.YAMLError as error:
+        document = yaml.load(text, _CarefulLoader)  # noqa: S506  # it is a SafeLoader
+    # ValueError is of a date or a number that Python doesn't have, such as 2026-13-01.
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise SettingsError(f"{where} is not YAML: {error}") from None
     if not isinstance(document, dict):
         raise SettingsError(f"{where} has to be a mapping that begins with `archive:`")
@@ -289,9 +299,24 @@ def parse_settings(text: str, where: str) -> Settings:
     return settings
 
 
-class _UniqueKeyLoader(yaml.SafeLoader):
-    """YAML's last of two equal keys would win in silence, and a whole block of sources be dropped."""
+class _CarefulLoader(yaml.SafeLoader):
+    """Refuses what a few lines of YAML can say and nobody means."""
 
+    def compose_scalar_node(self, anchor: Any) -> yaml.ScalarNode:
+        """Return a value, unless it could be no name, or no number."""
+        node: yaml.ScalarNode = super().compose_scalar_node(anchor)
+        if problem := _problem_with_value(node):
+            raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark)
+        return node
+
+    def get_single_node(self) -> yaml.Node | None:
+        """Return the document, unless its aliases make much of little, or it contains itself."""
+        root: yaml.Node | None = super().get_single_node()
+        if root is not None and _values(root, {}) > MAX_SETTINGS_CHARS:
+            raise yaml.constructor.ConstructorError(None, None, "its aliases make too much of it", root.start_mark)
+        return root
+
+    # Of two equal keys the last would win in silence, and a whole block of sources be dropped.
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen = set()
         for key, _ in node.value:
@@ -300,6 +325,22 @@ class _UniqueKeyLoader(yaml.SafeLoader):
                     raise yaml.constructor.ConstructorError(None, None, f"{key.value!r} is given twice", key.start_mark)
                 seen.add(key.value)
         return super().construct_mapping(node, deep)
+
+
+def _values(node: yaml.Node, counts: dict[yaml.Node, int]) -> int:
+    """Return how many values a node has, each as often as aliases repeat it."""
+    if node not in counts:
+        counts[node] = MAX_SETTINGS_CHARS  # of a node that contains itself
+        nodes = chain.from_iterable(node.value) if isinstance(node, yaml.MappingNode) else node.value
+        inner = () if isinstance(node, yaml.ScalarNode) else nodes
+        counts[node] = 1 + sum(_values(one, counts) for one in inner)
+    return counts[node]
+
+
+def _problem_with_value(node: yaml.ScalarNode) -> str | None:
+    if _NO_TEXT.search(node.value):
+        return "NUL and half characters can't be"
+    return "a number of so many digits can't be" if node.tag == _INT and len(node.value) > MAX_INT_CHARS else None
 
 
 def _contradictions(settings: Settings) -> Iterator[str]:
@@ -313,6 +354,8 @@ def _contradictions(settings: Settings) -> Iterator[str]:
             yield f"sources.{number}.name: {source.name!r} is used twice"
         if isinstance(source, S3Source) and urlsplit(source.root).netloc == settings.archive.bucket:
             yield f"sources.{number}.s3: {settings.archive.bucket!r} is the archive bucket itself"
+        if source.bundle and settings.codec != "zstd":
+            yield f"sources.{number}.bundle: a bundle is compressed with zstd, and codec is {settings.codec}"
     yield from _loops(settings)
     if settings.verify.tier == "read" and not settings.verify.read_connection:
         yield "verify.read_connection: tier read needs a connection that may read"

@@ -12,6 +12,10 @@ LogArchivalError                 the base of all; `permanent` says whether a ret
 └── PrivilegeError               the archive account lets the role do too much, or too little
 """
 
+import re
+
+_HALF_CHARACTER = re.compile("[\ud800-\udfff]")
+
 
 class LogArchivalError(Exception):
     """The base of all errors of this package.
@@ -24,7 +28,9 @@ class LogArchivalError(Exception):
     permanent = True
 
     def __init__(self, message: str, *, hint: str | None = None) -> None:
-        super().__init__(f"{message}\n{hint}" if hint else message)
+        text = f"{message}\n{hint}" if hint else message
+        # A byte of a file's name that is no UTF-8. Airflow breaks off when it has to log an exception with one.
+        super().__init__(_HALF_CHARACTER.sub(_escaped, text))
         self.hint = hint
 
 
@@ -85,3 +91,8 @@ class VerificationError(LogArchivalError):
 
 class PrivilegeError(LogArchivalError):
     """The archive account lets the role do more, or less, than least privilege asks for."""
+
+
+def _escaped(char: re.Match[str]) -> str:
+    code = ord(char[0])
+    return f"\\x{code - 0xDC00:02x}" if 0xDC80 <= code <= 0xDCFF else f"\\u{code:04x}"

@@ -55,7 +55,12 @@ class Partition:
 
     @property
     def end(self) -> datetime:
-        """The first instant after the day."""
+        """The first instant after the day.
+
+        :raises SettingsError: for the last day that there is, 9999-12-31
+        """
+        if self.day == date.max:
+            raise SettingsError(f"{self.key} can't be archived: no day follows it")
         return datetime.combine(self.day + timedelta(days=1), time.min, zone(self.timezone))
 
     def contains(self, mtime_ns: int) -> bool:
@@ -109,10 +114,14 @@ def choose_partition(
         )
     if partition_key or date_param:
         return Partition.parse(partition_key or date_param or "", timezone)
-    if logical_date is not None:
-        return Partition(logical_date.astimezone(zone(timezone)).date(), timezone)
-    if run_after is not None:
-        return Partition(run_after.astimezone(zone(timezone)).date() - timedelta(days=1), timezone)
+    here = zone(timezone)
+    try:
+        if logical_date is not None:
+            return Partition(logical_date.astimezone(here).date(), timezone)
+        if run_after is not None:
+            return Partition(run_after.astimezone(here).date() - timedelta(days=1), timezone)
+    except OverflowError:
+        raise SettingsError(f"{logical_date or run_after} is on no day in {timezone}") from None
     raise SettingsError(
         "the run names no day to archive: it has no partition key, no `date` param, no logical date and no `run_after`",
         hint="Trigger it with a partition key or with `date` set to a day such as 2026-11-22.",

@@ -1,9 +1,10 @@
 """The records that tasks write for each other: log files, archives, receipts, failures. Plain data, as JSON Lines."""
 
 import json
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from functools import cache
+import re
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from functools import cache, partial
 from typing import Any, Literal, TypeVar, get_args, get_type_hints
 
 from log_archival.exceptions import StagingError
@@ -12,6 +13,17 @@ from log_archival.exceptions import StagingError
 Outcome = Literal["new", "existing"]
 #: How the server has shown that it refuses other bytes than were sent.
 Proof = Literal["checksum", "signed payload", "md5", "none"]
+
+#: Of a line that is read back: many times what the longest path and the longest key take. Decoded JSON can take 25
+#: times its size in memory.
+MAX_LINE_BYTES = 1 << 20
+#: Sizes, offsets and counts are those that files have.
+_NUMBERS = range(1 << 63)
+#: A file system may have any time of 64 bits, in seconds; here, it is in nanoseconds.
+_TIMES_NS = range(-(10**9 << 63), 10**9 << 63)
+_SHA256 = re.compile("[0-9a-f]{64}")
+#: Empty where there is no bundle.
+_BUNDLE_SHA256 = re.compile("([0-9a-f]{64})?")
 
 
 class Record:
@@ -43,6 +55,7 @@ class LogFile(Record):
     :param size: in bytes; None where only reading it tells
     :param mtime_ns: the time of the last modification, in nanoseconds since the epoch; 0 where there is none
     :param identity: tells the source whether a file is still the one that was listed: an inode, an ETag
+    :param bundle: the number of the group of small files with which it is put, from 1; 0 when it is put alone
     """
 
     source: str
@@ -51,6 +64,8 @@ class LogFile(Record):
     size: int | None
     mtime_ns: int
     identity: str
+    # Not which file it is, but what is done with it: sources compare what they are to open with what they list.
+    bundle: int = field(default=0, compare=False)
 
     @property
     def path(self) -> str:
@@ -60,7 +75,7 @@ class LogFile(Record):
 
 @dataclass(frozen=True, slots=True)
 class Archive(Record):
-    """One compressed object: the whole of a log file, or a part of it.
+    """The compressed content of a log file, or of a part of it: an object of its own, or one member of a bundle.
 
     :param source: the source's name
     :param root: the source's folder
@@ -75,11 +90,14 @@ class Archive(Record):
     :param content_type: of the object
     :param raw_size: of the uncompressed content, in bytes
     :param raw_sha256: of the uncompressed content, in hex
-    :param stored_size: of the object, in bytes
-    :param stored_sha256: of the object, in hex
+    :param stored_size: of the compressed content, in bytes
+    :param stored_sha256: of the compressed content, in hex
     :param staged: the name of the data file in the run directory that has the object's bytes; empty when they were
         never staged
-    :param offset: the first byte in that file
+    :param offset: the object's first byte in that file
+    :param bundle_size: of the bundle, in bytes; 0 when the archive is an object of its own
+    :param bundle_sha256: of the bundle, in hex
+    :param bundle_offset: the first byte of the compressed content in the bundle
     """
 
     source: str
@@ -99,11 +117,96 @@ class Archive(Record):
     stored_sha256: str
     staged: str = ""
     offset: int = 0
+    bundle_size: int = 0
+    bundle_sha256: str = ""
+    bundle_offset: int = 0
+
+    def __post_init__(self) -> None:
+        """Check that it is in a bundle, or not.
+
+        :raises ValueError: when it is neither
+        """
+        end = self.bundle_offset + self.stored_size if self.bundle_sha256 else self.bundle_offset
+        if bool(self.bundle_size) != bool(self.bundle_sha256) or end > self.bundle_size:
+            raise ValueError("its place in a bundle can't be")
 
     @property
     def path(self) -> str:
         """The log file's absolute path."""
         return f"{self.root.rstrip('/')}/{self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class ArchiveObject:
+    """One object of the archive: a single archive, or a bundle of the archives of many small files.
+
+    :param archives: what it holds, in the order of their offsets
+    """
+
+    archives: list[Archive]
+
+    @property
+    def key(self) -> str:
+        """The object's key."""
+        return self.archives[0].key
+
+    @property
+    def is_bundle(self) -> bool:
+        """Whether it is a bundle, even if of one file."""
+        return self.archives[0].bundle_size > 0
+
+    @property
+    def size(self) -> int:
+        """The object's size, in bytes."""
+        return self.archives[0].bundle_size or self.archives[0].stored_size
+
+    @property
+    def sha256(self) -> str:
+        """The object's SHA-256, in hex."""
+        return self.archives[0].bundle_sha256 or self.archives[0].stored_sha256
+
+    @property
+    def raw_size(self) -> int:
+        """How many bytes of log files it holds."""
+        return sum(archive.raw_size for archive in self.archives)
+
+    @property
+    def files(self) -> int:
+        """How many log files begin in it."""
+        return sum(archive.part == 1 for archive in self.archives)
+
+    @property
+    def staged(self) -> str:
+        """The name of the data file in the run directory that has its bytes."""
+        return self.archives[0].staged
+
+    @property
+    def offset(self) -> int:
+        """Its first byte in that file."""
+        return self.archives[0].offset
+
+    @property
+    def path(self) -> str:
+        """The log file's absolute path, or those of the first and last, for messages."""
+        first, last = self.archives[0].path, self.archives[-1].path
+        return first if len(self.archives) == 1 else f"{len(self.archives):,} files from {first} to {last}"
+
+
+def objects_of(archives: Iterable[Archive]) -> list[ArchiveObject]:
+    """Return the objects that some archives are stored in.
+
+    :param archives: all of each bundle
+    """
+    objects: list[ArchiveObject] = []
+    bundles: dict[str, ArchiveObject] = {}
+    for archive in archives:
+        if archive.bundle_size and archive.key in bundles:
+            bundles[archive.key].archives.append(archive)
+            continue
+        objects.append(ArchiveObject([archive]))
+        if archive.bundle_size:
+            bundles[archive.key] = objects[-1]
+    return objects
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,14 +277,18 @@ def read_jsonl(path: Any, kind: type[R], *, shared: dict[str, str] | None = None
     :param kind: the records' class
     :param shared: strings that were read before; an equal string becomes the same object, which halves the memory
         of a hundred thousand archives and their receipts
-    :raises StagingError: when the file is missing, or in a line a field is missing, unknown or of another type: the
-        file was edited, or another version wrote it
+    :raises StagingError: when the file is missing, or in a line a field is missing, unknown, of another type, or
+        nothing that it can be: the file was edited, or another version wrote it
     """
     number = 0
     try:
         with path.open("rb") as file:
-            for number, line in enumerate(file, 1):  # noqa: B007
+            for number, line in enumerate(iter(partial(file.readline, MAX_LINE_BYTES + 1), b""), 1):  # noqa: B007
+                if len(line) > MAX_LINE_BYTES:
+                    raise ValueError(f"it has more than {MAX_LINE_BYTES:,} bytes")
                 fields = json.loads(line)
+                if b"\\" in line or not line.isascii():
+                    _require_whole_characters(fields)
                 if shared is not None:
                     fields = {
                         name: shared.setdefault(value, value) if isinstance(value, str) else value
@@ -190,15 +297,37 @@ def read_jsonl(path: Any, kind: type[R], *, shared: dict[str, str] | None = None
                 yield _record(kind, fields)
     except FileNotFoundError:
         raise StagingError(f"{path} is missing", hint=f"{_HINT} {NOT_SHARED}") from None
-    except (ValueError, TypeError, AttributeError) as error:
-        raise StagingError(f"{path}, line {number}: not a valid {kind.__name__}: {error}", hint=_HINT) from None
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
+        raise StagingError(f"{path}, line {number}: not a valid {kind.__name__}: {error!s:.200}", hint=_HINT) from None
 
 
 def _record(kind: type[R], fields: dict[str, Any]) -> R:
     record = kind(**fields)
-    for name, expected in _expected_fields(kind).items():  # type: ignore[arg-type]  # mypy: a class is not hashable
+    for name, expected, is_possible in _rules(kind):  # type: ignore[arg-type]  # mypy: a class is not hashable
         value = getattr(record, name)
         # By type, not isinstance: JSON's true is no number.
-        if type(value) not in expected and value not in expected:
-            raise TypeError(f"{name} is {value!r}")
+        if (type(value) not in expected and value not in expected) or (value is not None and not is_possible(value)):
+            raise TypeError(f"{name} is {value!r:.80}")
     return record
+
+
+@cache
+def _rules(cls: type[Record]) -> list[tuple[str, tuple[Any, ...], Callable[[Any], Any]]]:
+    """Return the name of each field, what it may be, and what tells whether it can have a value of that type."""
+    fields = _expected_fields(cls)  # type: ignore[arg-type]  # as above
+    return [(name, expected, _rule(name, expected)) for name, expected in fields.items()]
+
+
+def _rule(name: str, expected: tuple[Any, ...]) -> Callable[[Any], Any]:
+    if int in expected:
+        return (_TIMES_NS if name.endswith("mtime_ns") else _NUMBERS).__contains__
+    if name == "bundle_sha256":
+        return _BUNDLE_SHA256.fullmatch
+    return _SHA256.fullmatch if name.endswith("sha256") else lambda _: True
+
+
+def _require_whole_characters(fields: dict[str, Any]) -> None:
+    """Raise a ValueError for half a character, which no file's name has, but for those of bytes that are no UTF-8."""
+    for value in fields.values():
+        if type(value) is str:
+            value.encode(errors="surrogateescape")

@@ -26,6 +26,8 @@ from dev.sample_logs import log_bytes
 from log_archival import codec as codecs
 from log_archival.codec import GZIP, NONE, ZSTD, Codec, Compressed, codec_for, codec_named, decompress, measure
 from log_archival.exceptions import CompressionError, SettingsError, VerificationError
+from log_archival.keys import KeyTemplate
+from log_archival.partition import Partition
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -331,7 +333,39 @@ def test_measure_stops_where_there_is_more_than_listed() -> None:
     ids=["text", "empty", "too short", "gzip", "zstd", "xz", "bzip2", "zip", "lz4"],
 )
 def test_compressed_files_stay_as_they_are(head: bytes, codec: Codec) -> None:
-    assert codec_for(ZSTD, head) is codec
+    assert codec_for(ZSTD, head, "app.log") is codec
+    assert codec_for(NONE, head, "app.log") is NONE
+
+
+@pytest.mark.parametrize(
+    ("wanted", "head", "name", "codec"),
+    [
+        (NONE, b"a line", "x.zst", ZSTD),
+        (NONE, b"a line", "web/x.gz", ZSTD),
+        (NONE, b"", ".zst", ZSTD),
+        (NONE, b"\x1f\x8b\x08\x00", "x.zst", NONE),
+        (NONE, b"a line", "x.zst.1", NONE),
+        (NONE, b"a line", "x.ZST", NONE),
+        (GZIP, b"a line", "x.zst", GZIP),
+    ],
+    ids=["zst", "gz", "empty", "compressed otherwise", "another suffix", "upper case", "another codec"],
+)
+def test_file_that_only_looks_compressed_is_compressed(wanted: Codec, head: bytes, name: str, codec: Codec) -> None:
+    assert codec_for(wanted, head, name) is codec
+
+
+@pytest.mark.parametrize("suffix", [ZSTD.suffix, GZIP.suffix])
+def test_key_is_of_one_file_and_codec(suffix: str) -> None:
+    names, text = ["x", f"x{suffix}", f"x{suffix}{suffix}", f".part0002{suffix}"], b"a line\n"
+    files = {(name, codec_for(wanted, text, name)) for name in names for wanted in codecs.CODECS.values()}
+    for part in (None, 2):
+        keys = [
+            KeyTemplate().archive_key(
+                Partition(DAY), source="app", name=name, digest="d" * 64, codec_suffix=codec.suffix, part=part
+            )
+            for name, codec in files
+        ]
+        assert len(set(keys)) == len(keys)
 
 
 def test_codec_names() -> None:

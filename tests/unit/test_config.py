@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from log_archival.config import SETTINGS_VARIABLE, Settings, load_settings, settings_files
+from log_archival.config import SETTINGS_VARIABLE, Settings, load_settings, parse_settings, settings_files
 from log_archival.exceptions import SettingsError
 from log_archival.keys import DEFAULT_KEY
 from log_archival.sources.base import Source
@@ -61,6 +61,16 @@ def test_shipped_file_names_the_defaults(tmp_path: Path) -> None:
         assert getattr(shipped, field) == getattr(least, field), field
     assert least.archive.key == DEFAULT_KEY
     assert least.codec == "zstd"
+
+
+BUNDLED = [{"path": "/var/log/app"}, {"s3": "s3://acme-logs/app"}, {"cloudwatch": "/app/*"}]
+
+
+@pytest.mark.parametrize("kind", BUNDLED, ids=lambda kind: next(iter(kind)))
+@pytest.mark.parametrize(("text", "size"), [("64 MiB", 64 << 20), (8 << 20, 8 << 20), (None, None)], ids=repr)
+def test_every_kind_of_source_may_have_bundles(kind: Any, text: Any, size: int | None, tmp_path: Path) -> None:
+    settings = load(tmp_path, changed(sources=[{"name": "app", "bundle": text, **kind}]))
+    assert settings.sources[0].bundle == size
 
 
 @pytest.mark.parametrize(
@@ -128,6 +138,13 @@ def test_size_is_read_with_its_unit(text: str | int, size: int, tmp_path: Path) 
         (source(rotated_until="24:00"), "sources.0: source app: rotated_until '24:00' is not a time such as 01:00"),
         (source(rotated_until="1:00"), "sources.0: source app: rotated_until '1:00' is not a time"),
         (source(rotation_problems="ignore"), "sources.0: rotation_problems: Input should be 'fail' or 'accept'"),
+        (source(bundle="1 MiB"), "sources.0: bundle: Input should be greater than or equal to 4194304"),
+        (source(bundle="1 GiB"), "sources.0: bundle: Input should be less than or equal to 536870912"),
+        (source(bundle="large"), "sources.0: bundle: could not parse value and unit"),
+        (
+            source(bundle="64 MiB") | {"codec": "gzip"},
+            "sources.0.bundle: a bundle is compressed with zstd, and codec is",
+        ),
         (changed(sources=LEAST["sources"] * 2), "sources.1.name: 'app' is used twice"),
         (changed(emails=["a@b"]), "emails: Extra inputs are not permitted"),
     ],
@@ -413,3 +430,47 @@ def test_notifiers_in_the_comment_of_the_shipped_file_are_valid(tmp_path: Path) 
     [notifier] = notify.notifiers
     assert notifier.class_path == "airflow.providers.smtp.notifications.smtp.SmtpNotifier"
     assert notifier.arguments.keys() == {"to", "subject", "html_content"}
+
+
+LEAST_TEXT = yaml.safe_dump(LEAST)
+
+
+def bomb(first: str, other: str) -> str:
+    """Return nine levels of nine aliases each: some hundred bytes that are 43 million values."""
+    lines = [f"a0: &a0 {first}"]
+    for level in range(1, 9):
+        lines.append(f"a{level}: &a{level} {other % ', '.join([f'*a{level - 1}'] * 9)}")
+    return "\n".join(lines)
+
+
+BOMB = bomb("x", "[%s]")
+#: PyYAML copies what is merged.
+MERGE_BOMB = bomb("{k: v}", "{<<: [%s]}")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (f"{BOMB}\nnotify: {{notifiers: [{{class: a.b}}], archived_by: *a8}}", "its aliases make too much of it"),
+        (f"{BOMB}\nsources: [{{name: app, class: *a8}}]", "its aliases make too much of it"),
+        (f"{MERGE_BOMB}\n{LEAST_TEXT}", "its aliases make too much of it"),
+        ("&all\narchive: *all\nsources: *all", "its aliases make too much of it"),
+        ("[\n" * 2_000, "is not YAML: maximum recursion depth exceeded"),
+        (f"{LEAST_TEXT}codec: 2026-13-01", "is not YAML: month must be in 1..12"),
+        (f"{LEAST_TEXT}part_size: {'9' * 5_000}", "a number of so many digits can't be"),
+        (f"{LEAST_TEXT}part_size: 0x{'f' * 5_000}", "a number of so many digits can't be"),
+        (f"{LEAST_TEXT}staging: \"/st\\0aging\"", "NUL and half characters can't be"),
+        (f"{LEAST_TEXT}staging: \"/st\\ud800aging\"", "NUL and half characters can't be"),
+        (f"{LEAST_TEXT}# {'x' * (1 << 18)}", "has more than 262,144 characters"),
+    ],
+    ids=["aliases", "aliases in a class", "merge keys", "itself", "deep", "no month", "digits", "hex digits", "nul",
+         "half a character", "long"],
+)  # fmt: skip
+def test_hostile_yaml_is_refused_in_no_time(text: str, message: str) -> None:
+    with pytest.raises(SettingsError, match=f"^archive.yaml .*{message}"):
+        parse_settings(text, "archive.yaml")
+
+
+def test_aliases_that_are_meant_are_read() -> None:
+    text = "archive: {bucket: acme-log-archive}\nsources: [&app {name: app, path: /logs}, {<<: *app, name: web}]"
+    assert [one.name for one in parse_settings(text, "archive.yaml").sources] == ["app", "web"]

@@ -187,3 +187,15 @@ def test_partition_is_over_at_its_last_midnight(now: str, over: bool) -> None:
                 SettingsError, match=r"2026-10-25 is not over in Europe/Paris \(it is 2026-10-2\d \d\d:\d\d"
             ):
                 require_over(partition, same)
+
+
+@pytest.mark.parametrize("zone", ["UTC", "Asia/Tokyo", "America/New_York"])
+def test_day_that_has_no_end_is_refused(zone: str) -> None:
+    with pytest.raises(SettingsError, match="9999-12-31 can't be archived: no day follows it"):
+        require_over(Partition.parse("9999-12-31", zone), LATE)
+    for logical_date, run_after in ((MAX, None), (None, MIN)):
+        with pytest.raises(SettingsError, match="is on no day in"):
+            choose_partition(None, None, logical_date, run_after, "Asia/Tokyo")
+
+
+MIN, MAX = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)

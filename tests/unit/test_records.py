@@ -13,7 +13,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from log_archival.exceptions import StagingError
-from log_archival.records import Archive, Failure, LogFile, Receipt, Record, read_jsonl, to_line, write_jsonl
+from log_archival.records import (
+    MAX_LINE_BYTES,
+    Archive,
+    Failure,
+    LogFile,
+    Receipt,
+    Record,
+    read_jsonl,
+    to_line,
+    write_jsonl,
+)
 
 NAMES = st.binary(min_size=1, max_size=60).map(os.fsdecode)
 FILE = LogFile("app", "/var/log/app", "web-1/app.log", 10, 1_795_000_000_123_456_789, "4711")
@@ -32,6 +42,8 @@ FAILURE = Failure("app", "web-1/app.log", "it vanished")
     [
         FILE,
         replace(FILE, root="s3://logs/app", size=None, identity='"etag"'),
+        replace(FILE, mtime_ns=-(10**9 << 63)),
+        replace(FILE, name="\udcff" * 4096),
         ARCHIVE,
         RECEIPT,
         replace(RECEIPT, outcome="existing"),
@@ -41,6 +53,8 @@ FAILURE = Failure("app", "web-1/app.log", "it vanished")
     ids=[
         "log file",
         "log file of unknown size",
+        "log file of long ago",
+        "log file of a long name",
         "archive",
         "receipt",
         "receipt of an existing key",
@@ -91,6 +105,21 @@ def edited(**fields: Any) -> str:
         (edited(size=10.5), "not a valid LogFile: size is 10.5"),
         (edited(name=None), "not a valid LogFile: name is None"),
         (edited(identity=1), "not a valid LogFile: identity is 1"),
+        (edited(size=-1), "not a valid LogFile: size is -1"),
+        (edited(size=1 << 63), "not a valid LogFile: size is 9223372036854775808"),
+        (edited(size=float("nan")), "not a valid LogFile: size is nan"),
+        (edited(mtime_ns=10**30), "not a valid LogFile: mtime_ns is 10{30}"),
+        (edited(size=10**30).replace("0" * 30, "0" * 5000), "Exceeds the limit"),
+        (edited(size=[[[1]]]), r"not a valid LogFile: size is \[\[\[1\]\]\]"),
+        (edited(name="half \ud800"), "surrogates not allowed"),
+        (edited(x="x" * 10_000), "unexpected keyword argument 'x'$|unexpected keyword argument 'x'\n"),
+        (
+            edited(**{"x" * 10_000: 1}),
+            "unexpected keyword argument 'x{100,180}$|unexpected keyword argument 'x{100,180}\n",
+        ),
+        ("[" * 100_000, "maximum recursion depth exceeded"),
+        ('{"size":' * 100_000, "maximum recursion depth exceeded"),
+        (" " * MAX_LINE_BYTES, "it has more than 1,048,576 bytes"),
         (edited(identity="remove"), "missing 1 required positional argument: 'identity'"),
         (edited(owner="root"), "unexpected keyword argument 'owner'"),
         ("[]", "not a valid LogFile|must be a mapping"),
@@ -106,6 +135,18 @@ def edited(**fields: Any) -> str:
         "float",
         "null",
         "number",
+        "negative",
+        "too many bytes",
+        "nan",
+        "no time",
+        "too many digits",
+        "nested lists",
+        "half a character",
+        "unknown field of a long value",
+        "unknown field of a long name",
+        "deep list",
+        "deep objects",
+        "long",
         "missing",
         "unknown",
         "list",
@@ -135,7 +176,16 @@ def test_line_that_is_no_text_is_named(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "fields",
-    [{"outcome": "already"}, {"outcome": None}, {"proof": "sha1"}, {"proof": None}, {"stored_size": None}],
+    [
+        {"outcome": "already"},
+        {"outcome": None},
+        {"proof": "sha1"},
+        {"proof": None},
+        {"stored_size": None},
+        {"stored_sha256": "B" * 64},
+        {"stored_sha256": f"../../../{'b' * 55}"},
+        {"stored_sha256": "b" * 64 + "\n"},
+    ],
     ids=repr,
 )
 def test_edited_receipt_is_refused(fields: dict[str, Any], tmp_path: Path) -> None:

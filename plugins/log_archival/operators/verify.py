@@ -35,7 +35,8 @@ from log_archival.pipeline.verify import (
     probe_keys,
 )
 from log_archival.reader.archive import ArchiveReader, Depth
-from log_archival.records import Archive
+from log_archival.reader.objects import check_object
+from log_archival.records import ArchiveObject, objects_of
 from log_archival.sources.base import Source
 from log_archival.sources.cleanup import clean_up_sources
 
@@ -161,7 +162,8 @@ class VerifyArchiveOperator(ArchiveOperator):
             return Verification("receipts", problems=problems)
         if self.tier == "read":
             reader = ArchiveReaderHook(str(self.read_conn_id), bucket=self.bucket).get_conn()
-            return check_objects("read", records.archives, partial(self._check_object, reader), reader.workers)
+            objects = objects_of(records.archives)
+            return check_objects("read", objects, partial(self._check_object, reader), reader.workers)
         proved = check_proofs(records.receipts)
         # Where nothing is compared, a probe would create an object.
         return probe_keys(writer, records.archives) if (self.tier, proved.tier) == ("probe", "receipts") else proved
@@ -186,16 +188,15 @@ class VerifyArchiveOperator(ArchiveOperator):
             )
         return done.counts
 
-    def _check_object(self, reader: ArchiveReader, archive: Archive) -> str | None:
-        entry = Entry.from_archive(archive)
-        finding = reader.check(entry, "checksums") if self.depth == "checksums" else None
-        if self.depth == "bytes" or (finding and finding.kind in ("differs", "unknown")):
+    def _check_object(self, reader: ArchiveReader, one: ArchiveObject) -> str | None:
+        entries = list(map(Entry.from_archive, one.archives))
+        findings = check_object(reader, entries, "checksums") if self.depth == "checksums" else []
+        if self.depth == "bytes" or any(finding.kind in ("differs", "unknown") for finding in findings):
             # Another version of a codec may have stored the same content in other bytes: read it.
-            finding = reader.check(entry, "bytes")
-        if finding and finding.kind == "note":
-            self.log.info("%s", finding)
-            return None
-        return str(finding) if finding else None
+            findings = check_object(reader, entries, "bytes")
+        for note in (finding for finding in findings if finding.kind == "note"):
+            self.log.info("%s", note)
+        return "\n".join(str(finding) for finding in findings if finding.kind != "note") or None
 
     def _log_result(self, verification: Verification, partition: Partition, summary: dict[str, Any]) -> None:
         tier = verification.tier

@@ -32,6 +32,7 @@ from log_archival.pipeline.packs import DATA_NAME, PackWriter, Staged, open_stag
 from log_archival.records import (
     NOT_SHARED,
     Archive,
+    ArchiveObject,
     Failure,
     LogFile,
     Receipt,
@@ -243,38 +244,37 @@ class RunDirectory:
         with closing(self._folder.receipt_log(f"receipts-{batch:04d}", map(to_line, earlier))) as log:
             yield ReceiptWriter(log, list(earlier))
 
-    def read_staged(self, archives: Iterable[Archive]) -> Generator[Staged, None, None]:
-        """Yield archives in the order in which they are staged; small ones, which are read together, with their bytes.
+    def read_staged(self, objects: Iterable[ArchiveObject]) -> Generator[Staged, None, None]:
+        """Yield objects in the order in which they are staged; small ones, which are read together, with their bytes.
 
-        :param archives: what `archives` returned, or some of them
+        :param objects: of what `archives` returned
         :raises StagingError: when they are not all there
         """
-        return read_staged(self._folder, archives)
+        return read_staged(self._folder, objects)
 
-    def open_staged(self, archive: Archive) -> AbstractContextManager[IO[bytes]]:
-        """Open an archive's staged bytes.
+    def open_staged(self, one: ArchiveObject) -> AbstractContextManager[IO[bytes]]:
+        """Open an object's staged bytes.
 
-        :param archive: what `archives` returned
+        :param one: of what `archives` returned
         :raises StagingError: when they are not all there
         """
-        return open_staged(self._folder, archive)
+        return open_staged(self._folder, one)
 
-    def require_undamaged(self, archive: Archive) -> None:
-        """Check that an archive's staged bytes are those of its record.
+    def require_undamaged(self, one: ArchiveObject) -> None:
+        """Check that an object's staged bytes are those of its record.
 
-        :param archive: what `archives` returned
+        :param one: of what `archives` returned
         :raises StagingError: when they are not, or not all there
         """
-        sha256, left = hashlib.sha256(), archive.stored_size
-        with self.open_staged(archive) as stream:
+        sha256, left = hashlib.sha256(), one.size
+        with self.open_staged(one) as stream:
             while data := stream.read(min(left, CHUNK_BYTES)):
                 sha256.update(data)
                 left -= len(data)
-        if sha256.hexdigest() != archive.stored_sha256:
+        if sha256.hexdigest() != one.sha256:
             raise StagingError(
-                f"{self._folder / archive.staged} is damaged: the archive of {archive.path}, {archive.stored_size:,}"
-                f" bytes from byte {archive.offset:,} on, has the SHA-256 {sha256.hexdigest()}, and was written with"
-                f" {archive.stored_sha256}",
+                f"{self._folder / one.staged} is damaged: the archive of {one.path}, {one.size:,} bytes from byte"
+                f" {one.offset:,} on, has the SHA-256 {sha256.hexdigest()}, and was written with {one.sha256}",
                 hint="Clear the run's `compress` and what follows it to compress the batch again. Is the disk sound?",
             )
 

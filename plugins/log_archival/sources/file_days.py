@@ -67,8 +67,11 @@ class _Files:
         return first_day(file, self.partition)
 
     def time(self, mtime_ns: int) -> str:
-        written = datetime.fromtimestamp(mtime_ns // _SECOND_NS, zone(self.partition.timezone))
-        return f"{written:%Y-%m-%d %H:%M:%S}"
+        seconds = mtime_ns // _SECOND_NS
+        try:
+            return f"{datetime.fromtimestamp(seconds, zone(self.partition.timezone)):%Y-%m-%d %H:%M:%S}"
+        except (ValueError, OverflowError, OSError):  # a year that Python doesn't have, but some file systems do
+            return f"{seconds:,} s since 1970"
 
 
 class FilesByTime(_Files):

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from itertools import takewhile
 
 from log_archival.exceptions import SourceError
+from log_archival.manifest import MAX_PATH_BYTES, printable
 from log_archival.records import Failure, LogFile
 from log_archival.sources.pattern import has_wildcard, matcher
 from log_archival.sources.safe_open import NOT_A_FOLDER, open_folder
@@ -42,7 +43,8 @@ class FileSearch:
             matched = matches(name)
             try:
                 status = entry.stat(follow_symlinks=False)
-            except FileNotFoundError:
+            except OSError as error:
+                self._require_missing(error, name)
                 if matched:
                     self._skip(name, "vanished while its folder was listed")
                 continue
@@ -81,12 +83,21 @@ class FileSearch:
             folder = pending.pop()
             for name, entry in self._list(folder):
                 if entry.is_dir(follow_symlinks=False):
-                    if "**" in self.pattern or name.count("/") < len(folders):
+                    if ("**" in self.pattern or name.count("/") < len(folders)) and self._is_short(name):
                         pending.append(name)
                 elif entry.is_symlink() and entry.is_dir():
                     self._skip(name, "a link to a folder (links are not followed)")
                 else:
                     yield name, entry
+
+    def _is_short(self, folder: str) -> bool:
+        """Return whether what is in a folder can be listed in a manifest; name the folder otherwise."""
+        # To open a folder takes as many steps as it is deep, and nothing else bounds that.
+        if len(os.fsencode(folder)) < MAX_PATH_BYTES:
+            return True
+        why = f"its path has {MAX_PATH_BYTES:,} bytes or more, and no manifest can list what is in it"
+        self.skipped.append(Failure(self.source, f"{printable(folder[:200])}…", why))
+        return False
 
     def _list(self, folder: str) -> Iterator[tuple[str, os.DirEntry[str]]]:
         """Yield what is in one folder below the root, as paths below the root."""

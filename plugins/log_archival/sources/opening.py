@@ -47,8 +47,8 @@ def open_unchecked(file: LogFile) -> io.FileIO:
     :param file: what `FileSource.find` returned
     :raises SourceError: when it can't be opened
     """
-    *folders, last = os.fsencode(file.name).split(b"/")
     try:
+        *folders, last = os.fsencode(file.name).split(b"/")
         with open_folder(file.root, folders) as parent:
             return open(last, "rb", buffering=0, opener=lambda *_: open_file(last, parent))
     except FileNotFoundError:

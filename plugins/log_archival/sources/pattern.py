@@ -59,7 +59,7 @@ class DatedPattern:
         # Both neighbours, since a date without the day (%Y-%m) does distinguish the first of a month from the last.
         try:
             before, pattern, after = ((day + timedelta(days)).strftime(self.pattern) for days in (-1, 0, 1))
-        except ValueError as error:  # of a surrogate, or a directive that Python refuses
+        except (ValueError, OverflowError) as error:  # a surrogate, a directive that Python refuses, the first day
             raise SettingsError(f"{self._where}pattern {self.pattern!r} can't be a date's: {error}") from None
         if pattern in (before, after):
             raise SettingsError(

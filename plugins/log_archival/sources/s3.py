@@ -25,9 +25,10 @@ from log_archival.aws.errors import (
     Request,
     hint_of_code,
     hint_of_other_policy,
+    require_whole,
     translated_errors,
 )
-from log_archival.exceptions import ArchiveRequestError, RefusedError, SettingsError, SourceError
+from log_archival.exceptions import ArchiveRequestError, LogArchivalError, RefusedError, SettingsError, SourceError
 from log_archival.partition import Partition
 from log_archival.records import Failure, LogFile
 from log_archival.sources.aws_source import AwsSource
@@ -37,6 +38,7 @@ from log_archival.sources.pattern import DatedPattern, has_wildcard, literal_sta
 _CONCURRENT_READS = 16
 #: What a client needs: a connection for each object that is read at once, and a few attempts.
 CLIENT_CONFIG = Config(max_pool_connections=_CONCURRENT_READS, retries={"mode": "standard", "total_max_attempts": 5})
+_ETAG = re.compile("[ -~]+")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 #: Larger reads are done in pieces, which bounds what the HTTP client copies.
 _READ_BYTES = 1 << 20
@@ -187,13 +189,14 @@ class S3Source(AwsSource):
 
     def _listed(self, what: str, prefix: str, **delimiter: str) -> Iterator[Mapping[str, Any]]:
         bucket = self._location[0]
-        with self._translated_errors("ListObjectsV2", f"s3://{bucket}/{prefix}"):
+        with self._translated_errors("ListObjectsV2", f"s3://{bucket}/{prefix}") as request:
             pages = self.client.get_paginator("list_objects_v2")
             # The restore status needs no other permission than the listing.
             for page in pages.paginate(
                 Bucket=bucket, Prefix=prefix, OptionalObjectAttributes=["RestoreStatus"], **delimiter
             ):
-                yield from page.get(what, ())
+                require_whole(request, page, "IsTruncated")
+                yield from map(_checked, page.get(what, ()))
 
     # Reading
 
@@ -207,7 +210,7 @@ class S3Source(AwsSource):
         """
         bucket, prefix = self._location
         # The record comes from the run directory, which may name anything; some servers simplify "a/../b" and "a//b".
-        if file.root != self.root or not _is_name(file.name):
+        if file.root != self.root or not _is_name(file.name) or not _ETAG.fullmatch(file.identity):
             raise SourceError(f"source {self.name}: {file.path!r} is no object below {self.root}")
         with self._translated_errors("GetObject", file.path, file):
             response = self.client.get_object(Bucket=bucket, Key=prefix + file.name, IfMatch=file.identity)
@@ -235,12 +238,12 @@ class S3Source(AwsSource):
     # Errors
 
     @contextmanager
-    def _translated_errors(self, operation: str, where: str, file: LogFile | None = None) -> Iterator[None]:
+    def _translated_errors(self, operation: str, where: str, file: LogFile | None = None) -> Iterator[Request]:
         who = f"connection {self.connection!r}"
         request = Request(operation, f"{where} of source {self.name}", who)
         try:
             with translated_errors(request, hint=self._hint, setup=f"{who} and the source's `region`"):
-                yield
+                yield request
         except RefusedError as error:
             if file is None or error.code in _CONCERNS_ALL or not isinstance(error.__cause__, ClientError):
                 raise
@@ -249,6 +252,12 @@ class S3Source(AwsSource):
             raise SourceError(str(error)) from error
         except ArchiveRequestError as error:
             raise SourceError(str(error)) from error
+        except LogArchivalError:
+            raise
+        except (LookupError, TypeError, ValueError, RuntimeError) as error:  # botocore trusts what a server says
+            raise SourceError(
+                f"source {self.name}: the answer to {operation} of {where} can't be read: {error!r:.200}"
+            ) from error
 
     def _hint(self, request: Request, code: str, message: str) -> str:
         if code not in ACCESS_DENIED:
@@ -306,10 +315,28 @@ def _is_meant(name: str, size: int, matches: Callable[[str], bool]) -> bool:
     return not is_folder and (not meant or matches(meant))
 
 
+def _checked(listed: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return an object or a prefix of a listing.
+
+    :raises LookupError: when it lacks something
+    :raises ValueError: when it has an impossible size, time or ETag
+    """
+    if "Prefix" in listed:
+        return listed
+    key, size, time, etag = (listed[name] for name in ("Key", "Size", "LastModified", "ETag"))
+    if size not in range(1 << 63) or time.tzinfo is None or not _ETAG.fullmatch(etag):
+        raise ValueError(f"{key:.80} has the size {size}, the time {time} and the ETag {etag:.80}")
+    return listed
+
+
 def _problem(name: str, listed: Mapping[str, Any]) -> str | None:
     """Return why an object can't be archived, if so."""
     if not _is_name(name):
         return "has an empty, '.' or '..' component or NUL in its key"
+    if "ETag" not in listed:
+        return (
+            "is listed without an ETag, so that nothing could tell whether it changes. Clear `collect` to list again."
+        )
     if listed.get("StorageClass") not in _ARCHIVED:
         return None
     # https://docs.aws.amazon.com/AmazonS3/latest/API/API_RestoreStatus.html

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -15,8 +17,10 @@ import pytest
 from log_archival.exceptions import SettingsError, SourceError
 from log_archival.partition import Partition
 from log_archival.records import Failure, LogFile
+from log_archival.sources.file_days import FilesByName, FilesByNameOfNextDay
+from log_archival.sources.file_search import FileSearch
 from log_archival.sources.files import FileSource
-from tests.support.log_files import DAY, NOON, write_file
+from tests.support.log_files import DAY, NOON, log_file, write_file
 
 
 def find(root: Path, pattern: str = "**/*", **arguments: Any) -> list[str]:
@@ -180,6 +184,44 @@ def test_file_that_vanishes_while_it_is_listed_is_named(tmp_path: Path, monkeypa
     assert listing.failures == [Failure("app", "gone.log", reason, accepted=True)]
 
 
+class Unreadable:
+    """An entry of a folder that can be listed, and in which nothing can be looked at."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def is_dir(self, **_: bool) -> bool:
+        return False
+
+    is_symlink = is_dir
+
+    def stat(self, **_: bool) -> os.stat_result:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+
+def test_file_that_cannot_be_looked_at_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "scandir", lambda _: nullcontext([Unreadable("app.log")]))
+    with pytest.raises(SourceError, match=f"can't list {tmp_path}/app.log: Permission denied\n.* search permission"):
+        find(tmp_path)
+
+
+def test_folder_that_is_too_deep_for_a_manifest_is_named_and_not_searched(tmp_path: Path) -> None:
+    names, shallow = ["x" * 255] * 20, tmp_path / "a" / "app.log"
+    write_file(shallow)
+    with ExitStack() as opened:
+        folder = os.open(tmp_path, os.O_RDONLY)
+        opened.callback(os.close, folder)
+        for name in names:
+            os.mkdir(name, dir_fd=folder)
+            folder = os.open(name, os.O_RDONLY, dir_fd=folder)
+            opened.callback(os.close, folder)
+        os.close(os.open("app.log", os.O_CREAT, dir_fd=folder))
+    listing = FileSource("app", str(tmp_path)).find(DAY)
+    assert [file.name for file in listing.files] == ["a/app.log"]
+    why = "its path has 4,096 bytes or more, and no manifest can list what is in it"
+    assert [(one.error, one.accepted, len(one.name)) for one in listing.failures] == [(why, False, 201)]
+
+
 @pytest.mark.parametrize(
     ("pattern", "listings"),
     [
@@ -269,3 +311,24 @@ def test_file_that_was_rotated_on_the_day_in_its_name_is_named(
     os.utime(rotated, (MIDNIGHT + after_midnight_seconds,) * 2)
     failures = FileSource("app", str(tmp_path), "*.log-%Y%m%d").find(DAY).failures
     assert [failure.name for failure in failures] == ["app.log-20261122"] * named
+
+
+@pytest.mark.parametrize(
+    ("seconds", "written"), [(10**12, "1,000,000,000,000 s since 1970"), (-(10**11), "-100,000,000,000 s since 1970")]
+)
+def test_time_of_a_year_that_python_lacks_is_named(seconds: int, written: str) -> None:
+    search = FileSearch("app", "/logs", "app.log-20261123")
+    search.matching["app.log-20261123"] = replace(log_file("app.log-20261123", 1), mtime_ns=seconds * 10**9)
+    for kind, pattern in ((FilesByName, ()), (FilesByNameOfNextDay, ("app.log-20261122",))):
+        found = kind(search, DAY, "01:00", *pattern)
+        for problem in found.problems():
+            assert f"it was last written {written}" in problem.error
+
+
+@pytest.mark.parametrize(
+    "settings", [{}, {"pattern": "*-%Y-%m-%d"}, {"pattern": "*-%Y-%m-%d", "rotated": "next-day"}], ids=repr
+)
+def test_last_day_of_all_is_refused(settings: dict[str, Any], tmp_path: Path) -> None:
+    write_file(tmp_path / "app.log")
+    with pytest.raises(SettingsError, match=r"no day follows it|date value out of range"):
+        FileSource("app", str(tmp_path), **settings).find(Partition.parse("9999-12-31"))
