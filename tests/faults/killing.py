@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from airflow.exceptions import AirflowException
+from airflow.sdk.exceptions import AirflowException
 
 #: What a process does to files, and sends; see https://docs.python.org/3/library/audit_events.html.
 EVENTS = frozenset(

@@ -32,7 +32,7 @@ DAY = "2026-11-22"
 CONTENTS = {
     **{
         f"web-{number % 7}/app-{number:03d}-{DAY}.log": b"%03d GET /orders 200\n" % number * (1 + number % 20)
-        for number in range(120)
+        for number in range(100)
     },
     **{
         f"big-{number}-{DAY}.log": b"".join(
@@ -51,8 +51,8 @@ NewRun = Callable[..., DagRun]
 def warm(store: Seaweed) -> Iterator[None]:
     """What each process would load anew is loaded once, before it forks from this one."""
     with pytest.MonkeyPatch.context() as patch:
-        load = JSONFileLoader()._load_file
-        patch.setattr(JSONFileLoader, "_load_file", staticmethod(cache(load)))
+        load = cache(JSONFileLoader().load_file)
+        patch.setattr(JSONFileLoader, "load_file", lambda _, path: load(path))
         connect(patch, store.connection())
         hook = CrossAccountS3Hook("log_archive", bucket="acme-log-archive", prefix="logs/", session_name="warm-up")
         hook.writer.assume_role()
@@ -173,7 +173,7 @@ def test_one_task_that_is_killed_is_archived(
         kills.count(difference_of(run, store))
 
 
-@pytest.mark.parametrize("after", ["keep", "delete", "move"])
+@pytest.mark.parametrize("after", ["delete", "move"])
 def test_verify_that_is_killed_at_each_of_its_moments_is_finished(
     tmp_path: Path, tally: Begin, monkeypatch: pytest.MonkeyPatch, after: str
 ) -> None:
@@ -229,9 +229,8 @@ class Snapshot:
         shutil.copytree(self.folder / "files", run.source.path, copy_function=os.link)
 
 
-@pytest.mark.parametrize("staging", ["local", "s3"])
-def test_tasks_that_run_twice_change_nothing(new_run: NewRun, store: Seaweed, staging: str) -> None:
-    run = new_run(staging, contents=FEW)
+def test_tasks_that_run_twice_change_nothing(new_run: NewRun, store: Seaweed) -> None:
+    run = new_run(contents=FEW)
     for step in run.steps():
         for _ in range(2):
             run.attempt(step)
@@ -245,9 +244,8 @@ def test_tasks_that_run_twice_change_nothing(new_run: NewRun, store: Seaweed, st
     assert difference_of(run, store, FEW) == Difference()
 
 
-@pytest.mark.parametrize("after", ["delete", "move"])
-def test_cleaned_up_run_that_is_cleared_has_nothing_left_to_do(new_run: NewRun, store: Seaweed, after: str) -> None:
-    run = new_run(after=after, contents=FEW)
+def test_cleaned_up_run_that_is_cleared_has_nothing_left_to_do(new_run: NewRun, store: Seaweed) -> None:
+    run = new_run(after="delete", contents=FEW)
     for step in run.steps():
         run.attempt(step)
     [manifest] = run.summary["manifests"]
@@ -259,7 +257,8 @@ def test_cleaned_up_run_that_is_cleared_has_nothing_left_to_do(new_run: NewRun, 
 
 
 def contents_of(day: str) -> dict[str, bytes]:
-    return {name.replace(DAY, day): day.encode() + content for name, content in CONTENTS.items()}
+    some = list(CONTENTS.items())[:40]
+    return {name.replace(DAY, day): day.encode() + content for name, content in some}
 
 
 @pytest.mark.parametrize("after", ["keep", "delete"])
