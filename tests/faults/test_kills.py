@@ -32,7 +32,7 @@ DAY = "2026-11-22"
 CONTENTS = {
     **{
         f"web-{number % 7}/app-{number:03d}-{DAY}.log": b"%03d GET /orders 200\n" % number * (1 + number % 20)
-        for number in range(100)
+        for number in range(60)
     },
     **{
         f"big-{number}-{DAY}.log": b"".join(
@@ -42,7 +42,7 @@ CONTENTS = {
     },
 }
 #: The few files of the test that kills `verify` at each of its moments.
-FEW = {name: CONTENTS[name] for name in list(CONTENTS)[:3]}
+FEW = {name: CONTENTS[name] for name in list(CONTENTS)[:2]}
 Begin = Callable[[str, str], Tally]
 NewRun = Callable[..., DagRun]
 
