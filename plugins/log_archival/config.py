@@ -353,6 +353,8 @@ def _contradictions(settings: Settings) -> Iterator[str]:
             yield f"sources.{number}.name: {source.name!r} is used twice"
         if isinstance(source, S3Source) and urlsplit(source.root).netloc == settings.archive.bucket:
             yield f"sources.{number}.s3: {settings.archive.bucket!r} is the archive bucket itself"
+        if source.bundle and settings.codec != "zstd":
+            yield f"sources.{number}.bundle: a bundle is compressed with zstd, and codec is {settings.codec}"
     yield from _loops(settings)
     if settings.verify.tier == "read" and not settings.verify.read_connection:
         yield "verify.read_connection: tier read needs a connection that may read"

@@ -4,7 +4,7 @@ LogArchivalError                 the base of all; `permanent` says whether a ret
 ├── SettingsError                archive.yaml, an operator's argument or a key template is wrong
 ├── ConnectionSettingsError      the Airflow connection is wrong
 ├── SourceError                  a source has too few files, or a file can't be read or changed while it was read
-├── StagingError                 records or data of the run directory are missing or damaged
+├── StagingError                 records or data of the run directory are missing, damaged, or can't be written
 ├── CompressionError             a compressed block doesn't decompress to what went in
 ├── ArchiveRequestError          a request to the archive account failed with a transient error
 │   └── RefusedError             … with a permanent one: access denied, no such bucket, a bad token
@@ -49,7 +49,10 @@ class SourceError(LogArchivalError):
 
 
 class StagingError(LogArchivalError):
-    """Records or data of the run directory are missing or damaged; the hint says which task to clear."""
+    """Records or data of the run directory are missing or damaged; the hint says which task to clear.
+
+    Transient where it can't be written or reached for now: a full disk, a service that doesn't answer.
+    """
 
 
 class CompressionError(LogArchivalError):

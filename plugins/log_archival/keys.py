@@ -126,6 +126,17 @@ class KeyTemplate:
             )
         return key
 
+    def bundle_key(self, partition: Partition, *, source: str, digest: str) -> str:
+        """Return the key of a bundle of small files: the path is ``~bundle``, which that of no log file is.
+
+        :param partition: the day
+        :param source: the source's name
+        :param digest: the SHA-256 of the bundle as it is stored, in hex: the offsets of its members depend on all of it
+        """
+        # A log file's path has a tilde only where it was cut.
+        fields = {"source": _encode(source), "path": "~bundle", "digest": digest[:DIGEST_CHARS], "suffix": ".tar"}
+        return (partition.day.strftime(self.template) + ".zst").format(**fields)
+
     def manifest_key(self, partition: Partition, digest: str) -> str:
         """Return the key of a manifest.
 

@@ -8,7 +8,7 @@ import hashlib
 import json
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import count, groupby
@@ -20,7 +20,8 @@ from log_archival.keys import MAX_KEY_BYTES, manifest_name
 from log_archival.partition import Partition
 from log_archival.records import Archive
 
-FORMAT = 1
+#: Manifests that list bundles are of the second format, so that earlier versions say that they can't read them.
+FORMATS = (1, 2)
 #: S3 allows 2 KB of user metadata in all.
 #: https://docs.aws.amazon.com/AmazonS3/latest/userguide/UsingMetadata.html
 MAX_METADATA_VALUE_BYTES = 512
@@ -53,6 +54,7 @@ RawSize = Annotated[int, range(MAX_RAW_BYTES + 1)]
 StoredSize = Annotated[int, range(MAX_PUT_BYTES + 1)]
 Sha256 = Annotated[str, re.compile(r"[0-9a-f]{64}")]
 TimeNs = Annotated[int, range(1, MAX_TIME_NS + 1)]
+BundleSize = Annotated[int, range(1, MAX_PUT_BYTES + 1)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +63,9 @@ class Entry:
 
     `file_mtime_ns` is when the log file was last modified; 0 where its source has no such time, or an earlier version
     wrote the manifest, which then has no such field.
+
+    An archive in a bundle is the range of `stored_size` bytes at `bundle_offset` of its object, which has `bundle_size`
+    bytes; `bundle_size` is 0 where the archive is an object of its own, and the manifest has none of these fields.
 
     `others` has what other manifests list as stored size and SHA-256 of the same key and raw content: a later version
     of a compression library may make other bytes of it, and the put of the second is write-once.
@@ -79,6 +84,9 @@ class Entry:
     stored_size: StoredSize
     stored_sha256: Sha256
     file_mtime_ns: TimeNs = 0
+    bundle_offset: StoredSize = 0
+    bundle_size: BundleSize = 0
+    bundle_sha256: Sha256 = ""
     others: tuple[tuple[int, str], ...] = ()
 
     @classmethod
@@ -86,21 +94,22 @@ class Entry:
         """Check one element of a manifest's ``archives`` and return it.
 
         :param listed: decoded JSON
-        :param strings: names of sources that were read before; an equal one becomes the same object, to save memory
+        :param strings: names of sources and bundles that were read before; an equal one becomes the same object, to
+            save memory
         :raises VerificationError: when it is not as manifest.schema.json says
         """
-        if not isinstance(listed, dict) or not _REQUIRED <= listed.keys() <= _RULES.keys():
+        if not isinstance(listed, dict) or listed.keys() - {_TIME} not in _FIELDS:
             raise VerificationError(
-                f"an archive is listed without one of {', '.join(_REQUIRED)}, or with more than these and {_OPTIONAL}"
+                f"an archive is listed with other fields than {', '.join(_REQUIRED)}, {_TIME} if there is one, and,"
+                f" in a bundle, {', '.join(_BUNDLE)}"
             )
-        # By type, and not isinstance: JSON's true is an int of Python's.
-        for name, matches in _TEXTS:
-            if type(listed[name]) is not str or not matches(listed[name]):
-                raise VerificationError(f"{name} can't be {listed[name]!r:.80}")
-        for name, numbers in _NUMBERS if _OPTIONAL in listed else _REQUIRED_NUMBERS:
-            if type(listed[name]) is not int or listed[name] not in numbers:
-                raise VerificationError(f"{name} can't be {listed[name]!r:.80}")
-        listed["source"] = strings.setdefault(listed["source"], listed["source"])
+        for name, value in listed.items():
+            kind, fits = _CHECKS[name]
+            # By type, and not isinstance: JSON's true is an int of Python's.
+            if type(value) is not kind or not fits(value):
+                raise VerificationError(f"{name} can't be {value!r:.80}")
+        for name in ("source", *(("key", "bundle_sha256") if "bundle_size" in listed else ())):
+            listed[name] = strings.setdefault(listed[name], listed[name])
         listed["codec"] = CODECS[listed["codec"]].name
         if listed["raw_sha256"] == listed["file_sha256"]:
             listed["raw_sha256"] = listed["file_sha256"]
@@ -113,8 +122,8 @@ class Entry:
         :param archive: what a run put
         """
         fields = {name: getattr(archive, "name" if name == "path" else name) for name in _RULES}
-        if fields[_OPTIONAL] not in _RULES[_OPTIONAL]:  # none, or before 1970
-            fields[_OPTIONAL] = 0
+        if fields[_TIME] not in _RULES[_TIME]:  # none, or before 1970
+            fields[_TIME] = 0
         return cls(**fields)
 
     def fits(self, size: int, sha256: str) -> bool:
@@ -129,12 +138,16 @@ class Entry:
 _HINTS = get_type_hints(Entry, include_extras=True)
 #: What each field of an entry may be, in the order in which a manifest has them.
 _RULES = {name: hint.__metadata__[0] for name, hint in _HINTS.items() if name != "others"}
-_TEXTS = [(name, rule.fullmatch) for name, rule in _RULES.items() if isinstance(rule, re.Pattern)]
-_NUMBERS = [(name, rule) for name, rule in _RULES.items() if isinstance(rule, range)]
-#: The field that an entry need not have.
-_OPTIONAL = "file_mtime_ns"
-_REQUIRED = {name: None for name in _RULES if name != _OPTIONAL}.keys()
-_REQUIRED_NUMBERS = [(name, rule) for name, rule in _NUMBERS if name != _OPTIONAL]
+#: The type of each field, and what tells whether a value of that type may be in it.
+_CHECKS: dict[str, tuple[type, Callable[[Any], object]]] = {
+    name: (str, rule.fullmatch) if isinstance(rule, re.Pattern) else (int, rule.__contains__)
+    for name, rule in _RULES.items()
+}
+#: The field that an entry need not have, and those that only an archive in a bundle has.
+_TIME = "file_mtime_ns"
+_BUNDLE = ("bundle_offset", "bundle_size", "bundle_sha256")
+_REQUIRED = tuple(name for name in _RULES if name not in (_TIME, *_BUNDLE))
+_FIELDS = (set(_REQUIRED), {*_REQUIRED, *_BUNDLE})
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,10 +176,11 @@ def manifest_bodies(partition: Partition, archives: Iterable[Archive]) -> Iterat
     :param archives: what the run put
     :raises SettingsError: when a file has too many parts, or too long a path, to be listed
     """
-    head = {"format": FORMAT, "partition": partition.key, "timezone": partition.timezone}
+    in_order = sorted(archives, key=lambda archive: (archive.source, archive.name, archive.part, archive.key))
+    format_number = FORMATS[any(archive.bundle_size for archive in in_order)]
+    head = {"format": format_number, "partition": partition.key, "timezone": partition.timezone}
     start = json.dumps(head)[:-1].encode() + b', "archives": ['
     room = MAX_MANIFEST_BYTES - len(start + _END)
-    in_order = sorted(archives, key=lambda archive: (archive.source, archive.name, archive.part, archive.key))
     lines: list[bytes] = []
     size = 0
     for (source, name), parts in groupby(in_order, key=lambda archive: (archive.source, archive.name)):
@@ -188,7 +202,7 @@ def manifest_bodies(partition: Partition, archives: Iterable[Archive]) -> Iterat
 
 def _line(archive: Archive) -> bytes:
     entry = Entry.from_archive(archive)
-    names = _RULES if entry.file_mtime_ns else _REQUIRED
+    names = [*_REQUIRED, *([_TIME] if entry.file_mtime_ns else []), *(_BUNDLE if entry.bundle_size else [])]
     return json.dumps({name: getattr(entry, name) for name in names}).encode()
 
 
@@ -213,8 +227,8 @@ def read_manifest(key: str, body: IO[bytes], modified: datetime) -> Manifest:
     """Read a manifest, a line at a time: nothing but its archives is held in memory.
 
     Beyond what manifest.schema.json says, its lines have to be those of `manifest_bodies`, the body has to fit the
-    digest in its key, the archives have to be below the manifest's folder, each key has to be listed once, and each
-    file once, with all of its parts.
+    digest in its key, the archives have to be below the manifest's folder, each key has to be listed once, or for
+    archives that lie in a bundle one after the other, and each file once, with all of its parts.
 
     :param key: the manifest's key
     :param body: a file with the object's bytes
@@ -256,8 +270,10 @@ def _partition(line: bytes) -> Partition:
     if not isinstance(head, dict):
         raise VerificationError("is not an object of JSON")
     found = head.get("format")
-    if type(found) is not int or found != FORMAT:
-        raise VerificationError(f"is of format {found!r:.80}, and this version of log-archival reads {FORMAT}")
+    if type(found) is not int or found not in FORMATS:
+        raise VerificationError(
+            f"is of format {found!r:.80}, and this version of log-archival reads {' and '.join(map(str, FORMATS))}"
+        )
     if set(head) != {"format", "partition", "timezone", "archives"} or head["archives"] != []:
         raise VerificationError("does not begin with exactly format, partition, timezone and a list of archives")
     try:
@@ -268,7 +284,7 @@ def _partition(line: bytes) -> Partition:
 
 def _entries(lines: Iterator[bytes], folder: str) -> Iterator[Entry]:
     """Yield the archives of a manifest: one a line, a comma behind each but the last, and then the end."""
-    keys: set[str] = set()
+    last_of: dict[str, Entry] = {}
     strings: dict[str, str] = {}
     line = next(lines, b"")
     for number in count(2):
@@ -283,13 +299,29 @@ def _entries(lines: Iterator[bytes], folder: str) -> Iterator[Entry]:
         if "/" not in entry.key[len(folder) :]:
             # Else a manifest could list another one as an archive, and it would not be read.
             raise VerificationError(f"lists {entry.key}, which is not in a folder of its source")
-        if entry.key in keys:
-            raise VerificationError(f"lists {entry.key} twice")
-        keys.add(entry.key)
+        if problem := _problem_with_key(entry, last_of.get(entry.key)):
+            raise VerificationError(problem)
+        last_of[entry.key] = entry
         yield entry
         line = following
     if next(lines, None) != b"" or next(lines, None) is not None:
         raise VerificationError(f"does not end with {_LAST_LINE.decode()}")
+
+
+def _problem_with_key(entry: Entry, before: Entry | None) -> str | None:
+    """Return what is wrong with an archive's place in its object, where another one was listed before it or not."""
+    if entry.bundle_size and entry.bundle_offset + entry.stored_size > entry.bundle_size:
+        return f"lists {entry.key} with an archive beyond its end"
+    if before is None:
+        return None
+    if not entry.bundle_size or not before.bundle_size:
+        return f"lists {entry.key} twice"
+    if (entry.bundle_size, entry.bundle_sha256) != (before.bundle_size, before.bundle_sha256):
+        return f"says different things about the bundle {entry.key}"
+    # So that no byte of it has to be read twice, however many archives are listed.
+    if entry.bundle_offset < before.bundle_offset + before.stored_size:
+        return f"lists archives of the bundle {entry.key} that overlap, or not in their order"
+    return None
 
 
 def _decoded(line: bytes, number: int) -> Any:
@@ -311,14 +343,15 @@ def by_file(entries: Iterable[Entry]) -> dict[tuple[str, str], list[Entry]]:
 
 
 def merged(entries: Iterable[Entry]) -> list[Entry]:
-    """Return one entry for each key and raw content, with all the stored checksums that were listed for it.
+    """Return one entry for each key, place in it and raw content, with all stored checksums that were listed for it.
 
     :param entries: those of any number of manifests, as they were read
     """
-    found: dict[tuple[str, str, str, int], Entry] = {}
-    others: dict[tuple[str, str, str, int], dict[tuple[int, str], None]] = {}
+    found: dict[tuple[str | int, ...], Entry] = {}
+    others: dict[tuple[str | int, ...], dict[tuple[int, str], None]] = {}
     for entry in entries:
-        identity = (entry.key, entry.codec, entry.raw_sha256, entry.raw_size)
+        in_bundle = (entry.bundle_offset, entry.bundle_size, entry.bundle_sha256) if entry.bundle_size else ()
+        identity = (entry.key, entry.codec, entry.raw_sha256, entry.raw_size, *in_bundle)
         stored = (entry.stored_size, entry.stored_sha256)
         if not found.setdefault(identity, entry).fits(*stored):
             others.setdefault(identity, {})[stored] = None

@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache, partial
 from typing import Any, Literal, TypeVar, get_args, get_type_hints
 
@@ -22,6 +22,8 @@ _NUMBERS = range(1 << 63)
 #: A file system may have any time of 64 bits, in seconds; here, it is in nanoseconds.
 _TIMES_NS = range(-(10**9 << 63), 10**9 << 63)
 _SHA256 = re.compile("[0-9a-f]{64}")
+#: Empty where there is no bundle.
+_BUNDLE_SHA256 = re.compile("([0-9a-f]{64})?")
 
 
 class Record:
@@ -53,6 +55,7 @@ class LogFile(Record):
     :param size: in bytes; None where only reading it tells
     :param mtime_ns: the time of the last modification, in nanoseconds since the epoch; 0 where there is none
     :param identity: tells the source whether a file is still the one that was listed: an inode, an ETag
+    :param bundle: the number of the group of small files with which it is put, from 1; 0 when it is put alone
     """
 
     source: str
@@ -61,6 +64,8 @@ class LogFile(Record):
     size: int | None
     mtime_ns: int
     identity: str
+    # Not which file it is, but what is done with it: sources compare what they are to open with what they list.
+    bundle: int = field(default=0, compare=False)
 
     @property
     def path(self) -> str:
@@ -70,7 +75,7 @@ class LogFile(Record):
 
 @dataclass(frozen=True, slots=True)
 class Archive(Record):
-    """One compressed object: the whole of a log file, or a part of it.
+    """The compressed content of a log file, or of a part of it: an object of its own, or one member of a bundle.
 
     :param source: the source's name
     :param root: the source's folder
@@ -85,11 +90,14 @@ class Archive(Record):
     :param content_type: of the object
     :param raw_size: of the uncompressed content, in bytes
     :param raw_sha256: of the uncompressed content, in hex
-    :param stored_size: of the object, in bytes
-    :param stored_sha256: of the object, in hex
+    :param stored_size: of the compressed content, in bytes
+    :param stored_sha256: of the compressed content, in hex
     :param staged: the name of the data file in the run directory that has the object's bytes; empty when they were
         never staged
-    :param offset: the first byte in that file
+    :param offset: the object's first byte in that file
+    :param bundle_size: of the bundle, in bytes; 0 when the archive is an object of its own
+    :param bundle_sha256: of the bundle, in hex
+    :param bundle_offset: the first byte of the compressed content in the bundle
     """
 
     source: str
@@ -109,11 +117,96 @@ class Archive(Record):
     stored_sha256: str
     staged: str = ""
     offset: int = 0
+    bundle_size: int = 0
+    bundle_sha256: str = ""
+    bundle_offset: int = 0
+
+    def __post_init__(self) -> None:
+        """Check that it is in a bundle, or not.
+
+        :raises ValueError: when it is neither
+        """
+        end = self.bundle_offset + self.stored_size if self.bundle_sha256 else self.bundle_offset
+        if bool(self.bundle_size) != bool(self.bundle_sha256) or end > self.bundle_size:
+            raise ValueError("its place in a bundle can't be")
 
     @property
     def path(self) -> str:
         """The log file's absolute path."""
         return f"{self.root.rstrip('/')}/{self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class ArchiveObject:
+    """One object of the archive: a single archive, or a bundle of the archives of many small files.
+
+    :param archives: what it holds, in the order of their offsets
+    """
+
+    archives: list[Archive]
+
+    @property
+    def key(self) -> str:
+        """The object's key."""
+        return self.archives[0].key
+
+    @property
+    def is_bundle(self) -> bool:
+        """Whether it is a bundle, even if of one file."""
+        return self.archives[0].bundle_size > 0
+
+    @property
+    def size(self) -> int:
+        """The object's size, in bytes."""
+        return self.archives[0].bundle_size or self.archives[0].stored_size
+
+    @property
+    def sha256(self) -> str:
+        """The object's SHA-256, in hex."""
+        return self.archives[0].bundle_sha256 or self.archives[0].stored_sha256
+
+    @property
+    def raw_size(self) -> int:
+        """How many bytes of log files it holds."""
+        return sum(archive.raw_size for archive in self.archives)
+
+    @property
+    def files(self) -> int:
+        """How many log files begin in it."""
+        return sum(archive.part == 1 for archive in self.archives)
+
+    @property
+    def staged(self) -> str:
+        """The name of the data file in the run directory that has its bytes."""
+        return self.archives[0].staged
+
+    @property
+    def offset(self) -> int:
+        """Its first byte in that file."""
+        return self.archives[0].offset
+
+    @property
+    def path(self) -> str:
+        """The log file's absolute path, or those of the first and last, for messages."""
+        first, last = self.archives[0].path, self.archives[-1].path
+        return first if len(self.archives) == 1 else f"{len(self.archives):,} files from {first} to {last}"
+
+
+def objects_of(archives: Iterable[Archive]) -> list[ArchiveObject]:
+    """Return the objects that some archives are stored in.
+
+    :param archives: all of each bundle
+    """
+    objects: list[ArchiveObject] = []
+    bundles: dict[str, ArchiveObject] = {}
+    for archive in archives:
+        if archive.bundle_size and archive.key in bundles:
+            bundles[archive.key].archives.append(archive)
+            continue
+        objects.append(ArchiveObject([archive]))
+        if archive.bundle_size:
+            bundles[archive.key] = objects[-1]
+    return objects
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,6 +321,8 @@ def _rules(cls: type[Record]) -> list[tuple[str, tuple[Any, ...], Callable[[Any]
 def _rule(name: str, expected: tuple[Any, ...]) -> Callable[[Any], Any]:
     if int in expected:
         return (_TIMES_NS if name.endswith("mtime_ns") else _NUMBERS).__contains__
+    if name == "bundle_sha256":
+        return _BUNDLE_SHA256.fullmatch
     return _SHA256.fullmatch if name.endswith("sha256") else lambda _: True
 
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from tests.bench import airflow_runs, dag, growth, large, latency, memory, peers, small, staging
+from tests.bench import airflow_runs, bundles, dag, growth, large, latency, memory, peers, small, staging
 from tests.bench.harness import Bench
 from tests.bench.report import Section
 from tests.support.seaweed import Seaweed
@@ -21,6 +21,7 @@ SECTIONS: dict[str, Callable[[Bench], Section]] = {
     "large": large.measure,
     "small": small.measure,
     "latency": latency.measure,
+    "bundles": bundles.measure,
     "dag": dag.measure,
     "staging": staging.measure,
     "airflow": airflow_runs.measure,
@@ -79,7 +80,10 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--scale", type=float, default=1.0, help="of the bytes and the files (%(default)s)")
     parser.add_argument("--quick", action="store_true", help="the same as --repeat 1 --scale 0.1")
     parser.add_argument(
-        "--delay-ms", type=float, default=30, help="section latency: how late the store responds (%(default)s)"
+        "--delay-ms",
+        type=float,
+        default=30,
+        help="how late a store responds that is not near (%(default)s)",
     )
     parser.add_argument("--dir", type=Path, help="for the logs and the store's data; the system's by default")
     parser.add_argument("--output", type=Path, default=Path("bench.json"), help="(%(default)s)")

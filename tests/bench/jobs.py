@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import sys
 import time
@@ -9,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -17,6 +19,7 @@ import boto3
 from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 from airflow.providers.amazon.aws.transfers.local_to_s3 import LocalFilesystemToS3Operator
 from botocore.config import Config
+from botocore.httpsession import URLLib3Session
 
 from log_archival.hooks.source_clients import source_client
 from log_archival.operators import (
@@ -94,6 +97,23 @@ def put_files(paths: list[str], bucket: str, day: str, **settings: Any) -> dict[
     return operator.execute(context(day))
 
 
+def archive_source(root: str, bucket: str, day: str, bundle: int | None) -> dict[str, int]:
+    """Compress and upload a folder in one task, with or without bundles; returns how many requests it sent."""
+    requests = count()
+    real = URLLib3Session.send
+
+    def counted(session: URLLib3Session, request: Any) -> Any:
+        next(requests)
+        return real(session, request)
+
+    operator = CrossAccountPutOperator(
+        task_id="put", bucket=bucket, sources=[dataclasses.replace(source(root), bundle=bundle)]
+    )
+    with mock.patch.object(URLLib3Session, "send", counted):
+        operator.execute(context(day))
+    return {"requests": next(requests)}
+
+
 def source(root: str) -> FileSource:
     """Return the source of a benchmark's logs."""
     return FileSource("app", root, "**/*.log")
@@ -155,7 +175,7 @@ def compress_to_nowhere(files: list[str]) -> None:
 JOBS: dict[str, Callable[..., Any]] = {
     job.__name__: job
     for job in (
-        idle, stock_hook, stock_operator, compress_each, boto3_pool, put_files, collect, compress, upload, verify,
-        compress_to_nowhere,
+        idle, stock_hook, stock_operator, compress_each, boto3_pool, put_files, archive_source, collect, compress,
+        upload, verify, compress_to_nowhere,
     )
 }  # fmt: skip

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 import random
 import secrets
 from collections.abc import Callable, Iterator
 from dataclasses import astuple
-from typing import TYPE_CHECKING, Any
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
 from tests.faults.tally import Tally, table
 
 if TYPE_CHECKING:
+    from dev.local_aws import LocalAws
+    from tests.faults.cases import Archive
     from tests.support.seaweed import Seaweed
 
 #: Of `make test-faults` and CI; `--seed random` takes another one each time, and prints it.
@@ -32,9 +36,10 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
     """Print the table, and how to run the same again."""
     # Rows are complete when their test is torn down.
-    reports = [one for of_kind in terminalreporter.stats.values() for one in of_kind if hasattr(one, "user_properties")]
-    torn_down = [one for one in reports if one.when == "teardown"]
-    tallies = [Tally(*value) for one in torn_down for name, value in one.user_properties if name == "tally"]
+    reports = [one for of_kind in terminalreporter.stats.values() for one in of_kind]
+    torn_down = [one for one in reports if isinstance(one, pytest.TestReport) and one.when == "teardown"]
+    properties = [cast("tuple[str, Any]", found) for one in torn_down for found in one.user_properties]
+    tallies = [Tally(*value) for name, value in properties if name == "tally"]
     if tallies:
         terminalreporter.section("faults")
         terminalreporter.write_line(table(tallies))
@@ -76,3 +81,66 @@ def store() -> Iterator[Seaweed]:
 
     with Seaweed.start() as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def aws() -> Iterator[LocalAws]:
+    """Two AWS accounts with the shipped templates deployed."""
+    from dev.local_aws import LocalAws
+
+    with LocalAws.start() as accounts:
+        yield accounts
+
+
+@pytest.fixture(scope="session")
+def _one_loader() -> Iterator[None]:
+    """Have botocore read its descriptions of services once, and not for each of some hundred clients."""
+    from botocore.loaders import create_loader
+
+    loader = create_loader()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("botocore.session.create_loader", lambda *_: loader)
+        yield
+
+
+@pytest.fixture
+def _quick_clients(monkeypatch: pytest.MonkeyPatch, _one_loader: None) -> None:
+    """Have clients not wait before they try again, for which they have no setting, nor look for their caller's name."""
+    from airflow.providers.amazon.aws.hooks.base_aws import AwsGenericHook
+
+    from log_archival.aws.writer import _retried_after_a_race
+
+    monkeypatch.setattr("botocore.endpoint.time", SimpleNamespace(sleep=lambda _: None))
+    monkeypatch.setattr(_retried_after_a_race, "sleep", lambda _: None)
+    monkeypatch.setattr(AwsGenericHook, "_get_caller", lambda *_: "Test")
+
+
+@pytest.fixture(scope="session")
+def bucket_and_reader(store: Seaweed, _one_loader: None) -> tuple[str, Any]:
+    """The archive bucket, and a client that may read it."""
+    client = store.client()
+    name = store.bucket(f"archive-{secrets.token_hex(4)}")
+    # The first put takes long: the store makes its volumes.
+    client.put_object(Bucket=name, Key="first", Body=b"x")
+    return name, client
+
+
+@pytest.fixture
+def archive(
+    store: Seaweed,
+    bucket_and_reader: tuple[str, Any],
+    chance: random.Random,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    _quick_clients: None,
+) -> Iterator[Archive]:
+    """The archive bucket behind a proxy; no log line may have a secret, not even at level DEBUG."""
+    from tests.faults.cases import Archive
+    from tests.support.fault_proxy import FaultProxy
+
+    caplog.set_level(logging.DEBUG)
+    with FaultProxy(store.endpoint_url, chance).serve() as proxy:
+        found = Archive(store, proxy, *bucket_and_reader, monkeypatch)
+        found.connect()
+        yield found
+    found.require_no_secrets(caplog.text)

@@ -144,6 +144,7 @@ class MemoryS3:
     #: By key: how many bytes each of the first requests returns before the connection breaks.
     breaks: dict[str, list[int]] = field(default_factory=dict)
     page_size: int = 1000
+    knows_ranges: bool = True
     #: By key: how many bytes of it each request has read.
     bytes_read: dict[str, list[int]] = field(default_factory=dict)
     #: Operations and their keys or prefixes, but for puts.
@@ -185,14 +186,20 @@ class MemoryS3:
         found = {"ChecksumSHA256": self.checksums[Key]} if self.checksums[Key] else {}
         return {"ContentLength": len(self.bodies[Key]), "LastModified": self.modified[Key], **found}
 
-    def get_object(self, *, Bucket: str, Key: str) -> dict[str, Any]:
+    def get_object(self, *, Bucket: str, Key: str, Range: str = "") -> dict[str, Any]:
         self._request("GetObject", Key)
         if Key not in self.bodies:
             raise _error("GetObject", "NoSuchKey", 404)
         breaks = self.breaks.get(Key)
         counts = self.bytes_read.setdefault(Key, [])
         counts.append(0)
-        return {"Body": _Body(self.bodies[Key], breaks.pop(0) if breaks else None, counts)}
+        body, content_range = self.bodies[Key], {}
+        if Range and self.knows_ranges:
+            first, last = map(int, Range.removeprefix("bytes=").split("-"))
+            if first >= len(body):
+                raise _error("GetObject", "InvalidRange", 416)
+            body, content_range = body[first : last + 1], {"ContentRange": f"bytes {first}-{last}/{len(body)}"}
+        return {"Body": _Body(body, breaks.pop(0) if breaks else None, counts), **content_range}
 
     def _request(self, operation: str, key: str) -> None:
         self.requests.append((operation, key))

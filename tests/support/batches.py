@@ -16,7 +16,8 @@ import pytest
 from log_archival import codec as codecs
 from log_archival.keys import KeyTemplate
 from log_archival.partition import Partition
-from log_archival.pipeline.compress import Compressor, compress_batch
+from log_archival.pipeline.compress import compress_batch
+from log_archival.pipeline.compressor import Compressor
 from log_archival.pipeline.run_dir import RunDirectory
 from log_archival.records import LogFile
 from log_archival.sources.files import FileSource

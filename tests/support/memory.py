@@ -103,7 +103,8 @@ def main(work: str, file: str, run_directory: str, bucket: str, part_size: str) 
     from log_archival.hooks import CrossAccountS3Hook
     from log_archival.keys import KeyTemplate
     from log_archival.partition import Partition
-    from log_archival.pipeline.compress import Compressor, compress_batch
+    from log_archival.pipeline.compress import compress_batch
+    from log_archival.pipeline.compressor import Compressor
     from log_archival.pipeline.run_dir import RunDirectory
     from log_archival.pipeline.upload import compress_and_upload, upload_batch
     from log_archival.records import LogFile

@@ -13,8 +13,8 @@ import pytest
 from log_archival.exceptions import StagingError
 from log_archival.hooks.source_clients import source_client
 from log_archival.pipeline.packs import MAX_PACKED_BYTES, MAX_READ_TOGETHER_BYTES, PackWriter
-from log_archival.pipeline.run_dir import RunDirectory, delete_abandoned_runs
-from log_archival.records import Archive, LogFile, Receipt
+from log_archival.pipeline.run_dir import RunDirectory, Verified, delete_abandoned_runs
+from log_archival.records import Archive, ArchiveObject, LogFile, Receipt, objects_of
 
 DAG_ID = "archive_logs"
 BATCH = 1
@@ -44,7 +44,7 @@ def write_one(writer: PackWriter, body: bytes) -> Archive:
 
 
 def read(run_dir: RunDirectory, one: Archive) -> bytes:
-    with run_dir.open_staged(one) as stream:
+    with run_dir.open_staged(ArchiveObject([one])) as stream:
         return stream.read(one.stored_size)
 
 
@@ -125,9 +125,25 @@ class RunDirContract:
         run_dir, other = new_run(root, "run"), new_run(root, "other")
         for _ in range(2):  # a second time does nothing
             run_dir.delete()
-            with pytest.raises(StagingError, match="does not exist, or was deleted after an earlier verification"):
+            with pytest.raises(StagingError, match="does not exist, or was deleted"):
                 run_dir.read_records()
         assert other.log_files(BATCH) == FILES
+
+    def test_verified_run_keeps_what_was_found_out_until_it_starts_again(self, root: str) -> None:
+        run_dir = new_run(root)
+        stage(run_dir, [b"x"])
+        for cleaned_up in (False, True):
+            verified = Verified({"tier": "probe"}, {"count": 1}, cleaned_up)
+            run_dir.write_verified(verified)
+            assert at(str(run_dir)).verified() == verified
+        for _ in range(2):  # a second time does nothing
+            run_dir.delete_records()
+            assert at(str(run_dir)).verified() == verified
+            with pytest.raises(StagingError, match="does not exist, or was deleted"):
+                run_dir.read_records()
+        assert not run_dir.delete(), "there was nothing else"
+        new_run(root).write_verified(verified)
+        assert new_run(root).verified() is None
 
     @pytest.mark.parametrize(
         ("changes", "message"),
@@ -196,9 +212,10 @@ class RunDirContract:
         sizes = [0, 10, MAX_READ_TOGETHER_BYTES, 20, MAX_READ_TOGETHER_BYTES + 1, 30, LARGE, 0, 40]
         bodies = [bytes([number]) * size for number, size in enumerate(sizes)]
         archives = stage(run_dir, bodies)
-        found = list(run_dir.read_staged([archives[number] for number in (5, 1, 4, 2, 6, 8, 3)]))
+        objects = objects_of(archives)
+        found = list(run_dir.read_staged([objects[number] for number in (5, 1, 4, 2, 6, 8, 3)]))
         together = {number: bodies[number] for number in (1, 2, 3, 5, 8)}
-        expected = [(archives[number], together.get(number)) for number in (1, 2, 3, 4, 5, 8, 6)]
+        expected = [(objects[number], together.get(number)) for number in (1, 2, 3, 4, 5, 8, 6)]
         assert found == expected
 
     @pytest.mark.parametrize("size", [1, MAX_READ_TOGETHER_BYTES - 1], ids=["small", "largest"])
@@ -206,10 +223,10 @@ class RunDirContract:
         run_dir = new_run(root)
         first, second = stage(run_dir, [b"x" * size, b"y" * size])
         with pytest.raises(StagingError, match=r"bin ends before the archive of /logs/app\.log does\nClear"):
-            list(run_dir.read_staged([first, replace(second, stored_size=size + 1)]))
+            list(run_dir.read_staged(objects_of([first, replace(second, stored_size=size + 1)])))
         run_dir.delete_data(BATCH)
         with pytest.raises(StagingError, match="bin is missing\nClear the run's `compress`"):
-            list(run_dir.read_staged([first, second]))
+            list(run_dir.read_staged(objects_of([first, second])))
 
     def test_files_of_a_batch_are_not_those_of_a_longer_number(self, root: str) -> None:
         run_dir = new_run(root)

@@ -27,6 +27,7 @@ PACKAGES = {
     "chromium-driver": ("chromedriver",),
     "postgresql": ("postgres",),
     "redis-server": ("redis-server",),
+    "zstd": ("zstd",),
 }
 
 

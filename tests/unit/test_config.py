@@ -63,6 +63,16 @@ def test_shipped_file_names_the_defaults(tmp_path: Path) -> None:
     assert least.codec == "zstd"
 
 
+BUNDLED = [{"path": "/var/log/app"}, {"s3": "s3://acme-logs/app"}, {"cloudwatch": "/app/*"}]
+
+
+@pytest.mark.parametrize("kind", BUNDLED, ids=lambda kind: next(iter(kind)))
+@pytest.mark.parametrize(("text", "size"), [("64 MiB", 64 << 20), (8 << 20, 8 << 20), (None, None)], ids=repr)
+def test_every_kind_of_source_may_have_bundles(kind: Any, text: Any, size: int | None, tmp_path: Path) -> None:
+    settings = load(tmp_path, changed(sources=[{"name": "app", "bundle": text, **kind}]))
+    assert settings.sources[0].bundle == size
+
+
 @pytest.mark.parametrize(
     ("text", "size"),
     [("16 MiB", 16 << 20), ("1 GiB", 1 << 30), ("20000 kB", 20_000_000), ("19 MB", 19_000_000), ("5 GiB", 5 << 30),
@@ -128,6 +138,13 @@ def test_size_is_read_with_its_unit(text: str | int, size: int, tmp_path: Path) 
         (source(rotated_until="24:00"), "sources.0: source app: rotated_until '24:00' is not a time such as 01:00"),
         (source(rotated_until="1:00"), "sources.0: source app: rotated_until '1:00' is not a time"),
         (source(rotation_problems="ignore"), "sources.0: rotation_problems: Input should be 'fail' or 'accept'"),
+        (source(bundle="1 MiB"), "sources.0: bundle: Input should be greater than or equal to 4194304"),
+        (source(bundle="1 GiB"), "sources.0: bundle: Input should be less than or equal to 536870912"),
+        (source(bundle="large"), "sources.0: bundle: could not parse value and unit"),
+        (
+            source(bundle="64 MiB") | {"codec": "gzip"},
+            "sources.0.bundle: a bundle is compressed with zstd, and codec is",
+        ),
         (changed(sources=LEAST["sources"] * 2), "sources.1.name: 'app' is used twice"),
         (changed(emails=["a@b"]), "emails: Extra inputs are not permitted"),
     ],

@@ -38,6 +38,7 @@ from log_archival.manifest import (
 from log_archival.partition import Partition
 from log_archival.records import Archive
 from tests.support.archives import KEYS, compressed, day, laid_out, manifest_body, relisted, sha256
+from tests.support.bundles import MemorySource, bundles_of
 
 SCHEMA = json.loads(Path(log_archival.__file__).with_name("manifest.schema.json").read_text())
 VALIDATOR = jsonschema.Draft202012Validator(SCHEMA)
@@ -60,6 +61,9 @@ def document(archives: list[Archive]) -> dict[str, Any]:
 def parse(written: Any) -> Manifest:
     body = written if isinstance(written, bytes) else laid_out(written)
     return read_manifest(KEYS.manifest_key(day(), sha256(body)), io.BytesIO(body), NOW)
+
+
+BUNDLES = bundles_of(day(), MemorySource("app", {"a.log": RAW, "b.log": b"", "c/d.log": RAW}))
 
 
 # --- written
@@ -219,6 +223,61 @@ def test_manifest_without_times_is_the_one_of_earlier_versions() -> None:
     assert parse(body).entries == [Entry.from_archive(APP)]
 
 
+def test_manifest_of_bundles_is_of_a_format_that_earlier_versions_refuse() -> None:
+    written = document(BUNDLES.archives)
+    VALIDATOR.validate(written)
+    assert written["format"] == 2
+    assert parse(written).entries == list(map(Entry.from_archive, BUNDLES.archives))
+    assert document([APP])["format"] == 1
+
+
+Listed = list[dict[str, Any]]
+BAD_BUNDLES: dict[str, tuple[Callable[[Listed], Any], str]] = {
+    "overlap": (lambda listed: listed[1].update(bundle_offset=listed[0]["bundle_offset"] + 1), "overlap"),
+    "twice": (lambda listed: listed[1].update(bundle_offset=listed[0]["bundle_offset"]), "overlap"),
+    "other order": (lambda listed: listed[2].update(bundle_offset=0), "not in their order"),
+    "beyond the end": (lambda listed: listed[2].update(stored_size=MAX_PUT_BYTES), "beyond its end"),
+    "two sizes": (lambda listed: listed[1].update(bundle_size=listed[0]["bundle_size"] + 1), "different things"),
+    "two checksums": (lambda listed: listed[1].update(bundle_sha256="0" * 64), "different things"),
+    "an object of its own, too": (
+        lambda listed: [listed[1].pop(name) for name in ("bundle_offset", "bundle_size", "bundle_sha256")], "twice",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("change", "message"), BAD_BUNDLES.values(), ids=BAD_BUNDLES)
+def test_parser_refuses_a_bundle_that_can_not_be(change: Callable[[Listed], Any], message: str) -> None:
+    written = document(BUNDLES.archives)
+    change(written["archives"])
+    with pytest.raises(VerificationError, match=message):
+        parse(written)
+
+
+NO_SIZES: list[Any] = [-1, MAX_PUT_BYTES + 1, 2**63, 10**400, True, "1", 1.5, None, []]
+BAD_PLACES: list[tuple[str, Any]] = [
+    *((name, size) for name in ("bundle_offset", "bundle_size") for size in NO_SIZES),
+    ("bundle_size", 0), ("bundle_sha256", "0" * 63), ("bundle_sha256", ""), ("bundle_sha256", None),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "value"), BAD_PLACES, ids=[f"{name}={value!r:.40}" for name, value in BAD_PLACES])
+def test_parser_and_schema_refuse_a_bad_place_in_a_bundle(name: str, value: Any) -> None:
+    written = document(BUNDLES.archives)
+    written["archives"][0][name] = value
+    assert not VALIDATOR.is_valid(written)
+    with pytest.raises(VerificationError):
+        parse(written)
+
+
+@pytest.mark.parametrize("name", ["bundle_offset", "bundle_size", "bundle_sha256"])
+def test_parser_and_schema_refuse_a_place_in_a_bundle_without(name: str) -> None:
+    written = document(BUNDLES.archives)
+    del written["archives"][0][name]
+    assert not VALIDATOR.is_valid(written)
+    with pytest.raises(VerificationError, match=name):
+        parse(written)
+
+
 BAD_TIMES: list[Any] = [0, -1, MAX_TIME_NS + 1, 2**64, 10**400, True, "1", 1.5, None, []]
 BAD_FIELDS: list[tuple[str, Any]] = [
     ("path", "/etc/passwd"), ("path", "../x"), ("path", "a/../../x"), ("path", ".."), ("path", "a/.."), ("path", "."),
@@ -257,7 +316,7 @@ def test_parser_and_schema_refuse_an_entry_without(name: str) -> None:
 
 
 BAD_MANIFESTS: dict[str, Any] = {
-    "later format": {"format": 2},
+    "later format": {"format": 3},
     "no format": {"format": None},
     "true as format": {"format": True},
     "bad day": {"partition": "2026-13-01"},

@@ -4,6 +4,7 @@ This is the only classification; the writer, the reader, the sources and the pri
 """
 
 import re
+import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -29,6 +30,7 @@ CHECKSUM_MISMATCH = frozenset(
 RACE = frozenset({"ConditionalRequestConflict", "OperationAborted"})
 #: What is returned for a bucket of another region than the client's.
 WRONG_REGION = frozenset({"PermanentRedirect", "AuthorizationHeaderMalformed", "IllegalLocationConstraintException"})
+_REDIRECT = frozenset({"TemporaryRedirect", "301", "302", "303", "307", "308"})
 # Codes of clients' errors (4xx) that a retry can help all the same.
 # https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html
 _TRANSIENT = {
@@ -38,6 +40,10 @@ _TRANSIENT = {
 }  # fmt: skip
 #: Services that are no S3 quote the canonical request after the first line: the session's token is one of its headers.
 _MESSAGE_HAS_REQUEST = frozenset({"SignatureDoesNotMatch", "InvalidSignatureException"})
+_RETRY = "This error is transient: a retry may succeed."
+_TRANSIENT_HINTS = {
+    "RequestTimeTooSkewed": "Is this machine's clock right? It and the service's differ by more than 15 minutes.",
+}
 _TRANSIENT_STATUSES = {408, 409, 425, 429}
 
 
@@ -57,12 +63,17 @@ def is_transient(code: str, status: int) -> bool:
 
 
 def code_and_status(response: Mapping[str, Any]) -> tuple[str, int]:
-    """Return the error code and the HTTP status of botocore's error response.
+    """Return the error code and the HTTP status of botocore's error response; without a code, the status is the code.
 
     :param response: ``ClientError.response``
     """
-    code = str(response.get("Error", {}).get("Code", ""))
-    return code, int(response.get("ResponseMetadata", {}).get("HTTPStatusCode") or 0)
+    status = int(response.get("ResponseMetadata", {}).get("HTTPStatusCode") or 0)
+    return str(_error_of(response).get("Code") or status or ""), status
+
+
+def _error_of(response: Mapping[str, Any]) -> Mapping[str, Any]:
+    # An STS that is not AWS's may answer in the form of S3's errors, which botocore doesn't look into.
+    return response.get("Error") or response
 
 
 def message_of(response: Mapping[str, Any]) -> str:
@@ -70,7 +81,7 @@ def message_of(response: Mapping[str, Any]) -> str:
 
     :param response: ``ClientError.response``
     """
-    message = str(response.get("Error", {}).get("Message", "")).strip()
+    message = str(_error_of(response).get("Message") or "").strip()
     code, _ = code_and_status(response)
     return message.partition("\n")[0].strip() if code in _MESSAGE_HAS_REQUEST else message
 
@@ -119,21 +130,51 @@ def translated_errors(*requests: Request, hint: Hint, setup: str = "credentials,
         message = message_of(error.response)
         text = f"{request} failed: {status or ''} {code}: {message}"
         if is_transient(code, status):
-            raise ArchiveRequestError(text, hint="This error is transient: a retry may succeed.") from error
+            raise ArchiveRequestError(text, hint=_TRANSIENT_HINTS.get(code, _RETRY)) from error
         # The cause would be logged with the whole message.
         cause = None if code in _MESSAGE_HAS_REQUEST else error
         raise RefusedError(text, code=code, hint=hint(request, code, message)) from cause
     except (HTTPClientError, ConnectionError) as error:
         raise ArchiveRequestError(f"{requests[0]} failed: {error}", hint="Is the network up?") from error
-    except ResponseParserError:
+    except ResponseParserError as error:
         # Its message has the response's body: that of AssumeRole has the session's secret key and token.
-        raise ArchiveRequestError(
-            f"{requests[0]} failed: the response can't be read", hint="It may have been cut off: a retry may succeed."
-        ) from None
+        operation, status = _operation_and_status(error)
+        request = next((one for one in requests if one.operation == operation), requests[0])
+        text = f"{request} failed: {status or ''} the response can't be read"
+        if status >= 300 and not is_transient("", status):
+            raise RefusedError(text, code=str(status), hint=hint(request, str(status), "")) from None
+        raise ArchiveRequestError(text, hint="It may have been cut off: a retry may succeed.") from None
     except BotoCoreError as error:
         # No credentials, an unknown profile, a parameter that botocore rejects: a retry can't help.
         code = type(error).__name__
         raise RefusedError(f"{requests[0]} could not be sent: {error}", code=code, hint=f"Check {setup}.") from error
+
+
+def require_whole(request: Request, response: Mapping[str, Any], *names: str) -> None:
+    """Require what every answer to a request has: botocore takes one that was cut off for one that has nothing.
+
+    :param request: that was sent
+    :param response: botocore's
+    :param names: of what it must have
+    :raises ArchiveRequestError: when it has not
+    """
+    if missing := [name for name in names if name not in response]:
+        raise ArchiveRequestError(
+            f"{request} failed: the response has no {', '.join(missing)}",
+            hint="It may have been cut off: a retry may succeed.",
+        )
+
+
+def _operation_and_status(error: ResponseParserError) -> tuple[str, int]:
+    """Return of which operation a response is that can't be read, and its HTTP status, which the error doesn't tell.
+
+    Who refuses in HTML, in JSON or without a body is a proxy, or a service that is no STS.
+    """
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        found = frame.f_locals
+        if "operation_model" in found and "http_response" in found:
+            return str(found["operation_model"].name), int(found["http_response"].status_code)
+    return "", 0
 
 
 # How AWS says which policy refused, where it says it at all:
@@ -144,6 +185,11 @@ _HINTS = (
     (
         WRONG_REGION,
         'The bucket is in another region: set "region_name" in the connection\'s extra, or give --region.',
+    ),
+    (
+        _REDIRECT,
+        'The endpoint redirects to another host, which is not followed: correct "endpoint_url" or "region_name" in the'
+        " connection's extra; or is a proxy in between that asks to log in?",
     ),
     ({"RegionDisabledException"}, 'STS is not active in this region; set another "region_name".'),
     (
@@ -170,6 +216,13 @@ _DURATION = (
 )
 
 
+_NO_STS = (
+    'AWS\'s STS says why it refuses, and this service does not: is the endpoint an STS ("service_config"."sts".'
+    '"endpoint_url" in the connection\'s extra)? If so, does it have the role ("role_arn"), may the credentials assume'
+    ' it, and does it ask for another "external_id"?'
+)
+
+
 def hint_of_code(code: str) -> str | None:
     """Return the likely cause of a permanent error, whoever sent the request; None when the code alone doesn't tell.
 
@@ -191,6 +244,15 @@ def hint_of_other_policy(message: str) -> str | None:
     )
 
 
+def hint_of_refused_role(request: Request, code: str) -> str | None:
+    """Return the likely cause when AssumeRole was refused by what is no STS of AWS, or by a proxy: without a code.
+
+    :param request: what was requested
+    :param code: the error code, or the status
+    """
+    return _NO_STS if request.operation == "AssumeRole" and code.isdigit() and code not in _REDIRECT else None
+
+
 def writer_hint(request: Request, code: str, message: str) -> str:
     """Return the likely cause of a permanent error of AssumeRole or PutObject.
 
@@ -200,6 +262,8 @@ def writer_hint(request: Request, code: str, message: str) -> str:
     """
     if code == "ValidationError" and "DurationSeconds" in message:
         return _DURATION
+    if no_sts := hint_of_refused_role(request, code):
+        return no_sts
     if code not in ACCESS_DENIED:
         return hint_of_code(code) or "Check the connection's credentials, its region and the bucket."
     if other := hint_of_other_policy(message):

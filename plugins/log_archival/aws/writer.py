@@ -25,6 +25,9 @@ DEFAULT_MAX_CONCURRENT_REQUESTS = 32
 #: Bodies up to this size are sent with the request. Before larger ones are sent, S3 is asked to accept them
 #: (Expect: 100-continue), which costs a round trip, and saves sending them when the key exists.
 SEND_AT_ONCE_BYTES = 4 << 20
+# A body that says so may be lost on the way, and a proxy may leave it out; no other condition is sent.
+_EXISTS = frozenset({"PreconditionFailed", "412"})
+_EXPIRED = frozenset({"ExpiredToken", "ExpiredTokenException"})
 # The checksums of one byte, which an empty body doesn't have.
 _OTHER_SHA256 = base64.b64encode(hashlib.sha256(b"\0").digest()).decode()
 _OTHER_MD5 = base64.b64encode(hashlib.md5(b"\0", usedforsecurity=False).digest()).decode()
@@ -55,7 +58,8 @@ class ArchiveWriter:
     - Every method may be called from many threads at once; `max_concurrent_requests` says from how many.
     - Errors are permanent (`RefusedError`), or transient (`ArchiveRequestError`) after the client's own retries.
 
-    :param new_client: makes the S3 client whose session may put; may raise what AssumeRole raises
+    :param new_client: returns the S3 client whose session may put, the same one for each request of a process; may
+        raise what AssumeRole raises
     :param bucket: the archive bucket
     :param prefix: the session is narrowed to keys that begin with this
     :param role_arn: of the role; the bucket must belong to its account
@@ -129,7 +133,7 @@ class ArchiveWriter:
         if proof in ("md5", "none"):  # the server compares no SHA-256
             found_sha256, arguments["ContentMD5"] = _sha256_and_md5(body)
             if found_sha256 != sha256:
-                raise _ChecksumRefusedError(f"s3://{self.bucket}/{key} was not put: other bytes than its checksum")
+                raise ChecksumRefusedError(f"s3://{self.bucket}/{key} was not put: other bytes than its checksum")
         response = self._put_unless_exists(key, body, arguments)
         if response is None:
             return Receipt(key, "existing", size, sha256)
@@ -137,7 +141,8 @@ class ArchiveWriter:
         echoed_sha256 = base64.b64decode(echoed).hex() if echoed else None
         if echoed_sha256 not in (None, sha256):
             raise ArchiveRequestError(
-                f"S3 stored s3://{self.bucket}/{key} with SHA-256 {echoed_sha256}, and {sha256} was sent"
+                f"S3 stored s3://{self.bucket}/{key} with SHA-256 {echoed_sha256}, and {sha256} was sent",
+                hint="A retry finds the key existing, and proves nothing of its bytes: verify the day at tier read.",
             )
         return Receipt(key, "new", size, sha256, proof)
 
@@ -154,7 +159,7 @@ class ArchiveWriter:
         """
         try:
             response = self._put_unless_exists(key, b"", {"ChecksumSHA256": _OTHER_SHA256, "ContentMD5": _OTHER_MD5})
-        except _ChecksumRefusedError:
+        except ChecksumRefusedError:
             return ProbeResult.CHECKSUM_REFUSED
         return ProbeResult.EXISTS if response is None else ProbeResult.CREATED
 
@@ -167,7 +172,7 @@ class ArchiveWriter:
         try:
             self._put_unless_exists(random_probe_key(self.prefix), b"", {"ChecksumSHA256": _OTHER_SHA256})
             by_md5 = self.probe(random_probe_key(self.prefix)) is ProbeResult.CHECKSUM_REFUSED
-        except _ChecksumRefusedError as error:
+        except ChecksumRefusedError as error:
             return "signed payload" if error.code == "XAmzContentSHA256Mismatch" else "checksum"
         except RefusedError:
             return "none"  # the put that follows says why
@@ -199,11 +204,16 @@ class ArchiveWriter:
             try:
                 return _retried_after_a_race(send)
             except ClientError as error:
-                code, _ = code_and_status(error.response)
-                if code == "PreconditionFailed":
+                code, status = code_and_status(error.response)
+                if code in _EXISTS:
                     return None
+                if code in _EXPIRED and error.operation_name == "PutObject":
+                    raise ArchiveRequestError(
+                        f"{request} failed: {status} {code}: the session has expired",
+                        hint="A retry assumes the role again. If it expires at once: is this machine's clock right?",
+                    ) from error
                 if code in CHECKSUM_MISMATCH:
-                    raise _ChecksumRefusedError(
+                    raise ChecksumRefusedError(
                         f"{request} failed: S3 received other bytes than its checksum ({code})", code
                     ) from error
                 raise
@@ -214,7 +224,7 @@ class ArchiveWriter:
             return self._new_client()
 
 
-class _ChecksumRefusedError(ArchiveRequestError):
+class ChecksumRefusedError(ArchiveRequestError):
     """A body has another checksum than its record. Of a put, damage on the way, which is transient.
 
     :param code: the server's error code; empty when the body was not sent
@@ -223,8 +233,7 @@ class _ChecksumRefusedError(ArchiveRequestError):
     def __init__(self, message: str, code: str = "") -> None:
         super().__init__(
             message,
-            hint="Damage on the way is transient. If retries fail, too, the staged data are damaged: clear the run's"
-            " `compress` and what follows it.",
+            hint="It was damaged on the way, or in memory: a retry sends it again.",
         )
         self.code = code
 

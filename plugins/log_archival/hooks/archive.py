@@ -9,6 +9,7 @@ from log_archival.airflow_versions import BaseHook
 from log_archival.aws.connection import DEFAULT_ACL, DEFAULT_CONN_ID, require_acl, require_kms_key_arn, session_policy
 from log_archival.aws.errors import Request, translated_errors, writer_hint
 from log_archival.aws.payload_signing import sign_known_payloads
+from log_archival.aws.per_process import PerProcess
 from log_archival.aws.writer import DEFAULT_MAX_CONCURRENT_REQUESTS, ArchiveWriter
 from log_archival.hooks.assumed_role import AssumedRole
 from log_archival.keys import DEFAULT_PREFIX
@@ -84,7 +85,7 @@ class CrossAccountS3Hook(BaseHook):
         :raises ConnectionSettingsError: when the connection is not right
         """
         return ArchiveWriter(
-            lambda: self._client,
+            PerProcess(self._new_client),
             bucket=self.bucket,
             prefix=self.prefix,
             role_arn=self.role_arn,
@@ -94,9 +95,8 @@ class CrossAccountS3Hook(BaseHook):
             max_concurrent_requests=self.max_concurrent_requests,
         )
 
-    @cached_property
-    def _client(self) -> Any:
-        client = self._role.get_conn()
+    def _new_client(self) -> Any:
+        client = self._role.new_client()
         sign_known_payloads(client)
         return client
 

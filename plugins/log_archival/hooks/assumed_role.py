@@ -66,6 +66,13 @@ class AssumedRole(AwsGenericHook[Any]):
         """Whose credentials assume the role, for messages."""
         return f"the credentials of connection {self.aws_conn_id!r}"
 
+    def new_client(self) -> Any:
+        """Return a client whose session has assumed the role now; `get_conn` returns the same one again.
+
+        :raises ConnectionSettingsError: when the connection is not right
+        """
+        return self.get_client_type(region_name=self.region_name)
+
     def source_session(self) -> boto3.session.Session:
         """Return a session with the connection's own credentials, which has not assumed the role.
 

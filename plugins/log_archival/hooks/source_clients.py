@@ -7,7 +7,7 @@ from botocore.config import Config
 
 from log_archival.airflow_versions import mask_secret
 from log_archival.aws.connection import check_connection
-from log_archival.aws.errors import Request, hint_of_code, translated_errors
+from log_archival.aws.errors import Request, hint_of_code, hint_of_refused_role, translated_errors
 from log_archival.hooks.aws_connection import find_connection
 
 
@@ -45,7 +45,9 @@ def source_client(service: str, conn_id: str, region: str | None, config: Config
 
 
 def _hint(request: Request, code: str, message: str) -> str:
-    return hint_of_code(code) or (
-        f"Check that {request.who} may assume the role, and that the role's trust policy names them, and the connection"
-        " the external id that it asks for."
+    return (
+        hint_of_refused_role(request, code)
+        or hint_of_code(code)
+        or f"Check that {request.who} may assume the role, and that the role's trust policy names them, and the"
+        " connection the external id that it asks for."
     )

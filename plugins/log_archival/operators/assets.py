@@ -5,9 +5,8 @@ from typing import Any
 
 from airflow.sdk import Asset, Context
 
-from log_archival.history import contents_asset_name, day_asset_name, list_archives
+from log_archival.history import contents_asset_name, day_asset_name
 from log_archival.keys import DEFAULT_PREFIX
-from log_archival.pipeline.run_dir import RunRecords
 
 
 def archive_assets(bucket: str, prefix: str = DEFAULT_PREFIX) -> list[Asset]:
@@ -27,7 +26,7 @@ def record_day(
     outlets: Iterable[Any],
     assets: Sequence[Asset],
     outcome: Mapping[str, Any],
-    records: RunRecords,
+    contents: Mapping[str, Any],
 ) -> None:
     """Give the events of a task's outlets what is to be remembered of the day; Airflow records them when it succeeds.
 
@@ -35,14 +34,14 @@ def record_day(
     :param outlets: the task's; others than `assets` are left alone
     :param assets: what `archive_assets` returns for the archive
     :param outcome: what the task returns
-    :param records: of the run
+    :param contents: what `list_archives` returned
     """
-    day, contents = (asset.name for asset in assets)
+    day_name, contents_name = (asset.name for asset in assets)
     for outlet in outlets:
-        if not isinstance(outlet, Asset) or outlet.name not in (day, contents):
+        if not isinstance(outlet, Asset) or outlet.name not in (day_name, contents_name):
             continue
         event: Any = context["outlet_events"][outlet]
-        event.extra.update(outcome if outlet.name == day else list_archives(records.archives, records.receipts))
+        event.extra.update(outcome if outlet.name == day_name else contents)
         # Also of a run by hand whose partition the scheduler doesn't know. (From Airflow 3.3 on.)
         if hasattr(event, "add_partitions"):
             event.add_partitions(str(outcome["partition"]))

@@ -23,7 +23,7 @@ from log_archival.operators.links import ArchiveDayLink, ArchivePrefixLink, cons
 from log_archival.operators.metrics import send_metrics
 from log_archival.partition import Partition, choose_partition
 from log_archival.pipeline.collect import Collected
-from log_archival.pipeline.compress import Compressor
+from log_archival.pipeline.compressor import Compressor
 from log_archival.records import Failure
 from log_archival.sources.base import Source
 

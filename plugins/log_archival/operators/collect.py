@@ -8,7 +8,7 @@ from airflow.sdk import Context
 
 from log_archival.airflow_versions import AirflowSkipException, backfills_by_run_date, partition_key
 from log_archival.config import DEFAULT_BATCH_BYTES
-from log_archival.exceptions import SettingsError
+from log_archival.exceptions import SettingsError, SourceError
 from log_archival.hooks.source_clients import source_client
 from log_archival.operators.base import (
     CompressionOperator,
@@ -17,9 +17,17 @@ from log_archival.operators.base import (
     with_connections,
 )
 from log_archival.partition import require_over
-from log_archival.pipeline.collect import choose_sources, find_log_files, log_plan, tidy_up, write_batches
+from log_archival.pipeline.collect import (
+    Collected,
+    choose_sources,
+    find_log_files,
+    log_plan,
+    tidy_up,
+    write_batches,
+)
 from log_archival.pipeline.run_dir import RunDirectory
 from log_archival.sources.base import Source
+from log_archival.sources.cleanup import KEEP
 
 
 class CollectLogsOperator(CompressionOperator):
@@ -68,12 +76,29 @@ class CollectLogsOperator(CompressionOperator):
                 plan = log_plan(found, self.compressor(partition, sources), sources)
                 outcome |= {"partition": partition.key, "dry_run": True, "sources": plan}
                 raise AirflowSkipException("dry run: the plan is in this log, nothing was archived")
-            require_some_source(found, len(sources), context)
             ti = context["ti"]
             run_dir = RunDirectory.of_run(self.staging, ti.dag_id, ti.run_id, source_client)
+            _require_not_cleaned_up(run_dir, found, sources)
+            require_some_source(found, len(sources), context)
             batches = write_batches(found, run_dir, self.batch_bytes)
             tidy_up(self.staging, ti.dag_id, datetime.now(UTC), source_client)
             return batches
+
+
+def _require_not_cleaned_up(run_dir: RunDirectory, found: Collected, sources: Sequence[Source]) -> None:
+    """Fail when what a source has too few of was verified, and deleted or moved, before this run was cleared."""
+    failed = [source.name for source in sources if source.after != KEEP and source.name in found.errors]
+    verified = run_dir.verified() if failed else None
+    if verified and verified.has_removed_files:
+        error = SourceError(
+            f"this run was verified before it was cleared, and log files of source {', '.join(failed)} were deleted or"
+            f" moved then: {found.error()}",
+            hint=f"The archive has them, and lists them in {', '.join(verified.outcome['manifests'])}. Nothing is left"
+            " to do: mark the run as success. To archive other sources once more, trigger another run of the day, with"
+            " the param `sources`.",
+        )
+        error.permanent = True
+        raise error
 
 
 def _require_the_day_that_was_meant(context: Context) -> None:

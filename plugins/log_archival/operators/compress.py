@@ -16,6 +16,7 @@ from log_archival.operators.base import (
 )
 from log_archival.pipeline.compress import compress_batch
 from log_archival.pipeline.run_dir import RunDirectory
+from log_archival.records import objects_of
 from log_archival.sources.base import Source
 
 
@@ -55,11 +56,12 @@ class CompressLogsOperator(CompressionOperator):
                     hint="The next try reads them again; the last one archives the others, and `verify` names these.",
                 )
             run_dir.write_compressed(number, archives, failures)
+            objects = objects_of(archives)
             return {
                 "run_directory": str(run_dir),
                 "batch": number,
                 "label": self.batch.get("label", str(number)),
-                "objects": len(archives),
-                "stored_bytes": sum(archive.stored_size for archive in archives),
+                "objects": len(objects),
+                "stored_bytes": sum(one.size for one in objects),
                 "failed": len(failures),
             }

@@ -7,6 +7,7 @@ from typing import Any
 from airflow.sdk import Context
 
 from log_archival.exceptions import SettingsError, SourceError, VerificationError
+from log_archival.history import list_archives
 from log_archival.hooks.source_clients import source_client
 from log_archival.operators.assets import archive_assets, record_day
 from log_archival.operators.base import (
@@ -136,7 +137,8 @@ class CrossAccountPutOperator(ArchiveOperator, CompressionOperator):
             self.log.warning("archived at tier %s only: %s", proved.tier, proved.tier_reason)
         self.log.info("archived %s\n%s", partition.key, format_table(summary))
         require_no_failures(records.failures, partition, "When this is mended, clear the task; nothing is added twice.")
-        record_day(context, self.outlets, archive_assets(self.bucket, self.prefix), outcome, records)
+        contents = list_archives(records.archives, records.receipts)
+        record_day(context, self.outlets, archive_assets(self.bucket, self.prefix), outcome, contents)
         return outcome
 
     def _sources(self) -> list[Source]:

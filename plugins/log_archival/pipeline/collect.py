@@ -12,7 +12,8 @@ from log_archival.codec import codec_for
 from log_archival.exceptions import LogArchivalError, SettingsError, SourceError
 from log_archival.manifest import MAX_PATH_BYTES, printable
 from log_archival.partition import Partition
-from log_archival.pipeline.compress import Compressor, key_of, known_bytes
+from log_archival.pipeline.bundles import assign_bundles
+from log_archival.pipeline.compressor import Compressor, key_of, known_bytes
 from log_archival.pipeline.run_dir import RunDirectory, delete_abandoned_runs
 from log_archival.progress import human_size
 from log_archival.records import Failure, LogFile
@@ -82,7 +83,7 @@ def find_log_files(sources: Sequence[Source], partition: Partition) -> Collected
             continue
         listing = _without_long_paths(listing)
         _log_listing(source, listing)
-        found.files += listing.files
+        found.files += assign_bundles(listing.files, source.bundle)
         found.failures += listing.failures
     return found
 

@@ -1,18 +1,15 @@
-"""Compress: log files become archives, in the run directory or wherever the caller wants their bytes."""
+"""Compress: a batch's log files become archives in the run directory, several at a time."""
 
 import logging
 from collections import defaultdict
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Generator, Mapping, Sequence
 from functools import partial
-from typing import IO, TypeVar
+from itertools import groupby
+from typing import TypeVar
 
-from log_archival import codec as codecs
 from log_archival.concurrency import available_cores, concurrently
-from log_archival.exceptions import SourceError, StagingError
-from log_archival.keys import KeyTemplate
-from log_archival.partition import Partition
+from log_archival.pipeline.bundles import compress_bundle
+from log_archival.pipeline.compressor import Compressor, known_bytes
 from log_archival.pipeline.packs import MAX_PACKED_FILE_BYTES
 from log_archival.pipeline.run_dir import RunDirectory
 from log_archival.progress import Progress
@@ -29,136 +26,6 @@ MIN_THREADED_BYTES = 32 << 10
 #: So many large files of a service are compressed at once: each takes some blocks of memory.
 MAX_LARGE_READS = 6
 
-#: A file to write to, its name in the run directory, and the offset at which the archive begins.
-Destination = tuple[IO[bytes], str, int]
-#: Opens the destination of a file's archive, or of its next part.
-OpenDestination = Callable[[], AbstractContextManager[Destination]]
-
-
-@dataclass(frozen=True)
-class Compressor:
-    """Makes archives of log files.
-
-    :param partition: the day, for the keys
-    :param keys: the key template
-    :param sources: by name; they open the files
-    :param codec: of files that are not compressed already
-    :param part_size: a stored object has at most this many bytes; larger files are cut at line ends
-    :param check: whether each block is decompressed and compared before it is written
-    """
-
-    partition: Partition
-    keys: KeyTemplate
-    sources: Mapping[str, Source]
-    codec: codecs.Codec = codecs.ZSTD
-    part_size: int = codecs.DEFAULT_PART_BYTES
-    check: bool = True
-
-    def compress(self, file: LogFile, open_destination: OpenDestination, *, threads: int = 1) -> list[Archive]:
-        """Compress one file, and return its archives: one, or one for each part.
-
-        :param file: the log file
-        :param open_destination: is called for each part, one after the other
-        :param threads: how many cores to use
-        :raises SourceError: when the file can't be read, or changes while it is read
-        :raises CompressionError: when a block doesn't decompress to what went in
-        """
-        destinations: list[Destination] = []
-
-        @contextmanager
-        def open_part(_: int) -> Iterator[IO[bytes]]:
-            with open_destination() as destination:
-                destinations.append(destination)
-                yield destination[0]
-
-        with self.source_of(file).open(file) as stream:
-            codec = codecs.codec_for(self.codec, stream.peek(8), file.name)
-            result = codecs.compress(
-                stream, codec, open_part,
-                size_hint=-1 if file.size is None else file.size,
-                part_size=self.part_size, threads=threads, check=self.check,
-            )  # fmt: skip
-        return [
-            Archive(
-                source=file.source, root=file.root, name=file.name,
-                file_size=result.size, file_mtime_ns=file.mtime_ns, file_sha256=result.sha256,
-                part=number, parts=len(result.parts),
-                key=key_of(
-                    file, part.raw_sha256, codec, self.partition, self.keys, part=number, parts=len(result.parts)
-                ),
-                codec=codec.name, content_type=codec.content_type,
-                raw_size=part.raw_size, raw_sha256=part.raw_sha256,
-                stored_size=part.stored_size, stored_sha256=part.stored_sha256,
-                staged=staged, offset=offset,
-            )
-            for number, (part, (_, staged, offset)) in enumerate(zip(result.parts, destinations, strict=True), 1)
-        ]  # fmt: skip
-
-    def source_of(self, file: LogFile) -> Source:
-        """Return the source that opens a file.
-
-        :param file: the log file
-        :raises StagingError: when there is no such source
-        """
-        if file.source not in self.sources:
-            raise StagingError(
-                f"{file.path} was collected from source {file.source}, and there is no source of that name now",
-                hint="Were the settings changed? Clear the run's `collect` and what follows it.",
-            )
-        return self.sources[file.source]
-
-    def try_compress(self, file: LogFile, open_destination: OpenDestination, threads: int) -> list[Archive] | Failure:
-        """Compress one file like `compress`, but return a failure, and log it, when the file can't be read.
-
-        :param file: the log file
-        :param open_destination: is called for each part, one after the other
-        :param threads: how many cores to use
-        :raises CompressionError: when a block doesn't decompress to what went in
-        """
-        try:
-            return self.compress(file, open_destination, threads=threads)
-        except SourceError as error:
-            log.error("%s", error)
-            return Failure(file.source, file.name, str(error))
-
-
-def key_of(
-    file: LogFile | Archive,
-    digest: str,
-    codec: codecs.Codec,
-    partition: Partition,
-    keys: KeyTemplate,
-    *,
-    part: int = 1,
-    parts: int = 1,
-) -> str:
-    """Return the key of a file's archive, or of one of its parts.
-
-    :param file: names the log file
-    :param digest: the raw SHA-256 of the archive's content, in hex
-    :param codec: the archive's
-    :param partition: the day
-    :param keys: the key template
-    :param part: the part's number, from 1
-    :param parts: how many parts the file has
-    """
-    return keys.archive_key(
-        partition, source=file.source, name=file.name, digest=digest, codec_suffix=codec.suffix,
-        part=part if parts > 1 else None,
-    )  # fmt: skip
-
-
-def expected_key(archive: Archive, partition: Partition, keys: KeyTemplate) -> str:
-    """Return the key that an archive must have, by what its record says of the file.
-
-    :param archive: the record
-    :param partition: the day
-    :param keys: the key template
-    :raises SettingsError: for an unknown codec
-    """
-    codec = codecs.codec_named(archive.codec)
-    return key_of(archive, archive.raw_sha256, codec, partition, keys, part=archive.part, parts=archive.parts)
-
 
 def compress_batch(compressor: Compressor, run_dir: RunDirectory, batch: int) -> tuple[list[Archive], list[Failure]]:
     """Compress a batch into the run directory, several files at a time.
@@ -172,24 +39,45 @@ def compress_batch(compressor: Compressor, run_dir: RunDirectory, batch: int) ->
     """
     files = run_dir.log_files(batch)
     run_dir.begin_batch(batch)
+    alone, groups = split_by_bundle(files)
     archives: list[Archive] = []
     failures: list[Failure] = []
-    threads = threads_per_file(files)
+    threads = threads_per_file(alone)
     progress = Progress(log.info, "compressed", known_bytes(files))
     with run_dir.pack_writer(batch) as writer:
+        for group in groups:
+            bundled = compress_bundle(compressor, group, partial(writer.open_archive, large=True))
+            archives += bundled.archives
+            failures += bundled.failures
+            alone += bundled.alone
+            progress.add(len(bundled.archives), *_sizes(bundled.archives))
 
         def compress(file: LogFile) -> list[Archive] | Failure:
             open_archive = partial(writer.open_archive, large=is_larger(file, MAX_PACKED_FILE_BYTES))
             return compressor.try_compress(file, open_archive, threads)
 
-        for result in compress_each(compress, files, compressor.sources):
+        for result in compress_each(compress, alone, compressor.sources):
             if isinstance(result, Failure):
                 failures.append(result)
             else:
                 archives += result
-                progress.add(1, result[0].file_size, sum(archive.stored_size for archive in result))
+                progress.add(1, *_sizes(result))
     progress.done()
-    return sorted(archives, key=lambda archive: (archive.staged, archive.offset)), failures
+    return sorted(archives, key=lambda one: (one.staged, one.offset, one.bundle_offset)), failures
+
+
+def _sizes(archives: Sequence[Archive]) -> tuple[int, int]:
+    return sum(archive.raw_size for archive in archives), sum(archive.stored_size for archive in archives)
+
+
+def split_by_bundle(files: Sequence[LogFile]) -> tuple[list[LogFile], list[list[LogFile]]]:
+    """Return the files that are put alone, and the groups of those that are put into bundles.
+
+    :param files: the log files, those of a group one after the other
+    """
+    alone = [file for file in files if not file.bundle]
+    bundled = groupby((file for file in files if file.bundle), key=lambda file: (file.source, file.bundle))
+    return alone, [list(group) for _, group in bundled]
 
 
 def compress_each(
@@ -246,11 +134,3 @@ def is_larger(file: LogFile, max_bytes: int) -> bool:
     :param max_bytes: the size
     """
     return file.size is None or file.size > max_bytes
-
-
-def known_bytes(files: Sequence[LogFile]) -> int:
-    """Return how many bytes files have, as far as that is known before they are read.
-
-    :param files: the log files
-    """
-    return sum(file.size or 0 for file in files)

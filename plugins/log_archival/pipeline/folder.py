@@ -42,7 +42,7 @@ class Folder(ABC):
     - A file is there completely or, when writing it fails, not at all (in S3), or as far as it was written (locally).
     - Only files directly in the folder are seen or deleted; links aren't followed to delete what they lead to.
     - Every method but `create` and `delete_folder` may be called from many threads at once.
-    - Errors are OSError, or StagingError, which says what the staging connection needs.
+    - Errors are FileNotFoundError and EOFError where it says so; all others StagingError, which says what to do.
     """
 
     #: How many of its files are read or written at once with profit.

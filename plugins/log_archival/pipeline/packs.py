@@ -13,7 +13,7 @@ from typing import IO, Self
 from log_archival.concurrency import in_order
 from log_archival.exceptions import StagingError
 from log_archival.pipeline.folder import Folder
-from log_archival.records import NOT_SHARED, Archive
+from log_archival.records import NOT_SHARED, ArchiveObject
 
 #: Archives of files up to this size share a data file; what doesn't compress becomes a little larger.
 MAX_PACKED_FILE_BYTES = 4 << 20
@@ -29,8 +29,8 @@ _HINT = "Clear the run's `compress` and what follows it to compress the batch ag
 #: Of a data file: the batch, a token of its writer, a number.
 DATA_NAME = re.compile(r"data-\d{4,}-[0-9a-f]{8}-\d{6,}\.bin", re.ASCII)
 
-#: An archive, and its bytes where they were read together with others.
-Staged = tuple[Archive, bytes | None]
+#: An object, and its bytes where they were read together with others.
+Staged = tuple[ArchiveObject, bytes | None]
 
 
 class PackWriter:
@@ -95,82 +95,82 @@ class PackWriter:
         return (self._folder / name).open("wb"), name
 
 
-def read_staged(folder: Folder, archives: Iterable[Archive]) -> Generator[Staged, None, None]:
-    """Yield archives in the order in which they are staged; small ones, which are read together, with their bytes.
+def read_staged(folder: Folder, objects: Iterable[ArchiveObject]) -> Generator[Staged, None, None]:
+    """Yield objects in the order in which they are staged; small ones, which are read together, with their bytes.
 
     No byte is read more than once. The others are to be opened with `open_staged`.
 
     :param folder: of the run directory
-    :param archives: with their data files and offsets
+    :param objects: with their data files and offsets
     :raises StagingError: when they are not all there, or the record names what can't be staged data
     """
-    in_file_order = sorted(archives, key=lambda archive: (archive.staged, archive.offset))
+    in_file_order = sorted(objects, key=lambda one: (one.staged, one.offset))
     reads_ahead = min(MAX_READS_AHEAD, folder.concurrency)
     for neighbours, data in in_order(partial(_read, folder), _neighbours(in_file_order), reads_ahead):
-        for archive in neighbours:
-            start = archive.offset - neighbours[0].offset
-            yield archive, None if data is None else data[start : start + archive.stored_size]
+        for one in neighbours:
+            start = one.offset - neighbours[0].offset
+            yield one, None if data is None else data[start : start + one.size]
 
 
-def _neighbours(archives: Iterable[Archive]) -> Iterator[list[Archive]]:
-    """Yield archives that lie one after the other, and are read together; a larger one comes alone."""
-    together: list[Archive] = []
-    for archive in archives:
-        _require_plausible(archive)
-        if together and not _goes_with(archive, together):
+def _neighbours(objects: Iterable[ArchiveObject]) -> Iterator[list[ArchiveObject]]:
+    """Yield objects that lie one after the other, and are read together; a larger one comes alone."""
+    together: list[ArchiveObject] = []
+    for one in objects:
+        _require_plausible(one)
+        if together and not _goes_with(one, together):
             yield together
             together = []
-        together.append(archive)
+        together.append(one)
     if together:
         yield together
 
 
-def _goes_with(archive: Archive, together: list[Archive]) -> bool:
+def _goes_with(one: ArchiveObject, together: list[ArchiveObject]) -> bool:
     first, last = together[0], together[-1]
     return (
-        (archive.staged, archive.offset) == (last.staged, last.offset + last.stored_size)
-        and max(archive.stored_size, last.stored_size) <= MAX_READ_TOGETHER_BYTES
-        and archive.offset + archive.stored_size - first.offset <= READ_BYTES
+        (one.staged, one.offset) == (last.staged, last.offset + last.size)
+        and max(one.size, last.size) <= MAX_READ_TOGETHER_BYTES
+        and one.offset + one.size - first.offset <= READ_BYTES
     )
 
 
-def _read(folder: Folder, neighbours: list[Archive]) -> bytes | None:
+def _read(folder: Folder, neighbours: list[ArchiveObject]) -> bytes | None:
     first, last = neighbours[0], neighbours[-1]
-    if first.stored_size > MAX_READ_TOGETHER_BYTES:
+    if first.size > MAX_READ_TOGETHER_BYTES:
         return None
     with _missing_data(folder, last):
-        return folder.read(first.staged, first.offset, last.offset + last.stored_size - first.offset)
+        return folder.read(first.staged, first.offset, last.offset + last.size - first.offset)
 
 
 @contextmanager
-def open_staged(folder: Folder, archive: Archive) -> Iterator[IO[bytes]]:
-    """Open an archive's staged bytes.
+def open_staged(folder: Folder, one: ArchiveObject) -> Iterator[IO[bytes]]:
+    """Open an object's staged bytes.
 
     :param folder: of the run directory; nothing outside of it is opened, whatever the record says
-    :param archive: with the data file and offset
+    :param one: with the data file and offset
     :raises StagingError: when they are not all there
     """
-    _require_plausible(archive)
+    _require_plausible(one)
     with ExitStack() as stack:
-        with _missing_data(folder, archive):
-            if archive.stored_size <= MAX_PACKED_BYTES:
-                body: IO[bytes] = io.BytesIO(folder.read(archive.staged, archive.offset, archive.stored_size))
+        with _missing_data(folder, one):
+            if one.size <= MAX_PACKED_BYTES:
+                body: IO[bytes] = io.BytesIO(folder.read(one.staged, one.offset, one.size))
             else:
-                body = stack.enter_context(folder.open_range(archive.staged, archive.offset, archive.stored_size))
+                body = stack.enter_context(folder.open_range(one.staged, one.offset, one.size))
         yield body
 
 
-def _require_plausible(archive: Archive) -> None:
-    if not DATA_NAME.fullmatch(archive.staged) or archive.offset < 0 or archive.stored_size < 0:
-        raise StagingError(f"{archive.path} can't be staged in {archive.staged!r} at {archive.offset}", hint=_HINT)
+def _require_plausible(one: ArchiveObject) -> None:
+    if not DATA_NAME.fullmatch(one.staged) or one.offset < 0 or one.size < 0:
+        raise StagingError(f"{one.path} can't be staged in {one.staged!r} at {one.offset}", hint=_HINT)
 
 
 @contextmanager
-def _missing_data(folder: Folder, archive: Archive) -> Iterator[None]:
-    path = folder / archive.staged
+def _missing_data(folder: Folder, one: ArchiveObject) -> Iterator[None]:
+    path = folder / one.staged
     try:
         yield
     except FileNotFoundError:
         raise StagingError(f"{path} is missing", hint=f"{_HINT} {NOT_SHARED}") from None
     except EOFError:
-        raise StagingError(f"{path} ends before the archive of {archive.path} does", hint=_HINT) from None
+        raise StagingError(f"{path} ends before the archive of {one.path} does", hint=_HINT) from None

@@ -8,19 +8,22 @@ failures-0000.jsonl      what was not archived at all           written by colle
 data-0001-….bin          the archives' bytes                    written by compress, deleted by upload
 receipts-0001.jsonl      what S3 returned for each put          written by upload; in S3 receipts-0001-000001.jsonl, …
 earlier-0001.jsonl       receipts of the run's earlier tries    written by collect and compress, when they start again
+verified.json            what verify has found out              written by verify, which then deletes all others
 """
 
 import hashlib
+import json
 import re
 import threading
 from collections import defaultdict
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from itertools import chain
-from typing import IO, Self, TypeVar
+from typing import IO, Any, Self, TypeVar
 
+from log_archival.codec import CHUNK_BYTES
 from log_archival.concurrency import in_order
 from log_archival.exceptions import StagingError
 from log_archival.pipeline.folder import File, Folder, ReceiptLog
@@ -29,6 +32,7 @@ from log_archival.pipeline.packs import DATA_NAME, PackWriter, Staged, open_stag
 from log_archival.records import (
     NOT_SHARED,
     Archive,
+    ArchiveObject,
     Failure,
     LogFile,
     Receipt,
@@ -46,9 +50,11 @@ MAX_NAME_CHARS = 200
 _COLLECT = 0
 # Whatever else lies in a run directory is not ours to delete.
 _FILE_NAME = re.compile(
-    r"collected\.json|(files|archives|failures|receipts|earlier)-\d{4,}(-\d{6,})?\.jsonl|" + DATA_NAME.pattern,
+    r"collected\.json|verified\.json|(files|archives|failures|receipts|earlier)-\d{4,}(-\d{6,})?\.jsonl|"
+    + DATA_NAME.pattern,
     re.ASCII,
 )
+_VERIFIED = "verified.json"
 _RECEIPTS_NAME = re.compile(r"receipts-(\d{4,})(?:-\d{6,})?\.jsonl", re.ASCII)
 R = TypeVar("R", bound=Record)
 
@@ -78,6 +84,26 @@ class RunRecords:
 @dataclass(frozen=True, slots=True)
 class _Collected(Record):
     batches: int
+
+
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """What `verify` has found out once the manifests are put: another try, at whatever moment, only has to finish.
+
+    :param outcome: what the task returns
+    :param contents: what the event of the contents asset has
+    :param cleaned_up: whether the sources are cleaned up as well; otherwise that may have begun, and all records are
+        still there
+    """
+
+    outcome: dict[str, Any]
+    contents: dict[str, Any]
+    cleaned_up: bool
+
+    @property
+    def has_removed_files(self) -> bool:
+        """Whether log files were deleted or moved, or may have been."""
+        return not self.cleaned_up or any(self.outcome.get(action) for action in ("deleted", "moved"))
 
 
 class ReceiptWriter:
@@ -144,14 +170,17 @@ class RunDirectory:
         :param batches: the log files of each batch; their numbers count from 1
         :param failures: what is in none of them
         """
-        earlier = self._acknowledged(self._folder.names("earlier-") + self._folder.names("receipts-"))
-        self._delete_files()
         self._folder.create()
+        before = self._folder.names("earlier-") + self._folder.names("receipts-")
+        kept = []
+        if earlier := self._acknowledged(before):
+            # Before those that it is made of are deleted: the process may end at any moment.
+            kept = [_name("earlier", _COLLECT)]
+            write_jsonl(self._folder / kept[0], earlier)
+        self._delete_files(*kept)
         for _ in in_order(self._write_batch, enumerate(batches, 1), self._folder.concurrency):
             pass
         write_jsonl(self._file("failures", _COLLECT), failures)
-        if earlier:
-            write_jsonl(self._file("earlier", _COLLECT), earlier)
         write_jsonl(self._folder / "collected.json", [_Collected(len(batches))])
 
     def log_files(self, batch: int) -> list[LogFile]:
@@ -215,21 +244,39 @@ class RunDirectory:
         with closing(self._folder.receipt_log(f"receipts-{batch:04d}", map(to_line, earlier))) as log:
             yield ReceiptWriter(log, list(earlier))
 
-    def read_staged(self, archives: Iterable[Archive]) -> Generator[Staged, None, None]:
-        """Yield archives in the order in which they are staged; small ones, which are read together, with their bytes.
+    def read_staged(self, objects: Iterable[ArchiveObject]) -> Generator[Staged, None, None]:
+        """Yield objects in the order in which they are staged; small ones, which are read together, with their bytes.
 
-        :param archives: what `archives` returned, or some of them
+        :param objects: of what `archives` returned
         :raises StagingError: when they are not all there
         """
-        return read_staged(self._folder, archives)
+        return read_staged(self._folder, objects)
 
-    def open_staged(self, archive: Archive) -> AbstractContextManager[IO[bytes]]:
-        """Open an archive's staged bytes.
+    def open_staged(self, one: ArchiveObject) -> AbstractContextManager[IO[bytes]]:
+        """Open an object's staged bytes.
 
-        :param archive: what `archives` returned
+        :param one: of what `archives` returned
         :raises StagingError: when they are not all there
         """
-        return open_staged(self._folder, archive)
+        return open_staged(self._folder, one)
+
+    def require_undamaged(self, one: ArchiveObject) -> None:
+        """Check that an object's staged bytes are those of its record.
+
+        :param one: of what `archives` returned
+        :raises StagingError: when they are not, or not all there
+        """
+        sha256, left = hashlib.sha256(), one.size
+        with self.open_staged(one) as stream:
+            while data := stream.read(min(left, CHUNK_BYTES)):
+                sha256.update(data)
+                left -= len(data)
+        if sha256.hexdigest() != one.sha256:
+            raise StagingError(
+                f"{self._folder / one.staged} is damaged: the archive of {one.path}, {one.size:,} bytes from byte"
+                f" {one.offset:,} on, has the SHA-256 {sha256.hexdigest()}, and was written with {one.sha256}",
+                hint="Clear the run's `compress` and what follows it to compress the batch again. Is the disk sound?",
+            )
 
     def delete_data(self, batch: int) -> None:
         """Delete the staged data of a batch.
@@ -245,7 +292,7 @@ class RunDirectory:
         """
         if "collected.json" not in self._folder.names("collected.json"):
             raise StagingError(
-                f"{self} does not exist, or was deleted after an earlier verification",
+                f"{self} does not exist, or was deleted",
                 hint="Clear the run's `collect` and what follows it to archive the day again; nothing is added twice."
                 f" {NOT_SHARED}",
             )
@@ -263,11 +310,34 @@ class RunDirectory:
         records.earlier = self._acknowledged(self._folder.names("earlier-"))
         return records
 
+    def write_verified(self, verified: Verified) -> None:
+        """Write what `verify` has found out.
+
+        :param verified: in place of what was written before
+        """
+        with (self._folder / _VERIFIED).open("wb") as file:
+            file.write(json.dumps(asdict(verified)).encode())
+
+    def verified(self) -> Verified | None:
+        """Return what `verify` has found out; None when it hasn't got so far, or was killed while it wrote it."""
+        try:
+            with (self._folder / _VERIFIED).open("rb") as file:
+                found = Verified(**json.load(file))
+        except (FileNotFoundError, ValueError, TypeError):
+            return None
+        well_formed = isinstance(found.outcome, dict) and isinstance(found.contents, dict)
+        return found if well_formed and isinstance(found.cleaned_up, bool) else None
+
+    def delete_records(self) -> None:
+        """Delete the files of a verified run, but what `verify` has found out: it may be asked for again."""
+        self._delete_files(_VERIFIED)
+
     def delete(self) -> bool:
-        """Delete the files of the run, and the directory; return whether there were any."""
-        any_files = self._delete_files()
+        """Delete the files of the run, and the directory; return whether there were any records or data."""
+        had_records = self._delete_files(_VERIFIED)
+        self._delete_files()
         self._folder.delete_folder()
-        return any_files
+        return had_records
 
     def _write_batch(self, batch: tuple[int, Sequence[LogFile]]) -> None:
         number, files = batch
@@ -292,8 +362,8 @@ class RunDirectory:
     def _data_names(self, batch: int) -> list[str]:
         return self._folder.names(f"data-{batch:04d}-")
 
-    def _delete_files(self) -> bool:
-        names = list(filter(_FILE_NAME.fullmatch, self._folder.names()))
+    def _delete_files(self, *kept: str) -> bool:
+        names = [name for name in self._folder.names() if _FILE_NAME.fullmatch(name) and name not in kept]
         self._folder.delete(names)
         return bool(names)
 

@@ -8,7 +8,6 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
 from datetime import datetime
-from tempfile import SpooledTemporaryFile
 from typing import IO, Any, Literal, Self, cast
 
 import tenacity
@@ -25,6 +24,7 @@ from log_archival.aws.errors import (
     translated_errors,
 )
 from log_archival.exceptions import ArchiveRequestError, RefusedError, StagingError
+from log_archival.pipeline.disk import TemporaryFile
 from log_archival.pipeline.folder import File, Folder, ReceiptLog
 
 #: Of a file of S3 that is written, or read as one: more than this is in a temporary file.
@@ -154,7 +154,7 @@ class S3Folder(Folder):
         :raises FileNotFoundError: when there is no such object
         :raises EOFError: when it ends before
         """
-        file = cast("IO[bytes]", SpooledTemporaryFile(MAX_IN_MEMORY_BYTES))  # noqa: SIM115  # the caller closes it
+        file = cast("IO[bytes]", TemporaryFile(MAX_IN_MEMORY_BYTES))  # the caller closes it
         try:
             self._download(name, file, start, size)
             file.seek(0)
@@ -246,7 +246,7 @@ class _NewObject:
 
     def __init__(self, folder: S3Folder, name: str) -> None:
         self._folder, self._name = folder, name
-        self._file = SpooledTemporaryFile(MAX_IN_MEMORY_BYTES)  # noqa: SIM115  # closed with this
+        self._file = TemporaryFile(MAX_IN_MEMORY_BYTES)  # closed with this
         self.write, self.writelines, self.tell = self._file.write, self._file.writelines, self._file.tell
 
     def __enter__(self) -> Self:

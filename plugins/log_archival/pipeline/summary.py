@@ -6,6 +6,7 @@ from typing import Any
 
 from log_archival.pipeline.run_dir import RunRecords
 from log_archival.progress import human_size
+from log_archival.records import objects_of
 
 #: `failed`: not archived, or not as it should be; `skipped`: left out, and that was accepted.
 FIGURES = ("files", "objects", "raw_bytes", "stored_bytes", "new", "existing", "failed", "skipped")
@@ -31,12 +32,12 @@ def summarize(records: RunRecords, sources: Iterable[str] = ()) -> dict[str, Any
         by_source[file.source]["files"] += 1
     for failure in records.failures:
         by_source[failure.source]["skipped" if failure.accepted else "failed"] += 1
-    for archive in records.archives:
-        counts = by_source[archive.source]
+    for one in objects_of(records.archives):
+        counts = by_source[one.archives[0].source]
         counts["objects"] += 1
-        counts["raw_bytes"] += archive.raw_size
-        counts["stored_bytes"] += archive.stored_size
-        counts[outcomes[archive.key]] += 1
+        counts["raw_bytes"] += one.raw_size
+        counts["stored_bytes"] += one.size
+        counts[outcomes[one.key]] += 1
     total = sum(by_source.values(), Counter[str]())
     return {
         **{name: total[name] for name in FIGURES},

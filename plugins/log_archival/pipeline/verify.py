@@ -17,10 +17,10 @@ from log_archival.aws.writer import ArchiveWriter, ProbeResult
 from log_archival.concurrency import concurrently
 from log_archival.keys import KeyTemplate, random_probe_key
 from log_archival.partition import Partition
-from log_archival.pipeline.compress import expected_key
+from log_archival.pipeline.compressor import expected_key
 from log_archival.pipeline.run_dir import RunRecords
 from log_archival.progress import Progress
-from log_archival.records import Archive, LogFile, Receipt
+from log_archival.records import Archive, ArchiveObject, LogFile, Receipt, objects_of
 from log_archival.sources.cleanup import Archived
 
 log = logging.getLogger(__name__)
@@ -105,9 +105,9 @@ def _check_receipts(archives: list[Archive], receipts: list[Receipt]) -> Iterato
     by_key: dict[str, list[Receipt]] = defaultdict(list)
     for receipt in receipts:
         by_key[receipt.key].append(receipt)
-    for archive in archives:
-        problem, sha256 = partial(Problem, archive.source, archive.path, archive.key), archive.stored_sha256
-        found = by_key.pop(archive.key, [])
+    for one in objects_of(archives):
+        problem, sha256 = partial(Problem, one.archives[0].source, one.path, one.key), one.sha256
+        found = by_key.pop(one.key, [])
         if len(found) != 1:
             yield problem(f"expected 1 receipt, there are {len(found)}")
         elif found[0].stored_sha256 != sha256:
@@ -171,40 +171,44 @@ def probe_keys(writer: ArchiveWriter, archives: list[Archive]) -> Verification:
     """
     if not archives:
         return Verification("probe")
+    objects = objects_of(archives)
     if writer.probe(random_probe_key(writer.prefix)) is not ProbeResult.CHECKSUM_REFUSED:
         return Verification(
             "receipts", "this server stores a body that does not fit its checksums, so asking for keys is not safe"
         )
     check = partial(_check_key, writer)
-    if all(map(check, archives[:: -(-len(archives) // MAX_TRIAL_PROBES)])):
+    if all(map(check, objects[:: -(-len(objects) // MAX_TRIAL_PROBES)])):
         return Verification(
             "receipts",
             "this server compares checksums before it looks whether the key exists (or none of the keys that were"
             " tried exists), so asking for keys says nothing",
         )
-    return check_objects("probe", archives, check, writer.max_concurrent_requests)
+    return check_objects("probe", objects, check, writer.max_concurrent_requests)
 
 
-def _check_key(writer: ArchiveWriter, archive: Archive) -> str | None:
-    exists = writer.probe(archive.key) is ProbeResult.EXISTS
+def _check_key(writer: ArchiveWriter, one: ArchiveObject) -> str | None:
+    exists = writer.probe(one.key) is ProbeResult.EXISTS
     return None if exists else "S3 acknowledged it, and now it is missing"
 
 
 def check_objects(
-    tier: ReachedTier, archives: list[Archive], check: Callable[[Archive], str | None], max_concurrent_requests: int
+    tier: ReachedTier,
+    objects: list[ArchiveObject],
+    check: Callable[[ArchiveObject], str | None],
+    max_concurrent_requests: int,
 ) -> Verification:
     """Check every object, many at once.
 
     :param tier: that this proves
-    :param archives: what the run uploaded
+    :param objects: what the run uploaded
     :param check: checks one object, and returns what is wrong, or None
     :param max_concurrent_requests: how many objects to check at once
     """
-    progress = Progress(log.info, "verified", sum(archive.raw_size for archive in archives))
+    progress = Progress(log.info, "verified", sum(one.raw_size for one in objects))
     result = Verification(tier)
-    for archive, message in concurrently(check, archives, max_concurrent_requests):
-        progress.add(archive.part == 1, archive.raw_size, archive.stored_size)
+    for one, message in concurrently(check, objects, max_concurrent_requests):
+        progress.add(one.files, one.raw_size, one.size)
         if message:
-            result.problems.append(Problem(archive.source, archive.path, archive.key, message))
+            result.problems.append(Problem(one.archives[0].source, one.path, one.key, message))
     progress.done()
     return result

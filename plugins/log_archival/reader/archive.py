@@ -40,8 +40,10 @@ MAX_UNREACHABLE_IN_A_ROW = 20
 # The folders that name the day, whatever is around the numbers: 2026/11/22/, dt=2026-11-22/, year=2026/month=11/…
 _DAY = re.compile(r"(?<!\d)(?=(\d{4})[^/\d]*/?[^/\d]*(\d{2})[^/\d]*/?[^/\d]*(\d{2})(?!\d)[^/]*(/))")
 _NOT_FOUND = frozenset({"404", "NoSuchKey"})
+#: Of an object in which nothing is at the range that is asked for.
+_TOO_SHORT = frozenset({"InvalidRange", "416"})
 # Permanent errors of one object that mean nothing for the next one.
-_CONCERNS_ONE_OBJECT = _NOT_FOUND | {"InvalidObjectState", "InvalidRange", "MethodNotAllowed", "405"}
+_CONCERNS_ONE_OBJECT = _NOT_FOUND | _TOO_SHORT | {"InvalidObjectState", "MethodNotAllowed", "405"}
 
 
 class StoredObject(NamedTuple):
@@ -155,25 +157,43 @@ class ArchiveReader:
         for day, objects in groupby(self.list_objects(prefix), lambda one: next(days_in(one.key), None)):
             yield day, list(objects)
 
-    def read(self, key: str, consume: Callable[[IO[bytes]], T]) -> T:
+    def read_archive(self, entry: Entry, consume: Callable[[IO[bytes]], T]) -> T:
+        """Pass an archive's bytes to a function, like `read`: all of its object, or its range of a bundle.
+
+        :param entry: the archive
+        :param consume: is called with a file that it can only read; may be called several times
+        """
+        return self.read(
+            entry.key,
+            consume,
+            range(entry.bundle_offset, entry.bundle_offset + entry.stored_size) if entry.bundle_size else None,
+        )
+
+    def read(self, key: str, consume: Callable[[IO[bytes]], T], part: range | None = None) -> T:
         """Pass an object's bytes to a function, again from the start when the connection breaks.
 
         :param key: the object's key
         :param consume: is called with a file that it can only read; may be called several times
+        :param part: the positions of the bytes to pass; None for all
         :returns: what the function returns
         :raises RefusedError: when the object can't be read; its code is ``NoSuchKey`` when there is none
         :raises ArchiveRequestError: for transient errors
         """
+        where = f"GetObject s3://{self.bucket}/{key}"
+        # https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetObject.html
+        arguments = {} if part is None else {"Range": f"bytes={part.start}-{part.stop - 1}"}
         for attempt in range(1, MAX_READS + 1):
-            with closing(self._send("GetObject", self._client.get_object, Key=key)["Body"]) as body:
+            response = self._send("GetObject", self._client.get_object, Key=key, **arguments)
+            with closing(response["Body"]) as body:
+                if part is not None and "ContentRange" not in response:
+                    raise ArchiveRequestError(f"{where}: all of it was returned, and not the range that was asked for")
                 try:
                     return consume(cast("IO[bytes]", _Body(body, self.raise_if_stopped)))
                 except _BrokenConnectionError as error:
                     reason = str(error)
             if attempt < MAX_READS:
                 self.stop.wait(0.2 * 2**attempt)
-        where = f"s3://{self.bucket}/{key}"
-        raise ArchiveRequestError(f"GetObject {where}: the connection broke {MAX_READS} times: {reason}")
+        raise ArchiveRequestError(f"{where}: the connection broke {MAX_READS} times: {reason}")
 
     def read_manifests(self, objects: Iterable[StoredObject]) -> tuple[list[Manifest], list[Finding]]:
         """Read the manifests among some objects, and return them with a finding for each that can't be used.
@@ -227,14 +247,29 @@ class ArchiveReader:
         :raises RefusedError: when reading isn't allowed at all
         :raises ArchiveRequestError: for transient errors
         """
-        try:
-            if depth == "bytes":
-                measured = self.read(entry.key, lambda body: measure(body, codec_named(entry.codec), entry.raw_size))
-                return compare_content(entry, measured)
+        return self.attempt(entry, lambda: self._check(entry, depth))
+
+    def _check(self, entry: Entry, depth: Depth) -> Finding | None:
+        if depth == "checksums":
             return compare_checksums(entry, self._head(entry.key))
+        measured = self.read_archive(entry, lambda body: measure(body, codec_named(entry.codec), entry.raw_size))
+        return compare_content(entry, measured)
+
+    def attempt(self, entry: Entry, check: Callable[[], T]) -> T | Finding:
+        """Return what a check returns, or a finding when the object doesn't exist or can't be read.
+
+        :param entry: an archive in the object
+        :param check: reads the object
+        :raises RefusedError: when reading isn't allowed at all
+        :raises ArchiveRequestError: for transient errors
+        """
+        try:
+            return check()
         except RefusedError as error:
             if error.code in _NOT_FOUND:
                 return missing(entry)
+            if error.code in _TOO_SHORT:
+                return Finding.about(entry, "differs", "the bundle ends before this archive")
             if error.code in _CONCERNS_ONE_OBJECT:
                 return Finding.about(entry, "unknown", f"the object can't be read: {error}")
             raise

@@ -86,7 +86,7 @@ class _Part:
         """Write all of it, and compare what was written with what the manifest lists."""
         entry = self.entry
         try:
-            self.reader.read(entry.key, self._write)
+            self.reader.read_archive(entry, self._write)
         except VerificationError as error:
             raise VerificationError(f"{entry.key} {error}") from None
         if (self.written, sha256 := self.sha256.hexdigest()) != (entry.raw_size, entry.raw_sha256):

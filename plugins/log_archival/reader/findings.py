@@ -2,7 +2,7 @@
 
 import base64
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Literal, Self
 
 from log_archival.codec import Measured
@@ -113,9 +113,11 @@ def missing(entry: Entry) -> Finding:
 def compare_checksums(entry: Entry, head: Mapping[str, Any]) -> Finding | None:
     """Compare the size and SHA-256 that S3 has of an object with those listed; return None when they are the same.
 
-    :param entry: what manifests list
+    :param entry: what manifests list: of an archive in a bundle, the whole bundle is compared
     :param head: the response of HeadObject with ChecksumMode
     """
+    if entry.bundle_size:
+        entry = replace(entry, stored_size=entry.bundle_size, stored_sha256=entry.bundle_sha256, others=())
     size, encoded = head["ContentLength"], head.get("ChecksumSHA256") or "-"
     # The checksum of a multipart upload is one of its parts' checksums, and ends in -<number of parts>.
     # https://docs.aws.amazon.com/AmazonS3/latest/userguide/checking-object-integrity-upload.html

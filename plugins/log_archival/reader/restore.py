@@ -233,7 +233,7 @@ class Restorer:
     def _append(self, entry: Entry, file: BufferedRandom) -> None:
         start = file.tell()
         try:
-            self.reader.read(entry.key, lambda stored: self._write(stored, entry, file, start))
+            self.reader.read_archive(entry, lambda stored: self._write(stored, entry, file, start))
         except VerificationError as error:
             raise VerificationError(f"{entry.key} {error}") from None
 

@@ -12,6 +12,7 @@ from log_archival.manifest import Entry, Manifest, merged, printable
 from log_archival.reader.archive import ArchiveReader, Depth, OnProgress, StoredObject
 from log_archival.reader.days import DateRange
 from log_archival.reader.findings import Finding, Report, without_checksums
+from log_archival.reader.objects import by_object, check_object
 from log_archival.reader.search import why_inside_a_day, why_no_manifest
 from log_archival.reader.versions import several_contents, utc
 
@@ -124,12 +125,12 @@ def check_all(reader: ArchiveReader, entries: Iterable[Entry], depth: Depth, on_
     :raises ArchiveRequestError: when many in a row can't be reached
     """
     findings: list[Finding] = []
-    for entry, result in reader.for_each(lambda entry: reader.check(entry, depth), entries):
+    for of_one, result in reader.for_each(lambda of_one: check_object(reader, of_one, depth), by_object(entries)):
         if isinstance(result, Exception):
-            result = Finding.about(entry, "unknown", f"the object could not be read: {result}")
-        if result:
-            findings.append(result)
-        on_progress(1, entry.stored_size if depth == "bytes" else 0)
+            message = f"the object could not be read: {result}"
+            result = [Finding.about(entry, "unknown", message) for entry in of_one]
+        findings += result
+        on_progress(len(of_one), sum(entry.stored_size for entry in of_one) if depth == "bytes" else 0)
     return sorted(findings, key=str)
 
 

@@ -1,17 +1,13 @@
 """What sources in AWS share: an Airflow connection, a region, and one client."""
 
-import threading
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, ClassVar, Self
 
 from botocore.config import Config
 
-from log_archival.sources.base import ClientFactory, Source
-
-# boto3 makes clients from one session in one thread at a time only. Not a lock for each source: those are copied, and
-# locks can't be.
-_NEW_CLIENT = threading.Lock()
+from log_archival.aws.per_process import PerProcess
+from log_archival.sources.base import BundleSize, ClientFactory, Source
 
 
 def boto3_client(service: str, _connection: str, region: str | None, config: Config) -> Any:
@@ -33,6 +29,7 @@ class AwsSource(Source):
 
     :param connection: the id of an Airflow connection of the source account
     :param region: of the logs; None for the connection's own
+    :param bundle: small log files are put together, in objects that have at most so many bytes before compression
     :param new_client: makes the client; not a key of archive.yaml, which can't hold a function
     """
 
@@ -43,6 +40,7 @@ class AwsSource(Source):
 
     connection: str = "aws_default"
     region: str | None = None
+    bundle: BundleSize = None
     new_client: ClientFactory = field(default=boto3_client, repr=False, compare=False)
 
     def with_clients(self, new_client: ClientFactory) -> Self:
@@ -54,13 +52,12 @@ class AwsSource(Source):
 
     @property
     def client(self) -> Any:
-        """The client, which all threads share."""
-        with _NEW_CLIENT:
-            return self._client
+        """The client, which all threads of a process share."""
+        return self._client()
 
     @cached_property
-    def _client(self) -> Any:
-        return self.make_client()
+    def _client(self) -> PerProcess[Any]:
+        return PerProcess(self.make_client)
 
     def make_client(self) -> Any:
         """Return a new client."""

@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Any, ClassVar, Self
+from typing import Annotated, Any, ClassVar, Self
 
 from botocore.config import Config
-from pydantic import ConfigDict
+from pydantic import BeforeValidator, ByteSize, ConfigDict, Field, TypeAdapter
 
 from log_archival.exceptions import SettingsError, SourceError
 from log_archival.partition import Partition
@@ -21,6 +21,13 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 #: Returns a boto3 client, given the service, an Airflow connection's id, a region or None for the connection's own, and
 #: the client's settings where the connection has no others.
 ClientFactory = Callable[[str, str, str | None, Config], Any]
+
+
+#: The least and the most that a source's bundles may have.
+MIN_BUNDLE_BYTES, MAX_BUNDLE_BYTES = 4 << 20, 512 << 20
+#: In bytes; in archive.yaml with a unit, too: ``64 MiB``.
+_BUNDLE_SIZE = Annotated[ByteSize, Field(ge=MIN_BUNDLE_BYTES, le=MAX_BUNDLE_BYTES)]
+BundleSize = Annotated[int | None, BeforeValidator(TypeAdapter(_BUNDLE_SIZE | None).validate_python)]
 
 
 @dataclass(frozen=True)
@@ -64,6 +71,8 @@ class Source(abc.ABC):
     min_files: int
     #: What to do with a log file once it is verified; only files on this machine can be deleted or moved.
     after: str = "keep"
+    #: Its small files are put together, in bundles of at most so many bytes; None where each is an object of its own.
+    bundle: int | None = None
     #: How many of its files are read at once: what the service allows, where reading is waiting for one. None for
     #: files on this machine, of which as many are read as there are cores.
     concurrent_reads: ClassVar[int | None] = None

@@ -13,7 +13,7 @@ def cut_batches(
 ) -> list[list[LogFile]]:
     """Cut files into batches of about equal size.
 
-    :param files: the log files, in the order in which they are to be archived
+    :param files: the log files, in the order in which they are to be archived, those of a bundle together
     :param batch_bytes: a batch is closed when it has this many raw bytes; a larger file is a batch by itself
     :param max_files: a batch is closed at this many files, too
     :param max_batches: batches grow rather than become more than this: Airflow maps at most
@@ -26,9 +26,15 @@ def cut_batches(
     batches: list[list[LogFile]] = []
     total = 0
     for file, weight in zip(files, weights, strict=True):
-        if not batches or total + weight > limit or len(batches[-1]) >= file_limit:
+        is_full = not batches or total + weight > limit or len(batches[-1]) >= file_limit
+        # One task makes the whole of a bundle.
+        if is_full and not (batches and _same_bundle(file, batches[-1][-1])):
             batches.append([])
             total = 0
         batches[-1].append(file)
         total += weight
     return batches
+
+
+def _same_bundle(one: LogFile, other: LogFile) -> bool:
+    return one.bundle > 0 and (one.source, one.bundle) == (other.source, other.bundle)

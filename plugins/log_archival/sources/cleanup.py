@@ -4,7 +4,7 @@ import errno
 import hashlib
 import logging
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from log_archival.exceptions import SourceError
@@ -59,6 +59,8 @@ def clean_up_sources(
     sources: Iterable[Source],
     *,
     tier: str,
+    begin: Callable[[], None] = lambda: None,
+    resumed: bool = False,
 ) -> CleanUp:
     """Delete or move the verified files of each source that asks for it.
 
@@ -71,22 +73,21 @@ def clean_up_sources(
     :param archived: what is known of their archives, by source and name
     :param sources: those of the settings; each says what to do `after`
     :param tier: at which the run was verified; below `probe`, all files are kept
+    :param begin: is called before the first file is deleted or moved
+    :param resumed: whether this was begun before: files that are gone are counted as deleted, those that are where they
+        are to be moved to as moved
     """
-    to_clean = {source.name: source for source in sources if source.after != KEEP}
-    result, ready = CleanUp(), []
-    for file in files:
-        if source := to_clean.get(file.source):
-            try:
-                problem = _check(file, source, archived.get((file.source, file.name)), tier)
-            except (SourceError, OSError) as error:
-                _keep(file, error, result)
-            else:
-                result.wrong += problem
-                ready.append((file, source.after))
-    for file, action in [] if result.wrong else ready:
+    result = CleanUp()
+    ready = _check_each(files, archived, sources, tier, resumed, result)
+    if result.wrong:
+        return result
+    if ready:
+        begin()
+    for file, action in ready:
         outcome = "deleted" if action == DELETE else "moved"
         try:
-            _remove(file, folder_to_move_to(action))
+            if not (resumed and _is_removed(file, action)):
+                _remove(file, folder_to_move_to(action))
         except (SourceError, OSError) as error:
             _keep(file, error, result)
         else:
@@ -95,13 +96,35 @@ def clean_up_sources(
     return result
 
 
+def _check_each(
+    files: Sequence[LogFile],
+    archived: Mapping[tuple[str, str], Archived],
+    sources: Iterable[Source],
+    tier: str,
+    resumed: bool,
+    result: CleanUp,
+) -> list[tuple[LogFile, str]]:
+    """Return the files that may be removed, and what to do with each; count and name the others."""
+    to_clean = {source.name: source for source in sources if source.after != KEEP}
+    ready = []
+    for file in files:
+        if source := to_clean.get(file.source):
+            try:
+                result.wrong += _check(file, source, archived.get((file.source, file.name)), tier, resumed)
+            except (SourceError, OSError) as error:
+                _keep(file, error, result)
+            else:
+                ready.append((file, source.after))
+    return ready
+
+
 def _keep(file: LogFile, error: Exception, result: CleanUp) -> None:
     log.warning("kept %s: %s", file.path, error)
     result.counts["kept"] += 1
 
 
-def _check(file: LogFile, source: Source, archived: Archived | None, tier: str) -> list[str]:
-    """Check that a file may be removed; return what proves that its archive is wrong.
+def _check(file: LogFile, source: Source, archived: Archived | None, tier: str, resumed: bool) -> list[str]:
+    """Check that a file may be removed, or was; return what proves that its archive is wrong.
 
     :raises SourceError: when it has to be kept
     """
@@ -114,11 +137,35 @@ def _check(file: LogFile, source: Source, archived: Archived | None, tier: str) 
             "its key existed before this run put it, so who put it there, and what it contains, isn't known",
             hint="Verify at tier read to clean up such files.",
         )
+    if resumed and _is_removed(file, source.after):
+        return []
     with source.open(file) as stream:  # checks root, inode, size and time, before and after
         sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
     if sha256 == archived.sha256:
         return []
     return [f"{file.path} has the SHA-256 {sha256}; archived was {archived.sha256}, with the same inode, size and time"]
+
+
+def _is_removed(file: LogFile, action: str) -> bool:
+    """Return whether a file was deleted or moved: it is gone, and when it was to be moved, it is there now."""
+    *folders, last = os.fsencode(file.name).split(b"/")
+    try:
+        with open_folder(file.root, folders) as parent:
+            os.stat(last, dir_fd=parent, follow_symlinks=False)
+    except FileNotFoundError:
+        folder = folder_to_move_to(action)
+        return folder is None or _is_unchanged(file, os.path.join(folder, file.name))
+    except (OSError, ValueError):  # opening it says what is wrong
+        return False
+    return False
+
+
+def _is_unchanged(file: LogFile, path: str) -> bool:
+    try:
+        check_unchanged(file, os.lstat(path))
+    except (SourceError, OSError):
+        return False
+    return True
 
 
 def _remove(file: LogFile, move_to: str | None) -> None:
@@ -137,6 +184,10 @@ def _link(parent: int, last: bytes, file: LogFile, folder: str) -> None:
     try:
         # A link never replaces an existing file, a rename would.
         os.link(last, target, src_dir_fd=parent, follow_symlinks=False)
+    except FileExistsError:
+        # A try that was killed has linked it already.
+        if not os.path.samestat(os.lstat(target), os.stat(last, dir_fd=parent, follow_symlinks=False)):
+            raise
     except OSError as error:
         if error.errno in (errno.EXDEV, errno.EPERM, errno.ENOTSUP):
             raise SourceError(

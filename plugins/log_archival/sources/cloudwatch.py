@@ -12,7 +12,14 @@ from typing import Any, ClassVar
 
 from botocore.config import Config
 
-from log_archival.aws.errors import ACCESS_DENIED, Request, hint_of_code, hint_of_other_policy, translated_errors
+from log_archival.aws.errors import (
+    ACCESS_DENIED,
+    Request,
+    hint_of_code,
+    hint_of_other_policy,
+    require_whole,
+    translated_errors,
+)
 from log_archival.concurrency import concurrently
 from log_archival.exceptions import ArchiveRequestError, RefusedError, SettingsError, SourceError
 from log_archival.partition import Partition, zone
@@ -237,10 +244,11 @@ class CloudWatchSource(AwsSource):
         return hint_of_code(code) or f"Check connection {self.connection!r} and the region."
 
     @contextmanager
-    def _translated(self, operation: str, arn: str) -> Iterator[None]:
+    def _translated(self, operation: str, arn: str) -> Iterator[Request]:
+        request = Request(operation, arn)
         try:
-            with translated_errors(Request(operation, arn), hint=self._hint):
-                yield
+            with translated_errors(request, hint=self._hint):
+                yield request
         except RefusedError as error:
             if error.code != "ResourceNotFoundException":
                 raise
@@ -256,10 +264,11 @@ class CloudWatchSource(AwsSource):
         for pattern in set(self._patterns) - groups:
             prefix = _WILDCARD.split(pattern, maxsplit=1)[0]
             arguments = {"logGroupNamePrefix": prefix} if prefix else {}
-            with self._translated("DescribeLogGroups", self._arn("*")):
-                pages = self.client.get_paginator("describe_log_groups").paginate(**arguments)
-                names = [group["logGroupName"] for page in pages for group in page["logGroups"]]
-            groups.update(name for name in names if _matches(pattern, name))
+            with self._translated("DescribeLogGroups", self._arn("*")) as request:
+                for page in self.client.get_paginator("describe_log_groups").paginate(**arguments):
+                    require_whole(request, page, "logGroups")
+                    names = [group["logGroupName"] for group in page["logGroups"]]
+                    groups.update(name for name in names if _matches(pattern, name))
         self._require_distinct(sorted(groups))
         return sorted(groups)
 
@@ -268,8 +277,9 @@ class CloudWatchSource(AwsSource):
         # the last events, and could be missed.
         prefix = _WILDCARD.split(self.streams, maxsplit=1)[0]
         arguments = {"logGroupName": group} | ({"logStreamNamePrefix": prefix} if prefix else {})
-        with self._translated("DescribeLogStreams", self._arn(f"{group}:*")):
+        with self._translated("DescribeLogStreams", self._arn(f"{group}:*")) as request:
             for page in self.client.get_paginator("describe_log_streams").paginate(**arguments):
+                require_whole(request, page, "logStreams")
                 yield from (stream for stream in page["logStreams"] if _matches(self.streams, stream["logStreamName"]))
 
     def _has_events(self, day: _StreamDay) -> bool:
@@ -290,8 +300,9 @@ class CloudWatchSource(AwsSource):
         }
         arn = self._arn(f"{day.group}:log-stream:{day.stream}")
         while True:
-            with self._translated("GetLogEvents", arn):
+            with self._translated("GetLogEvents", arn) as request:
                 page = self.client.get_log_events(**arguments)
+                require_whole(request, page, "events", "nextForwardToken")
             if page["events"]:
                 yield page["events"]
             if page["nextForwardToken"] == arguments.get("nextToken"):

@@ -22,7 +22,7 @@ from urllib.parse import unquote, urlsplit
 from log_archival.exceptions import SettingsError
 from log_archival.partition import Partition
 from log_archival.records import Failure, LogFile
-from log_archival.sources.base import Listing, Source, by_name, check_name
+from log_archival.sources.base import BundleSize, Listing, Source, by_name, check_name
 from log_archival.sources.cleanup import DELETE, KEEP, folder_to_move_to
 from log_archival.sources.file_days import FilesByName, FilesByNameOfNextDay, FilesByTime
 from log_archival.sources.file_search import FileSearch
@@ -69,6 +69,7 @@ class FileSource(_LocalFiles):
         file that was last written before it belongs to the day before.
     :param rotation_problems: whether a file that holds lines of the day, or may, and can't be archived with it fails
         the run (``fail``), or is only named and counted (``accept``)
+    :param bundle: small files are put together, in objects that have at most so many bytes before compression
     """
 
     name: str
@@ -79,6 +80,7 @@ class FileSource(_LocalFiles):
     rotated: Literal["same-day", "next-day"] = "same-day"
     rotated_until: str = "01:00"
     rotation_problems: Literal["fail", "accept"] = "fail"
+    bundle: BundleSize = None
 
     @property
     def root(self) -> str:

@@ -25,6 +25,7 @@ from log_archival.aws.errors import (
     Request,
     hint_of_code,
     hint_of_other_policy,
+    require_whole,
     translated_errors,
 )
 from log_archival.exceptions import ArchiveRequestError, LogArchivalError, RefusedError, SettingsError, SourceError
@@ -188,12 +189,13 @@ class S3Source(AwsSource):
 
     def _listed(self, what: str, prefix: str, **delimiter: str) -> Iterator[Mapping[str, Any]]:
         bucket = self._location[0]
-        with self._translated_errors("ListObjectsV2", f"s3://{bucket}/{prefix}"):
+        with self._translated_errors("ListObjectsV2", f"s3://{bucket}/{prefix}") as request:
             pages = self.client.get_paginator("list_objects_v2")
             # The restore status needs no other permission than the listing.
             for page in pages.paginate(
                 Bucket=bucket, Prefix=prefix, OptionalObjectAttributes=["RestoreStatus"], **delimiter
             ):
+                require_whole(request, page, "IsTruncated")
                 yield from map(_checked, page.get(what, ()))
 
     # Reading
@@ -236,12 +238,12 @@ class S3Source(AwsSource):
     # Errors
 
     @contextmanager
-    def _translated_errors(self, operation: str, where: str, file: LogFile | None = None) -> Iterator[None]:
+    def _translated_errors(self, operation: str, where: str, file: LogFile | None = None) -> Iterator[Request]:
         who = f"connection {self.connection!r}"
         request = Request(operation, f"{where} of source {self.name}", who)
         try:
             with translated_errors(request, hint=self._hint, setup=f"{who} and the source's `region`"):
-                yield
+                yield request
         except RefusedError as error:
             if file is None or error.code in _CONCERNS_ALL or not isinstance(error.__cause__, ClientError):
                 raise
@@ -331,6 +333,10 @@ def _problem(name: str, listed: Mapping[str, Any]) -> str | None:
     """Return why an object can't be archived, if so."""
     if not _is_name(name):
         return "has an empty, '.' or '..' component or NUL in its key"
+    if "ETag" not in listed:
+        return (
+            "is listed without an ETag, so that nothing could tell whether it changes. Clear `collect` to list again."
+        )
     if listed.get("StorageClass") not in _ARCHIVED:
         return None
     # https://docs.aws.amazon.com/AmazonS3/latest/API/API_RestoreStatus.html

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from dev.local_aws import REGION, SOURCE_ACCOUNT
+from dev.local_aws import SOURCE_ACCOUNT
 from log_archival.codec import BLOCK_BYTES
 from log_archival.exceptions import RefusedError, SourceError
 from log_archival.partition import Partition
@@ -22,7 +22,7 @@ from log_archival.sources.files import FileSource
 from log_archival.sources.s3 import S3Source
 from tests.support.operating import Run, connect, write_logs
 from tests.support.source_contract import read
-from tests.support.source_users import statements, user_with
+from tests.support.source_users import connect_with_permissions, put_events, put_objects, statements
 from tests.support.templates import load_template, sids, without_statements
 
 if TYPE_CHECKING:
@@ -38,33 +38,6 @@ MESSAGES = {
     "b": ["one line"],
     "c": [f"{number} {secrets.token_hex(500)}" * 100 for number in range(BLOCK_BYTES // 100_000 + 5)],
 }
-
-
-def put_events(aws: LocalAws, group: str, day: Partition, messages: Mapping[str, list[str]]) -> None:
-    """Fill a new log group with a day's streams."""
-    logs = aws.source_client("logs")
-    logs.create_log_group(logGroupName=group)
-    start_ms = int(day.start.timestamp() * 1000)
-    for stream, texts in messages.items():
-        where = {"logGroupName": group, "logStreamName": f"{day.key.replace('-', '/')}/{stream}"}
-        logs.create_log_stream(**where)
-        events = [{"timestamp": start_ms + number, "message": text} for number, text in enumerate(texts)]
-        logs.put_log_events(**where, logEvents=events)
-
-
-def put_objects(aws: LocalAws, bucket: str, objects: Mapping[str, bytes]) -> None:
-    """Fill a new bucket of the source account."""
-    owner = aws.source_client("s3")
-    owner.create_bucket(Bucket=bucket, CreateBucketConfiguration={"LocationConstraint": REGION})
-    for key, content in objects.items():
-        owner.put_object(Bucket=bucket, Key=key, Body=content)
-
-
-def connect_with_permissions(aws: LocalAws, monkeypatch: pytest.MonkeyPatch, conn_id: str, source: Source) -> None:
-    """Define the source's Airflow connection, of a user with the source's permissions and no others."""
-    user = user_with(aws, *statements(source)).credentials
-    keys = {"login": user.access_key, "password": user.secret_key}
-    connect(monkeypatch, aws.source_connection() | keys, conn_id)
 
 
 def test_same_logs_through_each_source_give_the_same_archives(

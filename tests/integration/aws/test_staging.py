@@ -13,6 +13,7 @@ import pytest
 
 from log_archival.exceptions import StagingError
 from log_archival.pipeline.run_dir import RunDirectory, delete_abandoned_runs
+from log_archival.records import objects_of
 from tests.support.run_dir_contract import BATCH, FILES, LARGE, stage
 from tests.support.source_users import user_with
 
@@ -47,7 +48,7 @@ def test_run_directory_works_with_the_documented_policy(aws: LocalAws, bucket: s
     run_dir.begin_batch(BATCH)
     archives = stage(run_dir, [b"small", b"x" * LARGE])
     run_dir.write_compressed(BATCH, archives, [])
-    assert [content for _, content in run_dir.read_staged(archives)] == [b"small", None]
+    assert [content for _, content in run_dir.read_staged(objects_of(archives))] == [b"small", None]
     with run_dir.receipt_writer(BATCH):
         pass
     run_dir.delete_data(BATCH)

@@ -35,7 +35,20 @@ def sections(
     monkeypatch.setattr("tests.bench.small.SAMPLE_FILES", 2)
     monkeypatch.setattr("tests.bench.latency.LEAST_FILES", 4)
     output = tmp_path / "bench.json"
-    arguments = ["--only", "large", "small", "latency", "dag", "--repeat", "1", "--scale", "0.0005", "--delay-ms", "5"]
+    arguments = [
+        "--only",
+        "large",
+        "small",
+        "latency",
+        "bundles",
+        "dag",
+        "--repeat",
+        "1",
+        "--scale",
+        "0.0005",
+        "--delay-ms",
+        "5",
+    ]
     bench.main([*arguments, "--dir", str(folder), "--output", str(output)])
     folder.rmdir()  # fails unless all that was written in it is removed
     assert "Missing, and left out: aws, pigz, s5cmd, zstd" in capsys.readouterr().out
@@ -60,6 +73,11 @@ def test_bench_measures_and_names_what_is_missing(sections: dict[str, Any]) -> N
     assert targets["stored bytes, to gzip -9's"] in (True, False)
     assert rows(sections["small"])["ours, one task"]["PUT/s"] > 0
     assert [row["PUT/s"] is None for row in sections["latency"]["rows"]] == [False, False, True, False, False, False]
+    bundles = {(row["files"], row["what"]): row for row in sections["bundles"]["rows"] if row["store"] == "at once"}
+    assert bundles[50, "ours, plain"]["objects"] == 50
+    assert bundles[50, "ours, bundled"]["objects"] < 10
+    assert bundles[50, "ours, bundled"]["requests"] < bundles[50, "ours, plain"]["requests"]
+    assert any("bytes read of" in note for note in sections["bundles"]["notes"])
     assert all(
         min(row["collect"], row["compress"], row["upload"], row["verify"]) > 0 for row in sections["dag"]["rows"]
     )

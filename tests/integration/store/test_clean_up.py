@@ -92,7 +92,7 @@ def test_retried_upload_knows_what_it_has_put(run: Run, logs: Path, monkeypatch:
     with monkeypatch.context() as patch:
         from log_archival.pipeline import upload
 
-        real, calls = upload.put_archive, []
+        real, calls = upload.put_object, []
 
         def fail_at_the_second(*arguments: Any) -> Any:
             calls.append(arguments)
@@ -100,7 +100,7 @@ def test_retried_upload_knows_what_it_has_put(run: Run, logs: Path, monkeypatch:
                 raise ArchiveRequestError("the connection broke")
             return real(*arguments)
 
-        patch.setattr(upload, "put_archive", fail_at_the_second)
+        patch.setattr(upload, "put_object", fail_at_the_second)
         with pytest.raises(ArchiveRequestError, match="the connection broke"):
             run.upload()
     run.upload()

@@ -296,7 +296,7 @@ def test_race_without_an_end_is_a_transient_error(client: Any, stub: Stubber, pa
         ("PermanentRedirect", 301, True, "region_name"),
         ("InvalidAccessKeyId", 403, True, "(a connection's own login and password) is wrong"),
         ("SignatureDoesNotMatch", 403, True, "(a connection's own login and password) is wrong"),
-        ("ExpiredToken", 400, True, "have expired"),
+        ("ExpiredToken", 400, False, "assumes the role again"),
         ("EntityTooLarge", 400, True, ""),
         ("KMS.DisabledException", 400, True, "KmsKeyArn"),
     ],

@@ -41,6 +41,11 @@ def uploaded(collected: Run, s3: MemoryS3) -> Run:
     return collected
 
 
+def left_of(run: Run) -> list[str]:
+    """Return what the run directory has."""
+    return sorted(path.name for path in Path(str(run.run_dir)).iterdir())
+
+
 def manifests(s3: MemoryS3) -> list[str]:
     return [key for key in s3.objects if "_manifest-" in key]
 
@@ -60,7 +65,7 @@ def test_missing_object_fails_the_run_until_compress_is_cleared(uploaded: Run, s
     summary = uploaded.verify()
     assert (summary["tier"], summary["verified"], summary["new"], summary["existing"]) == ("probe", 2, 1, 1)
     assert manifests(s3) == summary["manifests"]
-    assert not Path(str(uploaded.run_dir)).exists()
+    assert left_of(uploaded) == ["verified.json"]
 
 
 def test_server_that_does_not_answer_probes_gives_receipts_and_a_reason(
@@ -112,10 +117,43 @@ def test_loss_of_records_fails_and_keeps_the_run_directory(
     assert Path(str(uploaded.run_dir)).exists()
 
 
-def test_verifying_again_says_what_to_clear(uploaded: Run) -> None:
+def test_verifying_again_returns_the_same_and_says_so(
+    uploaded: Run, s3: MemoryS3, capsys: pytest.CaptureFixture[str]
+) -> None:
+    outcome = uploaded.verify()
+    before = list(s3.requests)
+    assert uploaded.verify() == outcome
+    assert s3.requests == before, "the archive isn't asked again"
+    assert "verified before, at tier probe, and only finished now" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("task", "record"), [("compress", "files"), ("upload", "archives")])
+def test_other_tasks_after_verification_say_what_to_clear(uploaded: Run, task: str, record: str) -> None:
     uploaded.verify()
-    with pytest.raises(AirflowFailException, match="Clear the run's `collect`"):
-        uploaded.verify()
+    message = rf"{record}-0001\.jsonl is missing\nClear the run's `collect` and what follows it"
+    with pytest.raises(AirflowFailException, match=message):
+        getattr(uploaded, task)()
+    uploaded.collect(*uploaded.sources)
+    uploaded.compress()
+    uploaded.upload()
+    assert uploaded.verify()["existing"] == 2
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "{",
+        "[]",
+        '{"outcome": {}}',
+        '{"outcome": 1, "contents": {}, "cleaned_up": true}',
+        '{"outcome": {}, "contents": {}, "cleaned_up": 1}',
+    ],
+    ids=["empty", "cut off", "no object", "field missing", "no outcome", "no truth value"],
+)
+def test_damaged_note_of_verification_has_the_run_verified_again(uploaded: Run, text: str) -> None:
+    (Path(str(uploaded.run_dir)) / "verified.json").write_text(text)
+    assert uploaded.verify()["verified"] == 2
 
 
 @pytest.mark.parametrize(
@@ -269,5 +307,5 @@ def test_collect_succeeds_when_an_abandoned_run_can_not_be_deleted(
 
     monkeypatch.setattr(Path, "unlink", unlink)
     Run(BUCKET, tmp_path / "staging", DAY).collect(write_logs(tmp_path / "logs", DAY, CONTENTS))
-    message = "what abandoned runs have left could not be deleted: [Errno 13] Permission denied: "
-    assert f"{message}'{abandoned}" in caplog.text
+    assert f"what abandoned runs have left could not be deleted: can't delete {abandoned}/" in caplog.text
+    assert ": Permission denied\nAirflow's worker needs permission to write there" in caplog.text

@@ -115,7 +115,7 @@ def test_failing_source_that_recovers_is_archived_when_collect_is_cleared(
     run.collect(*sources)
     summary = archive(run)
     assert (summary["new"], summary["existing"], summary["failed"]) == (1, 1, 0)
-    assert not Path(str(run.run_dir)).exists()
+    assert [path.name for path in Path(str(run.run_dir)).iterdir()] == ["verified.json"]
 
 
 @pytest.mark.parametrize("permanent", [False, True], ids=["transient", "permanent"])

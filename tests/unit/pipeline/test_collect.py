@@ -18,7 +18,7 @@ from log_archival.keys import MAX_KEY_BYTES, KeyTemplate
 from log_archival.manifest import MAX_LINE_BYTES, MAX_PATH_BYTES, manifest_bodies
 from log_archival.partition import Partition
 from log_archival.pipeline.collect import Collected, choose_sources, find_log_files, log_plan, write_batches
-from log_archival.pipeline.compress import Compressor
+from log_archival.pipeline.compressor import Compressor
 from log_archival.pipeline.run_dir import RunDirectory
 from log_archival.sources.base import Listing
 from log_archival.sources.files import FileSource

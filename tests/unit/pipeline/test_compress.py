@@ -19,11 +19,12 @@ import pytest
 from log_archival import codec as codecs
 from log_archival.exceptions import CompressionError
 from log_archival.pipeline import compress as module
-from log_archival.pipeline.compress import Compressor, Destination, compress_batch, split_by_size
+from log_archival.pipeline.compress import compress_batch, split_by_size
+from log_archival.pipeline.compressor import Compressor, Destination
 from log_archival.pipeline.local_folder import LocalFolder
 from log_archival.pipeline.packs import MAX_PACKED_FILE_BYTES, open_staged
 from log_archival.pipeline.run_dir import RunDirectory
-from log_archival.records import Archive, LogFile, Receipt
+from log_archival.records import Archive, ArchiveObject, LogFile, Receipt
 from log_archival.sources.files import FileSource
 from tests.support.batches import compressor
 from tests.support.log_files import DAY, log_file, write_file
@@ -114,7 +115,7 @@ def run_directory(tmp_path: Path, files: list[LogFile]) -> RunDirectory:
 
 
 def staged(tmp_path: Path, archive: Archive) -> bytes:
-    with open_staged(LocalFolder(tmp_path / "run"), archive) as body:
+    with open_staged(LocalFolder(tmp_path / "run"), ArchiveObject([archive])) as body:
         return body.read()
 
 
@@ -188,13 +189,13 @@ def test_second_try_leaves_nothing_of_the_first(tmp_path: Path) -> None:
 
 def test_small_files_are_compressed_in_the_callers_thread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     threads: dict[str, threading.Thread] = {}
-    real = Compressor.compress
+    real = Compressor.try_compress
 
-    def compress(self: Compressor, file: LogFile, *arguments: Any, **more: Any) -> list[Archive]:
+    def compress(self: Compressor, file: LogFile, *arguments: Any, **more: Any) -> Any:
         threads[file.name[0]] = threading.current_thread()
         return real(self, file, *arguments, **more)
 
-    monkeypatch.setattr(Compressor, "compress", compress)
+    monkeypatch.setattr(Compressor, "try_compress", compress)
     compress_batch(compressor(), run_directory(tmp_path, find(tmp_path / "logs", CONTENTS)), BATCH)
     here = threading.current_thread()
     assert {name: thread is here for name, thread in threads.items()} == {

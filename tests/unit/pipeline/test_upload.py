@@ -13,6 +13,7 @@ import pytest
 
 from log_archival.exceptions import ArchiveRequestError, RefusedError, StagingError
 from log_archival.keys import KeyTemplate
+from log_archival.pipeline.packs import MAX_PACKED_BYTES
 from log_archival.pipeline.run_dir import RunDirectory
 from log_archival.pipeline.upload import upload_batch
 from log_archival.records import Receipt, read_jsonl, to_line
@@ -184,8 +185,8 @@ def test_no_more_requests_are_under_way_than_allowed(tmp_path: Path, at_once: in
 DAMAGES: dict[str, tuple[Callable[[Path], object], type[Exception], str]] = {
     "changed": (
         lambda path: path.write_bytes(bytes([path.read_bytes()[0] ^ 1]) + path.read_bytes()[1:]),
-        ArchiveRequestError,
-        "S3 received other bytes than its checksum",
+        StagingError,
+        "is damaged: the archive of .*app.log, .* bytes from byte 0 on, has the SHA-256",
     ),
     "truncated": (
         lambda path: path.write_bytes(path.read_bytes()[:-1]),
@@ -215,9 +216,21 @@ def test_bytes_of_another_archive_are_refused(run_dir: RunDirectory) -> None:
     first, second, *others = run_dir.archives(BATCH)
     swapped = replace(first, staged=second.staged, offset=second.offset)
     run_dir.write_compressed(BATCH, [swapped, second, *others], [])
-    with pytest.raises(ArchiveRequestError, match="S3 received other bytes than its checksum"):
+    with pytest.raises(StagingError, match=f"{second.staged} is damaged") as caught:
         upload(s3, run_dir)
+    assert caught.value.permanent
     assert first.key not in s3.objects
+
+
+@pytest.mark.parametrize("size", [100, MAX_PACKED_BYTES], ids=["packed", "large"])
+def test_damage_on_the_way_is_transient(tmp_path: Path, size: int) -> None:
+    run_dir = compressed_batch(tmp_path, {"app.log": os.urandom(size)})
+    s3 = MemoryS3(on_the_way=lambda body: body[:-1] + b"!")
+    with pytest.raises(ArchiveRequestError, match="S3 received other bytes than its checksum") as caught:
+        upload(s3, run_dir)
+    assert not caught.value.permanent
+    s3.on_the_way = bytes
+    assert len(upload(s3, run_dir)) == len(s3.objects) == 1
 
 
 def test_role_is_assumed_before_anything_is_put(run_dir: RunDirectory) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -68,6 +69,23 @@ def test_batches_have_every_file_in_order_within_their_bounds(
     # No two neighbours that would have fitted into one.
     for one, other in itertools.pairwise(batches):
         assert weight_of([*one, other[0]]) > limit or len(one) == file_limit
+
+
+@given(
+    st.lists(st.tuples(st.integers(1, 3), st.integers(0, 2 * MIB)), max_size=50),
+    st.integers(MIB, 8 * MIB),
+    st.integers(1, 10),
+)
+def test_bundle_is_in_one_batch(bundles: list[tuple[int, int]], batch_bytes: int, max_files: int) -> None:
+    files = [
+        replace(log_file(f"{number:02}-{of_bundle}.log", size), bundle=number)
+        for number, (count, size) in enumerate(bundles)  # 0: no bundle
+        for of_bundle in range(count)
+    ]
+    batches = cut_batches(files, batch_bytes=batch_bytes, max_files=max_files)
+    assert [file for batch in batches for file in batch] == files
+    numbers = [{file.bundle for file in batch if file.bundle} for batch in batches]
+    assert not any(one & other for one, other in itertools.combinations(numbers, 2))
 
 
 @pytest.mark.parametrize("size", [0, 1, 3 * MIB, 300 * MIB], ids=str)

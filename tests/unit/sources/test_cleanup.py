@@ -115,6 +115,49 @@ def test_files_of_another_source_stay(clean: Clean, files: list[LogFile]) -> Non
     assert all(Path(file.path).exists() for file in files)
 
 
+def test_clean_up_that_was_killed_counts_what_it_had_deleted(clean: Clean, files: list[LogFile]) -> None:
+    Path(files[0].path).unlink()
+    assert counts(clean()) == (1, 0, 1), "somebody else's doing"
+    Path(files[1].path).touch()
+    assert counts(clean(resumed=True)) == (1, 0, 1)
+
+
+@pytest.mark.parametrize("is_linked_only", [True, False], ids=["linked", "linked and removed"])
+def test_move_that_was_killed_is_finished(
+    clean: Clean, files: list[LogFile], tmp_path: Path, is_linked_only: bool
+) -> None:
+    target = tmp_path / "done" / files[0].name
+    target.parent.mkdir(parents=True)
+    os.link(files[0].path, target)
+    if not is_linked_only:
+        os.unlink(files[0].path)
+    assert counts(clean(f"move: {tmp_path}/done", resumed=True)) == (0, 2, 0)
+    assert not any(Path(file.path).exists() for file in files)
+    assert str(target.stat().st_ino) == files[0].identity
+
+
+@pytest.mark.parametrize("there", [None, "somebody else's"], ids=["nothing there", "another file there"])
+def test_file_that_is_gone_and_was_not_moved_is_kept(
+    clean: Clean, files: list[LogFile], tmp_path: Path, there: str | None
+) -> None:
+    if there:
+        write_file(tmp_path / "done" / files[0].name, there)
+    os.unlink(files[0].path)
+    assert counts(clean(f"move: {tmp_path}/done", resumed=True)) == (0, 1, 1)
+
+
+def test_clean_up_says_that_it_begins_only_where_something_is_removed(clean: Clean, files: list[LogFile]) -> None:
+    begun: list[list[bool]] = []
+
+    def begin() -> None:
+        begun.append([Path(file.path).exists() for file in files])
+
+    clean(begin=begin, tier="receipts")
+    assert begun == []
+    clean(begin=begin)
+    assert begun == [[True, True]]
+
+
 @pytest.mark.parametrize("tier", ["sent", "receipts"])
 def test_receipts_alone_delete_nothing(
     clean: Clean, files: list[LogFile], tier: str, caplog: pytest.LogCaptureFixture

@@ -60,7 +60,8 @@ def expect_list(stub: Stubber, prefix: str, *keys: str, **more: Any) -> None:
     request |= {"ContinuationToken": token} if token else {}
     request |= {"Delimiter": "/"} if more.pop("Delimiter", False) else {}
     contents, prefixes = [listed(key) for key in keys if key[-1:] != "/"], [key for key in keys if key[-1:] == "/"]
-    response = {"Contents": contents, "CommonPrefixes": [{"Prefix": prefix} for prefix in prefixes], **more}
+    folders = [{"Prefix": prefix} for prefix in prefixes]
+    response = {"IsTruncated": False, "Contents": contents, "CommonPrefixes": folders, **more}
     stub.add_response("list_objects_v2", response, request)
 
 
@@ -508,7 +509,8 @@ class FakeS3:
                 folders[Prefix + rest.partition(Delimiter)[0] + Delimiter] = None
             else:
                 contents.append(one)
-        return [{"Contents": contents}, {"CommonPrefixes": [{"Prefix": folder} for folder in folders]}]
+        pages = {"Contents": contents}, {"CommonPrefixes": [{"Prefix": folder} for folder in folders]}
+        return [{"IsTruncated": False, **page} for page in pages]
 
 
 def fake(objects: list[dict[str, Any]], pattern: str = "**/*", **arguments: Any) -> tuple[S3Source, FakeS3]:
