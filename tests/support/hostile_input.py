@@ -31,7 +31,7 @@ from log_archival.config import parse_settings
 from log_archival.exceptions import LogArchivalError
 from log_archival.keys import KeyTemplate
 from log_archival.manifest import read_manifest
-from log_archival.pipeline.compress import Compressor
+from log_archival.pipeline.compressor import Compressor
 from log_archival.reader import cli, commands
 from log_archival.reader.archive import ArchiveReader
 from log_archival.records import Archive, Failure, LogFile, Receipt, read_jsonl, to_line
