@@ -61,7 +61,7 @@ demo: install
 	@$(BIN)/python -m dev.demo
 
 up: install
-	@$(BIN)/python -m dev.demo.up
+	@$(BIN)/python -m dev.demo.up $(ARGS)
 
 test: install
 	@$(BIN)/python -m pytest $(ARGS)

@@ -19,6 +19,7 @@ from dev.demo.workspace import ARCHIVE_DAG, CHECK_DAG, DemoError, Workspace
 from dev.local_airflow import LocalAirflow
 from dev.local_aws import LocalAws
 
+HISTORY_DAYS, LEAST_DAYS = 21, 10
 HISTORY_SECONDS = 1800.0  # it takes some minutes; a machine under load gets time
 _SCHEDULED_SECONDS = 60.0
 
@@ -118,12 +119,15 @@ def instructions(folder: Workspace, aws: LocalAws, airflow: LocalAirflow, histor
 """
 
 
-def up(path: Path) -> str:
+def up(path: Path, days: int = HISTORY_DAYS) -> str:
     """Start everything in this folder, print what to click, make the history, and wait for Ctrl-C.
 
+    :param days: how many days of history
     :returns: the last line to print.
     """
-    history = History(workspace.last_days(21))
+    if days < LEAST_DAYS:
+        raise DemoError(f"{days} days have no room for a gap and a failed day; {LEAST_DAYS} do")
+    history = History(workspace.last_days(days))
     with workspace.empty(path) as folder, LocalAws.start(folder.accounts) as aws:
         step("started two AWS accounts")
         workspace.write_logs(folder, aws, history.days[-3:], history.small)
@@ -141,4 +145,7 @@ def up(path: Path) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(workspace.run_command("up", "Airflow's UI over two AWS accounts on this machine.", ".airflow", up))
+    numbers = {"days": (HISTORY_DAYS, f"how many days of history, {LEAST_DAYS} or more")}
+    sys.exit(
+        workspace.run_command("up", "Airflow's UI over two AWS accounts on this machine.", ".airflow", up, numbers)
+    )

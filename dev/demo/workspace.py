@@ -6,7 +6,7 @@ import json
 import shutil
 import signal
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -172,20 +172,30 @@ def start_airflow(folder: Workspace, aws: LocalAws, *, for_people: bool) -> Loca
     )
 
 
-def run_command(name: str, description: str, default: str, work: Callable[[Path], str]) -> int:
+def run_command(
+    name: str,
+    description: str,
+    default: str,
+    work: Callable[..., str],
+    numbers: Mapping[str, tuple[int, str]] | None = None,
+) -> int:
     """Run one of the two commands in the folder that `--dir` names; return the exit status.
 
     :param default: the name of the folder in the checkout.
-    :param work: does everything and returns the last line to print.
+    :param work: does everything and returns the last line to print; is called with the folder, and these numbers.
+    :param numbers: by the names of their options, the default of each and its help.
     """
     parser = argparse.ArgumentParser(f"make {name}", description=description)
+    for option, (number, number_help) in (numbers or {}).items():
+        parser.add_argument(f"--{option}", type=int, default=number, help=f"{number_help} (default: {number})")
     help_text = f"where to work; emptied first (default: {default})"
     parser.add_argument("--dir", type=Path, default=ROOT / default, help=help_text)
-    folder = parser.parse_args().dir
+    options = vars(parser.parse_args())
+    folder: Path = options.pop("dir")
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
     try:
-        print(work(folder))
+        print(work(folder, **options))
     except KeyboardInterrupt:
         print(f"\n{name}: interrupted")
         return 128 + signal.SIGINT

@@ -283,8 +283,7 @@ def parse_settings(text: str, where: str) -> Settings:
         raise SettingsError(f"{where} has more than {MAX_SETTINGS_CHARS:,} characters")
     try:
         document = yaml.load(text, _CarefulLoader)  # noqa: S506  # it is a SafeLoader
-    # ValueError is of a date or a number that Python doesn't have, such as 2026-13-01.
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
+    except Exception as error:  # PyYAML lets Python's own errors through, of 2026-13-01 for example
         raise SettingsError(f"{where} is not YAML: {error}") from None
     if not isinstance(document, dict):
         raise SettingsError(f"{where} has to be a mapping that begins with `archive:`")

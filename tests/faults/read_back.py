@@ -57,7 +57,7 @@ def difference(client: Any, bucket: str, prefix: str, written: Iterable[bytes]) 
             continue
         partial += listed.get(key) != (len(body), hashlib.sha256(body).hexdigest())
         try:
-            members = list(_contents(key, body))
+            members = list(contents_of(key, body))
         except (zstd.ZstdError, EOFError, OSError, tarfile.TarError):
             partial += 1
             continue
@@ -80,7 +80,12 @@ def _name(key: str) -> str:
     return key.rpartition("/")[2]
 
 
-def _contents(key: str, body: bytes) -> Iterator[bytes]:
+def contents_of(key: str, body: bytes) -> Iterator[bytes]:
+    """Yield the content of each log file in an object.
+
+    :param key: the object's key
+    :param body: its bytes
+    """
     if key.endswith(".tar.zst") and "~bundle-" in key:
         with tarfile.open(fileobj=io.BytesIO(_decompressed(body)), mode="r:") as bundle:
             for member in bundle:

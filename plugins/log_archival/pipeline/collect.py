@@ -35,12 +35,14 @@ def choose_sources(sources: Sequence[Source], names: Sequence[str] | None) -> li
 
     :param sources: all
     :param names: those to return; all when empty
-    :raises SettingsError: for an unknown name
+    :raises SettingsError: for an unknown name, or what is no list of names
     """
     known = {source.name: source for source in sources}
+    if names and (not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names)):
+        raise SettingsError(f"sources {names!r:.80} is no list of names; there are {', '.join(known)}")
     if unknown := set(names or ()) - set(known):
         raise SettingsError(f"sources {sorted(unknown)} are unknown; there are {', '.join(known)}")
-    return [known[name] for name in names] if names else list(sources)
+    return [known[name] for name in dict.fromkeys(names)] if names else list(sources)
 
 
 @dataclass

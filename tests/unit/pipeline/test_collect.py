@@ -39,7 +39,7 @@ def source(root: Path, name: str, files: dict[str, str], **fields: Any) -> FileS
 @pytest.mark.parametrize(
     ("names", "chosen"),
     [(None, ["app", "nginx", "batch"]), ([], ["app", "nginx", "batch"]), (["nginx"], ["nginx"]),
-     (["batch", "app"], ["batch", "app"])],
+     (["batch", "app"], ["batch", "app"]), (["app", "batch", "app"], ["app", "batch"])],
     ids=repr,
 )  # fmt: skip
 def test_sources_are_chosen_by_name(names: list[str] | None, chosen: list[str]) -> None:
@@ -49,6 +49,12 @@ def test_sources_are_chosen_by_name(names: list[str] | None, chosen: list[str]) 
 def test_unknown_sources_are_named_with_the_known_ones() -> None:
     with pytest.raises(SettingsError, match=r"sources \['db', 'web'\] are unknown; there are app, nginx"):
         choose_sources(KNOWN[:2], ["web", "app", "db"])
+
+
+@pytest.mark.parametrize("names", ["app", True, 5, {"app": 1}, [None], [["app"]]], ids=repr)
+def test_sources_that_are_no_list_of_names_are_refused(names: Any) -> None:
+    with pytest.raises(SettingsError, match=r"^sources .* is no list of names; there are app, nginx, batch"):
+        choose_sources(KNOWN, names)
 
 
 class Listed(FileSource):
