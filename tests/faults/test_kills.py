@@ -144,7 +144,7 @@ def killer(new_run: NewRun, tally: Begin, chance: random.Random) -> Callable[[st
 
 @pytest.mark.parametrize(
     ("staging", "after", "times"),
-    [("local", "keep", 3), ("local", "delete", 2), ("local", "move", 2), ("s3", "keep", 1), ("s3", "delete", 1)],
+    [("local", "keep", 2), ("local", "delete", 2), ("local", "move", 2), ("s3", "keep", 1), ("s3", "delete", 1)],
     ids=["local, keep", "local, delete", "local, move", "s3, keep", "s3, delete"],
 )
 def test_run_whose_tasks_are_killed_is_archived(

@@ -320,10 +320,13 @@ class RunDirectory:
 
     def verified(self) -> Verified | None:
         """Return what `verify` has found out; None when it hasn't got so far, or was killed while it wrote it."""
+        # Listed, since S3 refuses to read what isn't there to who may list this folder only.
+        if _VERIFIED not in self._folder.names(_VERIFIED):
+            return None
         try:
             with (self._folder / _VERIFIED).open("rb") as file:
                 found = Verified(**json.load(file))
-        except (FileNotFoundError, ValueError, TypeError):
+        except (ValueError, TypeError):
             return None
         well_formed = isinstance(found.outcome, dict) and isinstance(found.contents, dict)
         return found if well_formed and isinstance(found.cleaned_up, bool) else None

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from log_archival.exceptions import StagingError
-from log_archival.pipeline.run_dir import RunDirectory, delete_abandoned_runs
+from log_archival.pipeline.run_dir import RunDirectory, Verified, delete_abandoned_runs
 from log_archival.records import objects_of
 from tests.support.run_dir_contract import BATCH, FILES, LARGE, stage
 from tests.support.source_users import user_with
@@ -53,6 +53,9 @@ def test_run_directory_works_with_the_documented_policy(aws: LocalAws, bucket: s
         pass
     run_dir.delete_data(BATCH)
     assert run_dir.read_records().files == FILES
+    assert run_dir.verified() is None
+    run_dir.write_verified(verified := Verified({}, {}, cleaned_up=True))
+    assert run_dir.verified() == verified
     client = user_with(aws, *documented(bucket)).client("s3")
     url, long_ago = f"s3://staging@{bucket}/staging", datetime(2000, 1, 1, tzinfo=UTC)
     assert delete_abandoned_runs(url, "dag", before=long_ago, new_client=lambda *_: client) == []

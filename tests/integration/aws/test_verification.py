@@ -60,7 +60,7 @@ def test_complete_run_is_verified_listed_and_deleted(aws: LocalAws, run: Run, ti
     assert [entry["key"] for entry in listed["archives"]] == sorted(archive.key for archive in archives)
     assert found["Metadata"]["dag-id"] == "archive_logs"
     assert found["Metadata"]["run-id"] == "run-1"
-    assert not Path(str(run.run_dir)).exists()
+    assert [path.name for path in Path(str(run.run_dir)).iterdir()] == ["verified.json"]
 
 
 def test_nothing_is_sent_again_where_probes_say_nothing(aws: LocalAws, run: Run) -> None:
