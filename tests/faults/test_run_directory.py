@@ -1,8 +1,9 @@
-"""The disk is full, or the run directory is gone: each task says so, and where, and goes on when it is mended."""
+"""The disk is full, the run directory is gone or damaged: a task says where, and goes on once it is mended."""
 
 from __future__ import annotations
 
 import os
+import random
 import secrets
 import shutil
 import subprocess
@@ -208,6 +209,29 @@ def test_task_whose_run_directory_is_gone_says_what_to_clear(
     for again in TASKS:  # as it says
         attempt(run, again, tmp_path)
     row.passed_on_retry += 1
+    found = difference_of(run, store)
+    row.add(found)
+    assert found == Difference()
+
+
+def test_upload_of_damaged_data_says_what_to_clear(
+    run: Run, store: Seaweed, tally: Callable[[str, str], Tally], tmp_path: Path, chance: random.Random
+) -> None:
+    row = tally("staged data damaged", "upload")
+    attempt(run, "collect", tmp_path)
+    attempt(run, "compress", tmp_path)
+    damaged = chance.choice(sorted(Path(str(run.run_dir)).glob("data-*.bin")))
+    content = bytearray(damaged.read_bytes())
+    content[chance.randrange(len(content))] ^= 1 << chance.randrange(8)
+    damaged.write_bytes(content)
+    for _ in range(2):  # a retry would not help
+        with pytest.raises(AirflowFailException, match=f"{damaged} is damaged: the archive of ") as caught:
+            attempt(run, "upload", tmp_path)
+        row.injected += 1
+        assert "Clear the run's `compress` and what follows it to compress the batch again" in str(caught.value)
+    for again in TASKS[1:]:
+        attempt(run, again, tmp_path)
+    row.passed_on_retry += 2
     found = difference_of(run, store)
     row.add(found)
     assert found == Difference()
