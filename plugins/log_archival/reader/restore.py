@@ -1,7 +1,7 @@
 """Restore log files from the archive: plan which, in which of their versions, and write them below one folder."""
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from io import BufferedRandom
 from itertools import groupby, pairwise
@@ -13,6 +13,7 @@ from log_archival.manifest import Entry, printable
 from log_archival.progress import human_size
 from log_archival.reader.archive import ArchiveReader, OnProgress
 from log_archival.reader.findings import Finding, Kind, Report
+from log_archival.reader.neighbours import Together, neighbours
 from log_archival.reader.output_dir import OutputDirectory
 from log_archival.reader.search import Search
 from log_archival.reader.selection import Selection
@@ -109,6 +110,9 @@ def _components(version: Version) -> list[bytes]:
 
 #: A file was restored, or existed already with this content.
 Outcome = Literal["restored", "already"]
+Result = Outcome | LogArchivalError | OSError
+#: Passes an archive's bytes to a function, like `ArchiveReader.read_archive`.
+ReadArchive = Callable[[Entry, Callable[[IO[bytes]], None]], None]
 
 
 @dataclass
@@ -168,7 +172,7 @@ class Restorer:
         :raises ArchiveRequestError: when many files in a row can't be reached
         """
         report = RestoreReport(findings=list(plan.findings))
-        self._each(plan, self._restore_one, report)
+        self._each(plan, self._restore_together, report)
         return report
 
     def dry_run(self, plan: RestorePlan) -> DryRunReport:
@@ -177,7 +181,8 @@ class Restorer:
         :param plan: what to restore
         """
         report = DryRunReport(findings=list(plan.findings))
-        report.files = sorted(self._each(plan, self._outcome, report), key=lambda one: one[1].target)
+        outcomes = self._each(plan, self._outcomes, report)
+        report.files = sorted(outcomes, key=lambda one: one[1].target)
         size, free = sum(one.size for outcome, one in report.files if outcome == "restored"), self.output.free_bytes()
         if size > free:
             message = f"{human_size(size)} would be restored, and there is room for {human_size(free)}"
@@ -185,24 +190,55 @@ class Restorer:
         return report
 
     def _each(
-        self, plan: RestorePlan, job: Callable[[Version], Outcome], report: RestoreReport
+        self, plan: RestorePlan, job: Callable[[Sequence[Version]], list[Result]], report: RestoreReport
     ) -> list[tuple[Outcome, Version]]:
-        """Run a job for each file, and count the outcomes; return them."""
+        """Run a job for the files, some of them together, and count the outcomes; return them."""
         failures, outcomes = [], []
         files = list(plan.files.values())
+        groups: Iterable[list[Version]] = neighbours(files)
         if sum(version.size for version in files) > self.output.free_bytes():
-            files.sort(key=lambda version: version.size)  # so that there is room for as many as possible
-        for version, outcome in self.reader.for_each(job, files):
-            if isinstance(outcome, Exception):
-                reason = outcome.strerror if isinstance(outcome, OSError) else None
-                failures.append(Finding.about(version.parts[0], "failed", f"not restored: {reason or outcome}"))
-            else:
-                report.size += version.size
-                report.restored += outcome == "restored"
-                report.already += outcome == "already"
-                outcomes.append((outcome, version))
+            # So that there is room for as many as possible.
+            groups = [[version] for version in sorted(files, key=lambda version: version.size)]
+        for group, results in self.reader.for_each(job, groups):
+            of_each = [results] * len(group) if isinstance(results, Exception) else results
+            for version, outcome in zip(group, of_each, strict=True):
+                if isinstance(outcome, Exception):
+                    reason = outcome.strerror if isinstance(outcome, OSError) else None
+                    failures.append(Finding.about(version.parts[0], "failed", f"not restored: {reason or outcome}"))
+                else:
+                    report.size += version.size
+                    report.restored += outcome == "restored"
+                    report.already += outcome == "already"
+                    outcomes.append((outcome, version))
         report.findings += sorted(failures, key=str)
         return outcomes
+
+    def _outcomes(self, versions: Sequence[Version]) -> list[Result]:
+        """Return what is to be done with each file, or why it can't be restored."""
+        results: list[Result] = []
+        for version in versions:
+            try:
+                results.append(self._outcome(version))
+            except (LogArchivalError, OSError) as error:
+                results.append(error)
+        return results
+
+    def _restore_together(self, versions: Sequence[Version]) -> list[Result]:
+        """Restore some files: those that lie next to each other in a bundle are read at once."""
+        results = self._outcomes(versions)
+        wanted = [version for version, result in zip(versions, results, strict=True) if result == "restored"]
+        read = self.reader.read_archive if len(wanted) < 2 else Together.read(self.reader, wanted).read_archive
+        for number, version in enumerate(versions):
+            if results[number] == "already":
+                self.on_progress(1, version.size)
+            elif results[number] == "restored":
+                try:
+                    self._restore_one(version, read)
+                except (LogArchivalError, OSError) as error:
+                    if len(versions) == 1:
+                        raise  # it may be that reading isn't allowed at all
+                    results[number] = error
+        return results
 
     def _outcome(self, version: Version) -> Outcome:
         """Return what is to be done with a file, or raise an error when it can't be restored."""
@@ -215,25 +251,21 @@ class Restorer:
             raise LogArchivalError(f"it has {human_size(version.size)}, and there is room for {human_size(free)}")
         return "restored"
 
-    def _restore_one(self, version: Version) -> Outcome:
-        if self._outcome(version) == "already":
-            self.on_progress(1, version.size)
-            return "already"
+    def _restore_one(self, version: Version, read: ReadArchive) -> None:
         with self.output.write(_components(version), version.mtime_ns) as file:
             for entry in version.parts:
-                self._append(entry, file)
+                self._append(entry, file, read)
             if len(version.parts) > 1:  # a file's only part has the file's own SHA-256, or its manifest is not usable
                 file.seek(0)
                 whole = hashlib.file_digest(file, "sha256").hexdigest()
                 if whole != version.sha256:
                     raise VerificationError(f"its parts together have SHA-256 {whole}, not {version.sha256}")
         self.on_progress(1, 0)
-        return "restored"
 
-    def _append(self, entry: Entry, file: BufferedRandom) -> None:
+    def _append(self, entry: Entry, file: BufferedRandom, read: ReadArchive) -> None:
         start = file.tell()
         try:
-            self.reader.read_archive(entry, lambda stored: self._write(stored, entry, file, start))
+            read(entry, lambda stored: self._write(stored, entry, file, start))
         except VerificationError as error:
             raise VerificationError(f"{entry.key} {error}") from None
 

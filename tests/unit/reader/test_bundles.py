@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from log_archival.exceptions import ArchiveRequestError, LogArchivalError
+from log_archival.exceptions import ArchiveRequestError, LogArchivalError, RefusedError
 from log_archival.reader.archive import ArchiveReader, Depth
 from log_archival.reader.cat import contents_of_one_file, write_content
 from log_archival.reader.listing import find_files, list_days
@@ -183,3 +183,50 @@ def test_manifest_that_lies_about_a_bundle_is_found(reader: ArchiveReader, write
     writer.manifest([replace(one, bundle_sha256="0" * 64) for one in bundles.archives[:2]])
     assert {one.path for one in verify(reader, "checksums").problems} == {one.name for one in bundles.archives[:2]}
     assert [one.kind for one in verify(reader, "bytes").problems] == ["differs"]
+
+
+def test_restore_reads_neighbours_of_a_bundle_together(
+    reader: ArchiveReader, writer: Writer, bundles: Bundles, tmp_path: Path
+) -> None:
+    assert restore(reader, tmp_path) == []
+    assert requests(writer, "GetObject").count(bundles.key) == 1
+
+
+def test_restore_reads_only_what_lies_near(
+    reader: ArchiveReader, writer: Writer, bundles: Bundles, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("log_archival.reader.neighbours.MAX_GAP_BYTES", 200)
+    few = [bundles.archives[number] for number in (3, 4, 5, 20, 40, 41)]
+    with OutputDirectory(str(tmp_path)) as output:
+        plan = plan_restore(reader, PREFIX, Selection(paths=[archive.name for archive in few]))
+        assert Restorer(reader, output, overwrite=False).restore(plan).restored == len(few)
+    reads = writer.client.bytes_read[bundles.key]
+    assert len(reads) == 3
+    assert sum(reads) < sum(archive.stored_size for archive in few) + 3 * 200
+
+
+def test_restore_continues_where_it_was(
+    reader: ArchiveReader, writer: Writer, bundles: Bundles, tmp_path: Path
+) -> None:
+    assert restore(reader, tmp_path) == []
+    (tmp_path / "app" / bundles.archives[20].name).unlink()
+    writer.client.bytes_read.clear()
+    assert restore(reader, tmp_path) == []
+    assert writer.client.bytes_read[bundles.key] == [bundles.archives[20].stored_size]
+
+
+def test_restore_that_may_not_read_a_bundle_ends(
+    reader: ArchiveReader, writer: Writer, bundles: Bundles, tmp_path: Path
+) -> None:
+    writer.client.errors[bundles.key] = "AccessDenied"
+    with pytest.raises(RefusedError, match="AccessDenied"):
+        restore(reader, tmp_path)
+
+
+def test_missing_bundle_is_reported_for_each_file(
+    reader: ArchiveReader, writer: Writer, bundles: Bundles, tmp_path: Path
+) -> None:
+    del writer.client.bodies[bundles.key]
+    findings = restore(reader, tmp_path)
+    assert len(findings) == len(CONTENTS)
+    assert (tmp_path / "app" / "large.log").exists()
