@@ -7,7 +7,6 @@ same run, its `collect` cleared, archives what is there then. Nothing is deleted
 from __future__ import annotations
 
 import errno
-import io
 import os
 import re
 import shutil
@@ -15,19 +14,20 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import pytest
 
 from log_archival.airflow_versions import AirflowFailException
 from log_archival.sources.base import SourceReader
 from log_archival.sources.files import FileSource
-from tests.faults.read_back import Difference, difference
+from tests.faults.in_memory import RunInMemory
+from tests.faults.read_back import Difference
 from tests.faults.tally import Tally
 from tests.faults.tries import Tries
 from tests.support.log_files import NOON
-from tests.support.memory_s3 import BUCKET, MemoryS3
-from tests.support.operating import Run, use_memory, write_logs
+from tests.support.memory_s3 import MemoryS3
+from tests.support.operating import use_memory, write_logs
 
 Begin = Callable[[str, str], Tally]
 #: The changing file is read in several pieces, and changes after so many bytes.
@@ -148,22 +148,6 @@ WHILE = {
 
 
 @dataclass
-class _Reader:
-    """A client that may read the bucket in memory."""
-
-    s3: MemoryS3
-
-    def get_paginator(self, _: str) -> Self:
-        return self
-
-    def paginate(self, *, Bucket: str, Prefix: str) -> Iterator[Any]:
-        yield {"Contents": [{"Key": key} for key in self.s3.objects if key.startswith(Prefix)]}
-
-    def get_object(self, *, Bucket: str, Key: str) -> Any:
-        return {"Body": io.BytesIO(self.s3.objects[Key].body)}
-
-
-@dataclass
 class Day:
     """Three log files of a day, and the source and the run that archive them, in memory: the fault is in the folder.
 
@@ -185,7 +169,8 @@ class Day:
         self.source = FileSource(
             "app", str(self.logs), "**/app-%Y-%m-%d.log*", after="delete", rotation_problems="accept"
         )
-        self.run = Run(BUCKET, self.folder / "staging", self.day)
+        self.memory = RunInMemory(self.s3, self.folder, self.day)
+        self.run = self.memory.run
 
     @property
     def logs(self) -> Path:
@@ -208,16 +193,10 @@ class Day:
         ]
 
     def difference(self, written: list[bytes]) -> Difference:
-        return difference(_Reader(self.s3), BUCKET, f"logs/{self.day.replace('-', '/')}/", written)
+        return self.memory.difference(written)
 
-    def archive_all(self, tries: Tries, *, between: Callable[[], object] = lambda: None) -> dict[str, Any]:
-        """Run the tasks; something may happen between collect and compress."""
-        tries.run(lambda: self.run.collect(self.source))
-        between()
-        tries.run(self.run.compress)
-        tries.run(self.run.upload)
-        # Not again: a run that names files has ended.
-        return self.run.verify()
+    def archive_all(self, tries: Tries, between: Callable[[], object] = lambda: None) -> dict[str, Any]:
+        return self.memory.archive(tries, self.source, between)
 
 
 @contextmanager
