@@ -31,7 +31,7 @@ from log_archival.config import parse_settings
 from log_archival.exceptions import LogArchivalError
 from log_archival.keys import KeyTemplate
 from log_archival.manifest import read_manifest
-from log_archival.pipeline.compress import Compressor
+from log_archival.pipeline.compressor import Compressor
 from log_archival.reader import cli, commands
 from log_archival.reader.archive import ArchiveReader
 from log_archival.records import Archive, Failure, LogFile, Receipt, read_jsonl, to_line
@@ -117,18 +117,31 @@ _OF_SOURCES = [
 _LEAST: dict[str, Any] = {"archive": {"bucket": "acme-log-archive"}, "sources": [{"name": "app", "path": "/var/log"}]}
 
 
-def _some_of(names: list[str], start: dict[str, Any]) -> st.SearchStrategy[dict[str, Any]]:
-    return st.fixed_dictionaries({}, optional=dict.fromkeys(names, TREES)).map(lambda more: start | more)
+_PLACES = [
+    *((section, field) for section, fields in _SECTIONS.items() for field in (*fields, "")),
+    *(("sources", field) for field in (*_OF_SOURCES, "")),
+    *(("", field) for field in ("codec", "part_size", "batch_size", "staging", "accepted_risks", "other")),
+]
+_SETTINGS = TREES | st.sampled_from([
+    "zstd", "gzip", "1 GiB", "keep", "move: /done", "next-day", "04:00", "UTC", "Europe/Paris", "30 10 * * *", "read",
+    "/x", "s3://logs/x", "file:///x%00", "/aws/*", "*-%Y-%m-%d.log", "logs/%Y/%m/%d/{source}/{path}-{digest}{suffix}", ["a"],
+])  # fmt: skip
 
 
-_DOCUMENTS = st.fixed_dictionaries(
-    {
-        "archive": _some_of(_SECTIONS["archive"], _LEAST["archive"]) | TREES,
-        "sources": st.lists(_some_of(_OF_SOURCES, _LEAST["sources"][0]) | TREES, max_size=2) | TREES,
-    },
-    optional={name: _some_of(fields, {}) | TREES for name, fields in _SECTIONS.items() if name != "archive"}
-    | dict.fromkeys(["codec", "part_size", "batch_size", "staging", "accepted_risks", "other"], TREES),
-)
+def _document(odd: list[tuple[tuple[str, str], Any]]) -> Any:
+    """Return the least settings, with other values in some places; no field is the whole section."""
+    document = json.loads(json.dumps(_LEAST))
+    for (section, field), value in odd:
+        if not section or not field:
+            document[section or field] = value
+        elif section == "sources" and isinstance(document[section], list) and isinstance(document[section][0], dict):
+            document[section][0][field] = value
+        elif isinstance(document.setdefault(section, {}), dict):
+            document[section][field] = value
+    return document
+
+
+_DOCUMENTS = st.lists(st.tuples(st.sampled_from(_PLACES), _SETTINGS), max_size=3).map(_document)
 _YAML_PIECES = st.lists(
     st.sampled_from([
         "archive:", "sources:", "\n", "\n  ", " - ", "&a ", "*a", "&b ", "*b", "<<: ", "[", "]", "{", "}", "? ", ": ",
