@@ -11,10 +11,9 @@
 """
 
 import hashlib
-import io
 import tarfile
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, nullcontext
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import IO
@@ -138,11 +137,7 @@ def _compressed(file: LogFile, check: bool, stream: IO[bytes]) -> _Member | None
     content = stream.read(MAX_MEMBER_BYTES + 1)
     if len(content) > MAX_MEMBER_BYTES:
         return None
-    stored = io.BytesIO()
-    result = codecs.compress(
-        io.BytesIO(content), codecs.ZSTD, lambda _: nullcontext(stored), size_hint=len(content), check=check
-    )
-    return _Member(file, result.parts[0], stored.getvalue())
+    return _Member(file, *codecs.compress_frame(content, check=check))
 
 
 class _Bundle:

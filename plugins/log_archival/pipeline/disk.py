@@ -6,7 +6,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import Any
 
 from log_archival.exceptions import StagingError
@@ -126,7 +126,16 @@ class TemporaryFile(tempfile.SpooledTemporaryFile[bytes]):
         with self._translated():
             return super().seek(*arguments)
 
-    def _translated(self) -> Any:
+    def close(self) -> None:
+        """Close it; what couldn't be written to the disk is not wanted any more."""
+        with suppress(OSError):
+            super().close()
+
+    def __exit__(self, *_: object) -> None:
+        """Close it."""
+        self.close()
+
+    def _translated(self) -> AbstractContextManager[None]:
         # Not `gettempdir`, which raises an error where nothing can be written.
         place = tempfile.tempdir or os.environ.get("TMPDIR", "/tmp")  # noqa: S108
         return translated_disk_errors("write a temporary file in", place, TMPDIR)

@@ -3,7 +3,7 @@
 import io
 import os
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Literal, Self
@@ -69,11 +69,13 @@ class LocalFolder(Folder):
     def receipt_log(self, stem: str, lines: Iterable[bytes]) -> ReceiptLog:
         # Under the name of one in S3, until it has all that the one before it has.
         path = self._path / f"{stem}-000000.jsonl"
-        log = _ReceiptFile(path)
-        for line in lines:
-            log.write(line)
-        with translated_disk_errors("write", path):
-            path.replace(self._path / f"{stem}.jsonl")
+        with ExitStack() as unless_done:
+            log = unless_done.enter_context(closing(_ReceiptFile(path)))
+            for line in lines:
+                log.write(line)
+            with translated_disk_errors("write", path):
+                path.replace(self._path / f"{stem}.jsonl")
+            unless_done.pop_all()
         return log
 
     def children(self) -> dict[str, datetime]:

@@ -7,6 +7,7 @@ import io
 import random
 import subprocess
 import tarfile
+from contextlib import nullcontext
 from pathlib import Path
 from typing import ClassVar
 
@@ -15,12 +16,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from log_archival import codec as codecs
-from log_archival.exceptions import SettingsError
+from log_archival.exceptions import CompressionError, SettingsError
 from log_archival.keys import KeyTemplate
 from log_archival.pipeline.bundles import MAX_MEMBER_BYTES, UNKNOWN_BYTES, assign_bundles, compress_bundle
 from log_archival.pipeline.compressor import Compressor, expected_key
 from log_archival.records import Archive
 from tests.support.archives import day, sha256
+from tests.support.batches import damage_compression
 from tests.support.bundles import MIB, MTIME_NS, Bundles, Destinations, MemorySource, bundles_of
 from tests.support.log_files import log_file
 from tests.support.servers import find_program, require_packages
@@ -203,3 +205,25 @@ def test_assigned_files_are_all_there_and_groups_have_room(sizes: list[int | Non
     assert {file.name for file in assigned if not file.bundle} == {
         file.name for file in files if file.size is not None and file.size > MAX_MEMBER_BYTES
     }
+
+
+@pytest.mark.parametrize("content", CONTENTS.values(), ids=CONTENTS)
+def test_small_file_is_compressed_as_any_other(content: bytes) -> None:
+    part, stored = codecs.compress_frame(content)
+    body = io.BytesIO()
+    result = codecs.compress(io.BytesIO(content), codecs.ZSTD, lambda _: nullcontext(body), size_hint=len(content))
+    assert ([part], stored) == (result.parts, body.getvalue())
+
+
+@pytest.mark.parametrize("check", [True, False], ids=["checked", "unchecked"])
+def test_damaged_compression_of_a_small_file_is_found(monkeypatch: pytest.MonkeyPatch, check: bool) -> None:
+    damage_compression(monkeypatch, "zstd")
+    monkeypatch.setattr(codecs, "ZSTD", codecs.CODECS["zstd"])
+    source = MemorySource("app", {"a.log": LINE * 10})
+    compressor = Compressor(day(), KeyTemplate(), {"app": source}, codecs.ZSTD, check=check)
+    files = assign_bundles(source.find(day()).files, source.bundle)
+    if check:
+        with pytest.raises(CompressionError, match="does not decompress to what went in"):
+            compress_bundle(compressor, files, Destinations().open)
+    else:
+        compress_bundle(compressor, files, Destinations().open)
