@@ -6,6 +6,7 @@ any other error fails the test, and so does anything that is read, written or de
 
 from __future__ import annotations
 
+import copy
 import io
 import json
 import os
@@ -131,14 +132,15 @@ _SETTINGS = TREES | st.sampled_from([
 
 def _document(odd: list[tuple[tuple[str, str], Any]]) -> Any:
     """Return the least settings, with other values in some places; no field is the whole section."""
-    document = json.loads(json.dumps(_LEAST))
-    for (section, field), value in odd:
-        if not section or not field:
-            document[section or field] = value
-        elif section == "sources" and isinstance(document[section], list) and isinstance(document[section][0], dict):
-            document[section][0][field] = value
-        elif isinstance(document.setdefault(section, {}), dict):
-            document[section][field] = value
+    document = copy.deepcopy(_LEAST)
+    for (section, field), value in copy.deepcopy(odd):
+        place = document.setdefault(section, {}) if section else document
+        if isinstance(place, list) and place:
+            place = place[0]
+        if not field or not isinstance(place, dict):
+            document[section] = value
+        else:
+            place[field] = value
     return document
 
 
