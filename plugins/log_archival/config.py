@@ -9,7 +9,7 @@ from importlib import import_module
 from itertools import chain
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import yaml
 from pydantic import (
@@ -166,7 +166,7 @@ class Notify(_Section):
 def _staging(url: str | None) -> str | None:
     parts = urlsplit(url or "")
     is_local = parts.scheme in ("", "file")
-    if url and (not os.path.isabs(parts.path) if is_local else parts.scheme != "s3"):
+    if url and (not os.path.isabs(parts.path) or "\0" in unquote(parts.path) if is_local else parts.scheme != "s3"):
         raise ValueError(f"{url!r} is neither an absolute path nor a URL such as s3://aws_default@bucket/folder")
     if url and not is_local:
         require_bucket(parts.netloc.rpartition("@")[2])
@@ -383,5 +383,5 @@ def _is_below(folder: str, root: str) -> bool:
         # Without the connection that Airflow's URLs may name: s3://aws_default@bucket/staging.
         folder = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
     elif "://" not in root:
-        folder, root = os.path.realpath(parts.path if parts.scheme else folder), os.path.realpath(root)
+        folder, root = os.path.realpath(unquote(parts.path) if parts.scheme else folder), os.path.realpath(root)
     return f"{folder.rstrip('/')}/".startswith(f"{root.rstrip('/')}/")

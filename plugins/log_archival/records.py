@@ -23,7 +23,11 @@ _NUMBERS = range(1 << 63)
 _TIMES_NS = range(-(10**9 << 63), 10**9 << 63)
 _SHA256 = re.compile("[0-9a-f]{64}")
 #: Empty where there is no bundle.
-_BUNDLE_SHA256 = re.compile("([0-9a-f]{64})?")
+#: The texts that have another form.
+_TEXTS = {
+    "bundle_sha256": re.compile("([0-9a-f]{64})?"),
+    "content_type": re.compile("[a-z]+/[a-z0-9.+-]+"),  # becomes a header
+}
 
 
 class Record:
@@ -321,8 +325,8 @@ def _rules(cls: type[Record]) -> list[tuple[str, tuple[Any, ...], Callable[[Any]
 def _rule(name: str, expected: tuple[Any, ...]) -> Callable[[Any], Any]:
     if int in expected:
         return (_TIMES_NS if name.endswith("mtime_ns") else _NUMBERS).__contains__
-    if name == "bundle_sha256":
-        return _BUNDLE_SHA256.fullmatch
+    if name in _TEXTS:
+        return _TEXTS[name].fullmatch
     return _SHA256.fullmatch if name.endswith("sha256") else lambda _: True
 
 

@@ -6,6 +6,7 @@ any other error fails the test, and so does anything that is read, written or de
 
 from __future__ import annotations
 
+import copy
 import io
 import json
 import os
@@ -117,18 +118,33 @@ _OF_SOURCES = [
 _LEAST: dict[str, Any] = {"archive": {"bucket": "acme-log-archive"}, "sources": [{"name": "app", "path": "/var/log"}]}
 
 
-def _some_of(names: list[str], start: dict[str, Any]) -> st.SearchStrategy[dict[str, Any]]:
-    return st.fixed_dictionaries({}, optional=dict.fromkeys(names, TREES)).map(lambda more: start | more)
+_PLACES = [
+    *((section, field) for section, fields in _SECTIONS.items() for field in (*fields, "")),
+    *(("sources", field) for field in (*_OF_SOURCES, "")),
+    *(("", field) for field in ("codec", "part_size", "batch_size", "staging", "accepted_risks", "other")),
+]
+_SETTINGS = TREES | st.sampled_from([
+    "zstd", "gzip", "1 GiB", "keep", "move: /done", "next-day", "04:00", "UTC", "Europe/Paris", "30 10 * * *", "read",
+    "/x", "s3://logs/x", "file:///x%00", "/aws/*", "*-%Y-%m-%d.log",
+    "logs/%Y/%m/%d/{source}/{path}-{digest}{suffix}", ["a"],
+])  # fmt: skip
 
 
-_DOCUMENTS = st.fixed_dictionaries(
-    {
-        "archive": _some_of(_SECTIONS["archive"], _LEAST["archive"]) | TREES,
-        "sources": st.lists(_some_of(_OF_SOURCES, _LEAST["sources"][0]) | TREES, max_size=2) | TREES,
-    },
-    optional={name: _some_of(fields, {}) | TREES for name, fields in _SECTIONS.items() if name != "archive"}
-    | dict.fromkeys(["codec", "part_size", "batch_size", "staging", "accepted_risks", "other"], TREES),
-)
+def _document(odd: list[tuple[tuple[str, str], Any]]) -> Any:
+    """Return the least settings, with other values in some places; no field is the whole section."""
+    document = copy.deepcopy(_LEAST)
+    for (section, field), value in copy.deepcopy(odd):
+        place = document.setdefault(section, {}) if section else document
+        if isinstance(place, list) and place:
+            place = place[0]
+        if not field or not isinstance(place, dict):
+            document[section] = value
+        else:
+            place[field] = value
+    return document
+
+
+_DOCUMENTS = st.lists(st.tuples(st.sampled_from(_PLACES), _SETTINGS), max_size=3).map(_document)
 _YAML_PIECES = st.lists(
     st.sampled_from([
         "archive:", "sources:", "\n", "\n  ", " - ", "&a ", "*a", "&b ", "*b", "<<: ", "[", "]", "{", "}", "? ", ": ",
@@ -200,14 +216,17 @@ _RECORDS = [
 ]  # fmt: skip
 
 
-def _changed_line(line: bytes, field: int, value: Any) -> bytes:
-    """Return a record with another value in one of its fields."""
+def _changed_line(line: bytes, field: int | str, value: Any) -> bytes:
+    """Return a record with another value in one of its fields, which is a name, or a number of any size."""
     record = json.loads(line)
-    names = sorted(record)
-    return json.dumps(record | {names[field % len(names)]: value}).encode() + b"\n"
+    return json.dumps(record | {_name_of(field, record): value}).encode() + b"\n"
 
 
-def _reads_back(given: tuple[int, int, Any, list[tuple[float, int, bytes]]]) -> bool:
+def _name_of(field: int | str, record: dict[str, Any]) -> str:
+    return field if isinstance(field, str) else sorted(record)[field % len(record)]
+
+
+def _reads_back(given: tuple[int, int | str, Any, list[tuple[float, int, bytes]]]) -> bool:
     number, field, value, edits = given
     record = _RECORDS[number]
     data = _changed_line(to_line(record), field, value)
@@ -231,7 +250,7 @@ def _outside(folder: Path) -> Iterator[None]:
 _FILES_OF_RUN = ("collected.json", "files-0001", "archives-0001", "failures-0000", "failures-0001", "receipts-0001")
 
 
-def _run_goes_on(given: tuple[str, int, Any, list[tuple[float, int, bytes]]]) -> bool:
+def _run_goes_on(given: tuple[str, int | str, Any, list[tuple[float, int, bytes]]]) -> bool:
     """Edit a file between two tasks, and run those that read it: what is deleted is archived, nothing else is read."""
     name, field, value, edits = given
     s3, contents = MemoryS3(), [b"first\n", b"second\n"]
@@ -277,7 +296,7 @@ def _archived() -> readable.Writer:
     return writer
 
 
-def _is_manifest(given: tuple[int, int, Any, list[tuple[float, int, bytes]]]) -> bool:
+def _is_manifest(given: tuple[int, int | str, Any, list[tuple[float, int, bytes]]]) -> bool:
     """Have an edited manifest, whose digest is right, read by each command beside a good one."""
     number, field, value, edits = given
     writer = readable.Writer(readable.MemoryS3(), "archive")
@@ -286,7 +305,7 @@ def _is_manifest(given: tuple[int, int, Any, list[tuple[float, int, bytes]]]) ->
     [good] = [body for key, body in writer.written.items() if "_manifest-" in key]
     document = json.loads(good)
     entry = document["archives"][number % len(document["archives"])]
-    entry[sorted(entry)[field % len(entry)]] = value
+    entry[_name_of(field, entry)] = value
     body = readable.laid_out(document)
     body = edited(body, edits) if edits else body
     key = writer.put_manifest(body)
@@ -445,12 +464,14 @@ TARGETS: dict[str, Target] = {
         (None, {"date": DAY.key, "sources": ["app"], "allow_open_day": True}),
     ),
     "a record": Target(
-        st.tuples(st.integers(0, len(_RECORDS) - 1), _NUMBERS, _VALUES, _EDITS), _reads_back, (0, 2, "b.log", [])
+        st.tuples(st.integers(0, len(_RECORDS) - 1), _NUMBERS, _VALUES, _EDITS), _reads_back, (0, "name", "b.log", [])
     ),
     "a run's records": Target(
-        st.tuples(st.sampled_from(_FILES_OF_RUN), _NUMBERS, _VALUES, _EDITS), _run_goes_on, ("files-0001", 5, "app", [])
+        st.tuples(st.sampled_from(_FILES_OF_RUN), _NUMBERS, _VALUES, _EDITS),
+        _run_goes_on,
+        ("files-0001", "source", "app", []),
     ),
-    "a manifest": Target(st.tuples(_NUMBERS, _NUMBERS, _VALUES, _EDITS), _is_manifest, (0, 9, "app", [])),
+    "a manifest": Target(st.tuples(_NUMBERS, _NUMBERS, _VALUES, _EDITS), _is_manifest, (0, "source", "app", [])),
     "names of files": Target(st.lists(_NAMES, min_size=1, max_size=3, unique=True), _is_restored, [b"app.log"]),
     "what an S3 server says": Target(
         st.tuples(_some_texts(_LISTED), _some_texts(_HEADERS)), _is_read, (_LISTED, _HEADERS)

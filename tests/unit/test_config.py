@@ -339,6 +339,7 @@ LOOPS: dict[str, tuple[dict[str, Any], str]] = {
     "source by a link": ({"path": "{}/link", "staging": "{}/logs/app/staging"}, "is below source app"),
     "source by a URL": ({"path": "file://{}/logs", "staging": "{}/logs/staging"}, "is below source app"),
     "staging by a URL": ({"path": "{}/logs", "staging": "file://{}/logs/staging"}, "is below source app"),
+    "staging by a quoted URL": ({"path": "{}/logs", "staging": "file://{}/%6Cogs/staging"}, "is below source app"),
     "staging in S3": ({"path": "{}/logs", "staging": "s3://logs/staging"}, ""),
     "root folder": ({"path": "/", "staging": "{}/staging"}, "is below source app"),
     "moved below": ({"path": "{}/logs", "after": "move: {}/logs/done"}, "sources.0.after: {}/logs/done is below"),
@@ -461,13 +462,14 @@ MERGE_BOMB = bomb("{k: v}", "{<<: [%s]}")
         (f"{LEAST_TEXT}part_size: 0x{'f' * 5_000}", "a number of so many digits can't be"),
         (f"{LEAST_TEXT}staging: \"/st\\0aging\"", "NUL and half characters can't be"),
         (f"{LEAST_TEXT}staging: \"/st\\ud800aging\"", "NUL and half characters can't be"),
+        (f"{LEAST_TEXT}staging: file:///st%00aging", "is neither an absolute path nor"),
         (f"{LEAST_TEXT}# {'x' * (1 << 18)}", "has more than 262,144 characters"),
     ],
     ids=["aliases", "aliases in a class", "merge keys", "itself", "deep", "no month", "digits", "hex digits", "nul",
-         "half a character", "long"],
+         "half a character", "nul in a URL", "long"],
 )  # fmt: skip
 def test_hostile_yaml_is_refused_in_no_time(text: str, message: str) -> None:
-    with pytest.raises(SettingsError, match=f"^archive.yaml .*{message}"):
+    with pytest.raises(SettingsError, match=rf"^archive\.yaml [^$]*{message}"):
         parse_settings(text, "archive.yaml")
 
 

@@ -203,3 +203,11 @@ def test_missing_file_is_named(tmp_path: Path) -> None:
 def test_path_joins_root_and_name() -> None:
     assert FILE.path == ARCHIVE.path == "/var/log/app/web-1/app.log"
     assert replace(FILE, root="/").path == "/web-1/app.log"
+
+
+@pytest.mark.parametrize("content_type", ["text/html; charset=utf-8", "a/b\r\nX: y", "\udcff", "zstd", ""], ids=repr)
+def test_content_type_that_is_no_plain_one_is_refused(content_type: str, tmp_path: Path) -> None:
+    path = tmp_path / "archives-0001.jsonl"
+    path.write_bytes(to_line(replace(ARCHIVE, content_type=content_type)))
+    with pytest.raises(StagingError, match="not a valid Archive: content_type is"):
+        list(read_jsonl(path, Archive))

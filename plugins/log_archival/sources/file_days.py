@@ -6,6 +6,7 @@ Nothing here raises: a run archives what it finds, and then fails for what is na
 from collections.abc import Iterator
 from datetime import date, datetime, time, timedelta
 from functools import cached_property
+from time import time_ns
 from typing import NamedTuple
 
 from log_archival.partition import Partition, zone
@@ -18,6 +19,7 @@ from log_archival.sources.rotation import RotatedNames, pattern_that_matches
 
 _SECOND_NS = 10**9
 _HOUR_NS = 3600 * _SECOND_NS
+_DAY_NS = 24 * _HOUR_NS
 #: Rotation at midnight takes a moment, in which a service may write to the file of the day before.
 ROTATION_NS = 60 * _SECOND_NS
 #: So long after `rotated_until` it is looked for files that show that rotation takes place later.
@@ -99,7 +101,9 @@ class FilesByTime(_Files):
         for name, file in sorted(self.matching.items()):
             if name in found or not file.size or file.mtime_ns < self.end_ns:
                 continue
-            if self.names.is_rotated(name):
+            if file.mtime_ns > time_ns() + _DAY_NS:
+                yield Problem(name, self._why_never(file.mtime_ns))
+            elif self.names.is_rotated(name):
                 yield from self._rotated_late(file)
             elif self.names.live_name(name) == name and name not in rotated and self._may_have_lines_of_day(file):
                 yield Problem(name, self._why_unrotated(name))
@@ -129,6 +133,12 @@ class FilesByTime(_Files):
                     " should have been over for long: it is archived under the wrong day. Set `rotated_until` to when"
                     " rotation is over, and `schedule.cron` to a later time.",
                 )
+
+    def _why_never(self, mtime_ns: int) -> str:
+        return (
+            f"it was last written {self.time(mtime_ns)}, which is yet to come, so no day's run archives it. Set the"
+            " clock of the machine that writes it, and the file's time (touch)."
+        )
 
     def _why_unrotated(self, live: str) -> str:
         written = f"it was written to after {self.partition.key}, so its lines of that day are still in it or elsewhere"

@@ -4,6 +4,7 @@ import errno
 import os
 import stat
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import takewhile
 
@@ -85,7 +86,7 @@ class FileSearch:
                 if entry.is_dir(follow_symlinks=False):
                     if ("**" in self.pattern or name.count("/") < len(folders)) and self._is_short(name):
                         pending.append(name)
-                elif entry.is_symlink() and entry.is_dir():
+                elif entry.is_symlink() and _leads_to_folder(entry):
                     self._skip(name, "a link to a folder (links are not followed)")
                 else:
                     yield name, entry
@@ -117,3 +118,9 @@ class FileSearch:
                 f"source {self.source}: can't list {os.path.normpath(f'{self.root}/{name}')}: {error.strerror}",
                 hint="Airflow's worker needs read and search permission on the whole tree.",
             ) from None
+
+
+def _leads_to_folder(link: os.DirEntry[str]) -> bool:
+    with suppress(OSError):  # of a loop, or of a folder that the worker may not look into
+        return link.is_dir()
+    return False

@@ -14,12 +14,12 @@ from botocore.awsrequest import AWSResponse
 
 from dev.local_aws import REGION, LocalAws, Session
 from dev.local_aws.clients import isolated_session
-from log_archival.exceptions import RefusedError
+from log_archival.exceptions import RefusedError, SourceError
 from log_archival.partition import Partition
 from log_archival.sources.cloudwatch import CLIENT_CONFIG, CloudWatchSource
 from tests.support.fake_logs import THROTTLED, response
 from tests.support.logs_place import LogsPlace
-from tests.support.source_contract import SourceContract
+from tests.support.source_contract import DAY, SourceContract
 from tests.support.source_users import statements, user_with
 from tests.support.templates import EVERYTHING
 
@@ -179,3 +179,17 @@ class TestMiniStack(SourceContract):
         group = f"/app/{secrets.token_hex(4)}"
         source = CloudWatchSource("cw", f"{group[:-1]}?", region=REGION)
         return MiniStackPlace(aws, group, user_with(aws, *statements(source)))
+
+    def test_stream_of_a_group_that_is_deleted_while_it_is_read_is_named(self, place: MiniStackPlace) -> None:
+        place.write_day()
+        source = place.source()
+        [file, *_] = source.find(DAY).files
+
+        def read_and_delete() -> None:
+            with source.open(file) as stream:
+                assert place.text(stream.peek())
+                place.admin.delete_log_group(logGroupName=place.group)
+                stream.read()
+
+        with pytest.raises(SourceError, match="does not exist, or was deleted since it was listed"):
+            read_and_delete()

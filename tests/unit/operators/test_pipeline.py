@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import time
 from collections.abc import Callable
 from functools import partial
@@ -17,6 +18,7 @@ from log_archival.airflow_versions import AirflowFailException, backfills_by_run
 from log_archival.exceptions import CompressionError, SourceError
 from log_archival.operators import collect
 from log_archival.records import to_line
+from log_archival.sources.files import FileSource
 from tests.support.batches import damage_compression
 from tests.support.memory_s3 import BUCKET, MemoryS3
 from tests.support.operating import DAG_ID, Run, use_memory, write_logs
@@ -309,3 +311,18 @@ def test_collect_succeeds_when_an_abandoned_run_can_not_be_deleted(
     Run(BUCKET, tmp_path / "staging", DAY).collect(write_logs(tmp_path / "logs", DAY, CONTENTS))
     assert f"what abandoned runs have left could not be deleted: can't delete {abandoned}/" in caplog.text
     assert ": Permission denied\nAirflow's worker needs permission to write there" in caplog.text
+
+
+def test_text_that_is_called_zst_has_a_key_of_its_own(s3: MemoryS3, tmp_path: Path) -> None:
+    """Of an earlier run, `x` is stored with zstd; then the codec is none, and there is an `x.zst` of the same text."""
+    for run_id, codec, names in (("run-1", "zstd", ["x"]), ("run-2", "none", ["x", "x.zst"])):
+        files = {f"{DAY}/{name}": b"the same text\n" for name in names}
+        write_logs(tmp_path / "logs", DAY, files)
+        run = Run(BUCKET, tmp_path / "staging", DAY, run_id=run_id)
+        run.collect(FileSource("app", str(tmp_path / "logs"), "%Y-%m-%d/*"))
+        run.compress(codec=codec)
+        run.upload()
+        assert run.verify()["new"] == len(names)
+    assert [re.sub("-[0-9a-f]{32}", "", key.rpartition("/")[2]) for key in sorted(s3.objects) if "/app/" in key] == [
+        "x", "x.zst", "x.zst.zst",
+    ]  # fmt: skip
