@@ -17,6 +17,7 @@ import pytest
 from botocore.loaders import JSONFileLoader
 
 from log_archival.hooks import CrossAccountS3Hook
+from log_archival.sources.base import MIN_BUNDLE_BYTES
 from tests.faults.dag_run import DagRun, Step
 from tests.faults.killing import How, Kill, Process
 from tests.faults.read_back import Difference, difference
@@ -72,9 +73,11 @@ def new_run(store: Seaweed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         name = secrets.token_hex(4)
         root = tmp_path / name
         bucket = store.bucket(f"archive-{name}")
-        where = str(root / "staging") if staging == "local" else f"s3://staging@{store.bucket(f'staging-{name}')}/runs"
+        in_s3 = f"s3://staging@{store.bucket(f'staging-{name}')}/runs" if staging == "s3" else ""
+        where = in_s3 or str(root / "staging")
         action = f"move: {root}/done" if after == "move" else after
-        source = replace(write_logs(root / "logs", DAY, contents), after=action)
+        bundle = MIN_BUNDLE_BYTES if staging == "bundles" else None
+        source = replace(write_logs(root / "logs", DAY, contents), after=action, bundle=bundle)
         return DagRun(Run(bucket, where, DAY), source)
 
     return begin
@@ -144,8 +147,15 @@ def killer(new_run: NewRun, tally: Begin, chance: random.Random) -> Callable[[st
 
 @pytest.mark.parametrize(
     ("staging", "after", "times"),
-    [("local", "keep", 2), ("local", "delete", 2), ("local", "move", 2), ("s3", "keep", 1), ("s3", "delete", 1)],
-    ids=["local, keep", "local, delete", "local, move", "s3, keep", "s3, delete"],
+    [
+        ("local", "keep", 2),
+        ("local", "delete", 2),
+        ("local", "move", 2),
+        ("s3", "keep", 1),
+        ("s3", "delete", 1),
+        ("bundles", "delete", 1),
+    ],
+    ids=["local, keep", "local, delete", "local, move", "s3, keep", "s3, delete", "bundles, delete"],
 )
 def test_run_whose_tasks_are_killed_is_archived(
     new_run: NewRun, killer: Callable[[str], Killer], store: Seaweed, rounds: int, staging: str, after: str, times: int
