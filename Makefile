@@ -97,7 +97,7 @@ check: install
 	@$(BIN)/cfn-lint include/cloudformation/*.yaml
 
 bench: install
-	@$(BIN)/python -m tests.bench $(ARGS)
+	@PYTHONPATH=plugins $(BIN)/python -m tests.bench $(ARGS)
 
 lock: .venv/installed
 	@$(BIN)/uv pip compile --quiet --no-cache --universal --python-version 3.11 --upgrade --no-annotate --no-header \
