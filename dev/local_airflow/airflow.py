@@ -8,6 +8,8 @@ It runs the commands that `airflow standalone` runs, each with a log file in `ho
 wanted.
 """
 
+import os
+import signal
 import subprocess
 import sys
 import time
@@ -91,6 +93,12 @@ class LocalAirflow(AirflowApi):
         parts, self._parts = self._parts, {}
         processes.stop(parts.values(), grace_seconds=8)
 
+    def restart_scheduler(self) -> None:
+        """End the scheduler at once and without a warning, as when its machine fails, and start it again."""
+        os.killpg(self._parts["scheduler"].pid, signal.SIGKILL)
+        processes.stop([self._parts["scheduler"]], grace_seconds=0)
+        self._start_part("scheduler", *_SCHEDULER)
+
     def require_running(self) -> None:
         """Raise LocalAirflowError, with the end of the log, if a part has ended by itself."""
         for name, process in self._parts.items():
@@ -171,6 +179,9 @@ class LocalAirflow(AirflowApi):
         return "", ""
 
 
+_SCHEDULER = ["scheduler", "--skip-serve-logs"]  # the API server reads the tasks' logs from the same disk
+
+
 def _commands(environment: Mapping[str, str], triggerer: bool) -> dict[str, list[str]]:
     """Return the parts of Airflow, and the `airflow` command of each.
 
@@ -179,7 +190,7 @@ def _commands(environment: Mapping[str, str], triggerer: bool) -> dict[str, list
     """
     execution_port = str(urlsplit(environment[EXECUTION_API]).port)
     return {
-        "scheduler": ["scheduler", "--skip-serve-logs"],  # the API server reads the tasks' logs from the same disk
+        "scheduler": _SCHEDULER,
         "dag-processor": ["dag-processor"],
         "api-server": ["api-server", "--apps", "core"],
         "execution-api": ["api-server", "--apps", "execution", "--port", execution_port],

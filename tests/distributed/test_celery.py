@@ -1,4 +1,4 @@
-"""The daily archive under the CeleryExecutor: two workers without a common folder, one of which is killed."""
+"""The daily archive under the CeleryExecutor: two workers without a common folder, and a scheduler, are killed."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ def test_celery_workers_archive_a_week(cluster: Cluster, show: Callable[[str], N
         assert set(week.workers_of(task_id)) == names
 
 
-def test_celery_workers_killed_in_upload_and_compress_lose_nothing(
+def test_celery_workers_killed_in_upload_and_compress_and_a_killed_scheduler_lose_nothing(
     cluster: Cluster, show: Callable[[str], None]
 ) -> None:
     first, second = cluster.workers
@@ -121,9 +121,12 @@ def test_celery_workers_killed_in_upload_and_compress_lose_nothing(
     first.proxy.hold(lambda method, path: method == "PUT" and path.startswith(archive) and "/_" not in path, passes=1)
     second.proxy.hold(lambda method, path: method == "GET" and path.startswith(logs), passes=1)
     week = Week(cluster, WEEKS[1])
-    killed = [kill_in(cluster, first, "archive.upload"), kill_in(cluster, second, "archive.compress")]
+    killed = [kill_in(cluster, first, "archive.upload")]
+    cluster.airflow.restart_scheduler()
+    killed.append(kill_in(cluster, second, "archive.compress"))
     found = week.finish()
-    show(f"Celery, each of two workers killed once\n{week.table(found, '; '.join(map(describe, killed)))}")
+    what = f"{'; '.join(map(describe, killed))}; and the scheduler between them"
+    show(f"Celery, each of two workers killed once, and the scheduler\n{week.table(found, what)}")
     week.require_complete(found)
     assert [task for lost in killed for task in lost if week.tries_of(task) == 1] == []
 
