@@ -327,14 +327,14 @@ def test_runs_with_all_kinds_of_faults_at_random(
     archive: Archive, tmp_path: Path, tally: Begin, chance: random.Random, rounds: int
 ) -> None:
     row = tally("a mix, at random", "all requests")
-    for number in range(3 * rounds):
+    for number in range(2 * rounds):
         day = f"1970-{1 + number // 28 % 12:02}-{1 + number % 28:02}"
         folder = tmp_path / str(number)
         source, run = write_day(folder, day, 40), Run(archive.bucket, folder / "staging", day)
         # The last try has none.
         archive.proxy.faults = [Fault(what, chance=chance.uniform(0, 0.03)) for what in MIX.values()]
         tries = Tries(run.context, LastTry(archive, 3))
-        (run_tasks if number % 3 else run_directly)(run, tries, source)
+        (run_tasks if number % 2 else run_directly)(run, tries, source)
         found = archive.difference(day, content(folder))
         row.archived += tries.fate == "archived"
         row.passed_on_retry += tries.fate != "archived"

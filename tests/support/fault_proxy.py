@@ -102,6 +102,14 @@ class FaultProxy:
         with serving(_Server(("127.0.0.1", 0), handler)) as self.url:
             yield self
 
+    def begin(self, chance: random.Random) -> None:
+        """Forget what happened in the test before.
+
+        :param chance: what is random
+        """
+        with self._lock:
+            self.chance, self.faults, self.requests, self.secrets, self.injected = chance, [], [], set(), 0
+
     def mend(self) -> None:
         """Have no more faults."""
         with self._lock:
