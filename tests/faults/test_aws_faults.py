@@ -24,6 +24,7 @@ from tests.faults.cases import (
     always,
     cases,
     content,
+    name_of,
     run_directly,
     run_tasks,
     write_day,
@@ -354,14 +355,3 @@ class LastTry:
         self._left -= 1
         if not self._left:
             self._archive.proxy.mend()
-
-
-def name_of(what: What) -> str:
-    """Return what a row of the table calls a fault."""
-    if isinstance(what, Refused):
-        return f"{what.status} {what.code}".strip()
-    return {
-        CutOff: "answer cut off", Drips: "answer drips", NeverContinues: "no 100 Continue",
-        OtherHeaders: "other headers", ResetBeforeTheAnswer: "reset before the answer",
-        ResetInTheRequest: "reset in the request", Stalled: "stalled",
-    }[type(what)]  # fmt: skip

@@ -256,7 +256,8 @@ class S3Source(AwsSource):
             raise
         except (LookupError, TypeError, ValueError, RuntimeError) as error:  # botocore trusts what a server says
             raise SourceError(
-                f"source {self.name}: the answer to {operation} of {where} can't be read: {error!r:.200}"
+                f"source {self.name}: the answer to {operation} of {where} can't be read: {error!r:.200}",
+                hint="A retry may succeed. If it doesn't: is the endpoint an S3?",
             ) from error
 
     def _hint(self, request: Request, code: str, message: str) -> str:
