@@ -169,6 +169,16 @@ def require_whole(request: Request, response: Mapping[str, Any], *names: str) ->
         )
 
 
+def require_whole_page(request: Request, page: Mapping[str, Any]) -> None:
+    """Require what every page of ListObjectsV2 has: without it, the pages that follow would be missed.
+
+    :param request: that was sent
+    :param page: botocore's
+    :raises ArchiveRequestError: when it has not
+    """
+    require_whole(request, page, "IsTruncated", *(["NextContinuationToken"] if page.get("IsTruncated") else []))
+
+
 def _operation_and_status(error: Exception) -> tuple[str, int]:
     """Return of which operation a response is that can't be read, and its HTTP status, which the error doesn't tell.
 
