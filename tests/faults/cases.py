@@ -17,7 +17,17 @@ from log_archival.sources.files import FileSource
 from tests.faults.read_back import Difference, difference
 from tests.faults.tally import Tally
 from tests.faults.tries import Fate, Tries
-from tests.support.fault_proxy import Fault, FaultProxy, Stalled, StalledAnswer, What
+from tests.support.fault_proxy import (
+    CutOff,
+    Drips,
+    Fault,
+    FaultProxy,
+    NeverContinues,
+    Refused,
+    Stalled,
+    StalledAnswer,
+    What,
+)
 from tests.support.operating import Run, connect, write_logs
 
 if TYPE_CHECKING:
@@ -39,22 +49,44 @@ class Case:
     :param fate: of the task
     :param says: a regular expression for its error
     :param times: to so many requests; None for all, until the task has failed
+    :param after: so many requests it doesn't happen to
     """
 
     what: What
     fate: Fate = "archived"
     says: str = ""
     times: int | None = 1
+    after: int = 0
 
 
-def always(what: What, fate: Fate = "archived", says: str = "") -> Case:
+def always(what: What, fate: Fate = "archived", says: str = "", *, after: int = 0) -> Case:
     """Return a case of a fault that doesn't end before the task has failed."""
-    return Case(what, fate, says, None)
+    return Case(what, fate, says, None, after)
 
 
 def cases(table: dict[str, Case]) -> Any:
     """Return the parametrization of a test with a table."""
     return pytest.mark.parametrize("case", [pytest.param(case, id=name) for name, case in table.items()])
+
+
+def fault_of(case: Case, operation: str, key: str = "") -> Fault:
+    """Return the fault of a row, for a proxy."""
+    return Fault(case.what, operation, key, case.after, case.times)
+
+
+def stalls(case: Case) -> bool:
+    """Return whether a client waits, so that its read time-out has to be short."""
+    return isinstance(case.what, Stalled | StalledAnswer)
+
+
+def endpoint(url: str, sts_url: str = "", read_timeout: int = LONG_SECONDS) -> dict[str, Any]:
+    """Return the part of a connection's extra that says where to send requests, and how long to wait."""
+    retries = {"mode": "standard", "total_max_attempts": ATTEMPTS}
+    return {
+        "endpoint_url": url,
+        "service_config": {"sts": {"endpoint_url": sts_url or url}},
+        "config_kwargs": {"retries": retries, "read_timeout": read_timeout, "connect_timeout": SHORT_SECONDS},
+    }
 
 
 @dataclass
@@ -81,13 +113,7 @@ class Archive:
         :param sts_url: of STS; that of S3 by default
         :param read_timeout: in seconds
         """
-        url = url or self.proxy.url
-        retries = {"mode": "standard", "total_max_attempts": ATTEMPTS}
-        settings = {
-            "endpoint_url": url,
-            "service_config": {"sts": {"endpoint_url": sts_url or url}},
-            "config_kwargs": {"retries": retries, "read_timeout": read_timeout, "connect_timeout": SHORT_SECONDS},
-        }
+        settings = endpoint(url or self.proxy.url, sts_url, read_timeout)
         writer = self.store.connection()
         connect(self.monkeypatch, writer | {"extra": writer["extra"] | settings})
         extra = settings | {"region_name": writer["extra"]["region_name"]}
@@ -96,13 +122,16 @@ class Archive:
 
     def begin(self, case: Case, operation: str, key: str = "") -> None:
         """Have the fault from now on."""
-        if isinstance(case.what, Stalled | StalledAnswer):
+        if stalls(case):
             self.connect(read_timeout=SHORT_SECONDS)
-        self.proxy.faults = [Fault(case.what, operation, key, times=case.times)]
+        self.proxy.faults = [fault_of(case, operation, key)]
 
-    def difference(self, day: str, written: list[bytes]) -> Difference:
-        """Return what the archive has less, or more, than was written."""
-        return difference(self.reader, self.bucket, f"logs/{day.replace('-', '/')}/", written)
+    def difference(
+        self, day: str, written: list[bytes], as_written: Callable[[bytes], bytes] | None = None
+    ) -> Difference:
+        """Return what the archive has less, or more, than was written; see `difference`."""
+        prefix = f"logs/{day.replace('-', '/')}/"
+        return difference(self.reader, self.bucket, prefix, written, *([as_written] if as_written else []))
 
     def require_no_secrets(self, text: str) -> None:
         """Check a text for what nobody may read."""
@@ -150,3 +179,12 @@ def run_directly(run: Run, tries: Tries, *sources: Source) -> dict[str, Any]:
     """Run it in one task, and return the summary."""
     operator = CrossAccountPutOperator(task_id="archive", bucket=run.bucket, sources=sources)
     return tries.run(partial(operator.execute, run.context))
+
+
+def name_of(what: What) -> str:
+    """Return what a row of the table calls a fault."""
+    if isinstance(what, Refused):
+        return f"{what.status} {what.code}".strip()
+    names = {CutOff: "answer cut off", Drips: "answer drips", NeverContinues: "no 100 Continue"}
+    # `ResetInTheRequest`: reset in the request
+    return names.get(type(what)) or re.sub("(?<!^)(?=[A-Z])", " ", type(what).__name__).lower()

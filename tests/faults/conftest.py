@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import gc
 import logging
 import random
 import secrets
@@ -17,6 +19,7 @@ from tests.faults.tally import Tally, table
 if TYPE_CHECKING:
     from dev.local_aws import LocalAws
     from tests.faults.cases import Archive
+    from tests.support.fault_proxy import FaultProxy
     from tests.support.seaweed import Seaweed
 
 #: Of `make test-faults` and CI; `--seed random` takes another one each time, and prints it.
@@ -93,30 +96,41 @@ def aws() -> Iterator[LocalAws]:
 
 
 @pytest.fixture(scope="session")
-def _one_loader() -> Iterator[None]:
-    """Have botocore read its descriptions of services once, and not for each of some hundred clients."""
+def _cheap_clients() -> Iterator[None]:
+    """Have done once what each of some hundred clients would do again: read botocore's files, check the connection."""
     from botocore.loaders import create_loader
 
+    from log_archival.aws import extra
+
     loader = create_loader()
+    # What is imported by now stays, and needs not be looked at again and again.
+    gc.collect()
+    gc.freeze()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("botocore.session.create_loader", lambda *_: loader)
+        # It looks at the signature of each of a session's hundred handlers.
+        patch.setattr("botocore.hooks.accepts_kwargs", lambda _: True)
+        patch.setattr(extra, "inspect", functools.cache(extra.inspect))
         yield
 
 
 @pytest.fixture
-def _quick_clients(monkeypatch: pytest.MonkeyPatch, _one_loader: None) -> None:
+def _quick_clients(monkeypatch: pytest.MonkeyPatch, _cheap_clients: None) -> None:
     """Have clients not wait before they try again, for which they have no setting, nor look for their caller's name."""
     from airflow.providers.amazon.aws.hooks.base_aws import AwsGenericHook
+    from airflow.sdk._shared.secrets_masker import reset_secrets_masker
 
     from log_archival.aws.writer import _retried_after_a_race
 
     monkeypatch.setattr("botocore.endpoint.time", SimpleNamespace(sleep=lambda _: None))
     monkeypatch.setattr(_retried_after_a_race, "sleep", lambda _: None)
     monkeypatch.setattr(AwsGenericHook, "_get_caller", lambda *_: "Test")
+    # It would look for the secrets of the tests before, too.
+    reset_secrets_masker()
 
 
 @pytest.fixture(scope="session")
-def bucket_and_reader(store: Seaweed, _one_loader: None) -> tuple[str, Any]:
+def bucket_and_reader(store: Seaweed, _cheap_clients: None) -> tuple[str, Any]:
     """The archive bucket, and a client that may read it."""
     client = store.client()
     name = store.bucket(f"archive-{secrets.token_hex(4)}")
@@ -125,9 +139,19 @@ def bucket_and_reader(store: Seaweed, _one_loader: None) -> tuple[str, Any]:
     return name, client
 
 
+@pytest.fixture(scope="session")
+def _proxy(store: Seaweed) -> Iterator[FaultProxy]:
+    """A proxy in front of the store; the same one for all tests, so that their connections are the same."""
+    from tests.support.fault_proxy import FaultProxy
+
+    with FaultProxy(store.endpoint_url).serve() as proxy:
+        yield proxy
+
+
 @pytest.fixture
 def archive(
     store: Seaweed,
+    _proxy: FaultProxy,
     bucket_and_reader: tuple[str, Any],
     chance: random.Random,
     monkeypatch: pytest.MonkeyPatch,
@@ -136,11 +160,10 @@ def archive(
 ) -> Iterator[Archive]:
     """The archive bucket behind a proxy; no log line may have a secret, not even at level DEBUG."""
     from tests.faults.cases import Archive
-    from tests.support.fault_proxy import FaultProxy
 
     caplog.set_level(logging.DEBUG)
-    with FaultProxy(store.endpoint_url, chance).serve() as proxy:
-        found = Archive(store, proxy, *bucket_and_reader, monkeypatch)
-        found.connect()
-        yield found
+    _proxy.begin(chance)
+    found = Archive(store, _proxy, *bucket_and_reader, monkeypatch)
+    found.connect()
+    yield found
     found.require_no_secrets(caplog.text)

@@ -9,7 +9,7 @@ import json
 import sys
 import tarfile
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,7 +28,13 @@ class Difference:
     partial_objects: int = 0
 
 
-def difference(client: Any, bucket: str, prefix: str, written: Iterable[bytes]) -> Difference:
+def _itself(line: bytes) -> bytes:
+    return line
+
+
+def difference(
+    client: Any, bucket: str, prefix: str, written: Iterable[bytes], as_written: Callable[[bytes], bytes] = _itself
+) -> Difference:
     """Compare all that is below a prefix with the content of the files that were written.
 
     Lines are compared as multisets. An object is *partial* when it doesn't decompress to its end, when its bytes are
@@ -38,6 +44,7 @@ def difference(client: Any, bucket: str, prefix: str, written: Iterable[bytes]) 
     :param bucket: the archive bucket
     :param prefix: of the day
     :param written: the content of each file
+    :param as_written: returns the line that was written, of one that the archive has
     """
     objects = dict(_objects(client, bucket, prefix))
     listed = {
@@ -63,7 +70,7 @@ def difference(client: Any, bucket: str, prefix: str, written: Iterable[bytes]) 
             continue
         contents[hashlib.sha256(b"".join(members)).digest()] += 1
         for content in members:
-            found.update(content.splitlines(keepends=True))
+            found.update(map(as_written, content.splitlines(keepends=True)))
     expected: Counter[bytes] = Counter()
     for content in written:
         expected.update(content.splitlines(keepends=True))

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import random
 import secrets
 import socket
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -22,6 +24,7 @@ from tests.faults.cases import (
     always,
     cases,
     content,
+    name_of,
     run_directly,
     run_tasks,
     write_day,
@@ -266,26 +269,45 @@ def foreign_host() -> Iterator[tuple[str, list[str]]]:
         yield url, seen
 
 
+def probe(bucket: str) -> None:
+    from log_archival.hooks import CrossAccountS3Hook
+
+    CrossAccountS3Hook(bucket=bucket).writer.probe("logs/x")
+
+
+def get_object(bucket: str) -> None:
+    from log_archival.hooks.source_clients import source_client
+    from log_archival.sources.s3 import CLIENT_CONFIG
+
+    source_client("s3", "source", None, CLIENT_CONFIG).get_object(Bucket=bucket, Key="first")
+
+
+REDIRECTED = {"PutObject": probe, "AssumeRole": probe, "GetObject": get_object}
+
+
+def collect_what_urllib3_leaves_open() -> None:
+    """Close sockets now, and not in another test: of a 303, urllib3 can't change botocore's headers, and breaks off."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()
+
+
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
-@pytest.mark.parametrize("operation", ["PutObject", "AssumeRole", "GetObject"])
+@pytest.mark.parametrize("operation", REDIRECTED)
 def test_redirect_to_a_foreign_host_is_not_followed(
     operation: str, status: int, archive: Archive, tmp_path: Path, day: str
 ) -> None:
     from botocore.exceptions import BotoCoreError, ClientError
 
     from log_archival.exceptions import LogArchivalError
-    from log_archival.hooks import CrossAccountS3Hook
-    from log_archival.hooks.source_clients import source_client
-    from log_archival.sources.s3 import CLIENT_CONFIG
 
     with foreign_host() as (url, seen):
         headers = {"Location": f"{url}/logs/x", "x-amz-bucket-region": "eu-west-3"}
         archive.proxy.faults = [Fault(Refused(status, headers=headers), operation)]
         with pytest.raises((LogArchivalError, ClientError, BotoCoreError)):
-            if operation == "GetObject":
-                source_client("s3", "source", None, CLIENT_CONFIG).get_object(Bucket=archive.bucket, Key="first")
-            else:
-                CrossAccountS3Hook(bucket=archive.bucket).writer.probe("logs/x")
+            REDIRECTED[operation](archive.bucket)
+    if status == 303:
+        collect_what_urllib3_leaves_open()
     assert archive.proxy.injected
     assert seen == []
 
@@ -306,14 +328,14 @@ def test_runs_with_all_kinds_of_faults_at_random(
     archive: Archive, tmp_path: Path, tally: Begin, chance: random.Random, rounds: int
 ) -> None:
     row = tally("a mix, at random", "all requests")
-    for number in range(3 * rounds):
+    for number in range(2 * rounds):
         day = f"1970-{1 + number // 28 % 12:02}-{1 + number % 28:02}"
         folder = tmp_path / str(number)
         source, run = write_day(folder, day, 40), Run(archive.bucket, folder / "staging", day)
         # The last try has none.
         archive.proxy.faults = [Fault(what, chance=chance.uniform(0, 0.03)) for what in MIX.values()]
         tries = Tries(run.context, LastTry(archive, 3))
-        (run_tasks if number % 3 else run_directly)(run, tries, source)
+        (run_tasks if number % 2 else run_directly)(run, tries, source)
         found = archive.difference(day, content(folder))
         row.archived += tries.fate == "archived"
         row.passed_on_retry += tries.fate != "archived"
@@ -333,14 +355,3 @@ class LastTry:
         self._left -= 1
         if not self._left:
             self._archive.proxy.mend()
-
-
-def name_of(what: What) -> str:
-    """Return what a row of the table calls a fault."""
-    if isinstance(what, Refused):
-        return f"{what.status} {what.code}".strip()
-    return {
-        CutOff: "answer cut off", Drips: "answer drips", NeverContinues: "no 100 Continue",
-        OtherHeaders: "other headers", ResetBeforeTheAnswer: "reset before the answer",
-        ResetInTheRequest: "reset in the request", Stalled: "stalled",
-    }[type(what)]  # fmt: skip

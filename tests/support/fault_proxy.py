@@ -53,13 +53,15 @@ class Fault:
     :param what: happens
     :param operation: of AWS, a regular expression
     :param key: a regular expression, for a part of the path
-    :param times: to so many of the requests, from the first; None for all of them
+    :param after: so many of the requests it doesn't happen to
+    :param times: to so many of the requests, from then on; None for all of them
     :param chance: to each of them, so likely
     """
 
     what: What
     operation: str = ".*"
     key: str = ""
+    after: int = 0
     times: int | None = None
     chance: float = 1.0
     happened: int = 0
@@ -69,6 +71,9 @@ class Fault:
         if self.happened == self.times or not re.fullmatch(self.operation, operation) or not re.search(self.key, path):
             return False
         if self.chance < 1 and chance.random() >= self.chance:
+            return False
+        if self.after:
+            self.after -= 1
             return False
         self.happened += 1
         return True
@@ -101,6 +106,14 @@ class FaultProxy:
         handler = type("Handler", (Exchange,), {"proxy": self})
         with serving(_Server(("127.0.0.1", 0), handler)) as self.url:
             yield self
+
+    def begin(self, chance: random.Random) -> None:
+        """Forget what happened in the test before.
+
+        :param chance: what is random
+        """
+        with self._lock:
+            self.chance, self.faults, self.requests, self.secrets, self.injected = chance, [], [], set(), 0
 
     def mend(self) -> None:
         """Have no more faults."""
@@ -296,6 +309,15 @@ class CutOff:
 
     def happen(self, exchange: Exchange) -> None:
         exchange.answer(exchange.forward(), part=self.part)
+
+
+@dataclass(frozen=True)
+class Shortened:
+    """The answer has half of its body, and says that this is all."""
+
+    def happen(self, exchange: Exchange) -> None:
+        answer = exchange.forward()
+        exchange.answer(replace(answer, body=answer.body[: len(answer.body) // 2]))
 
 
 @dataclass(frozen=True)

@@ -41,6 +41,7 @@ _TRANSIENT = {
 #: Services that are no S3 quote the canonical request after the first line: the session's token is one of its headers.
 _MESSAGE_HAS_REQUEST = frozenset({"SignatureDoesNotMatch", "InvalidSignatureException"})
 _RETRY = "This error is transient: a retry may succeed."
+_NOT_WHOLE = "It may have been cut off, or be the page of a proxy: a retry may succeed."
 _TRANSIENT_HINTS = {
     "RequestTimeTooSkewed": "Is this machine's clock right? It and the service's differ by more than 15 minutes.",
 }
@@ -136,18 +137,21 @@ def translated_errors(*requests: Request, hint: Hint, setup: str = "credentials,
         raise RefusedError(text, code=code, hint=hint(request, code, message)) from cause
     except (HTTPClientError, ConnectionError) as error:
         raise ArchiveRequestError(f"{requests[0]} failed: {error}", hint="Is the network up?") from error
-    except ResponseParserError as error:
-        # Its message has the response's body: that of AssumeRole has the session's secret key and token.
-        operation, status = _operation_and_status(error)
-        request = next((one for one in requests if one.operation == operation), requests[0])
-        text = f"{request} failed: {status or ''} the response can't be read"
-        if status >= 300 and not is_transient("", status):
-            raise RefusedError(text, code=str(status), hint=hint(request, str(status), "")) from None
-        raise ArchiveRequestError(text, hint="It may have been cut off: a retry may succeed.") from None
     except BotoCoreError as error:
         # No credentials, an unknown profile, a parameter that botocore rejects: a retry can't help.
         code = type(error).__name__
         raise RefusedError(f"{requests[0]} could not be sent: {error}", code=code, hint=f"Check {setup}.") from error
+    except Exception as error:
+        operation, status = _operation_and_status(error)
+        # botocore's parsers trust a server: of what they don't expect, they raise anything, a KeyError for one.
+        if not operation and not isinstance(error, ResponseParserError):
+            raise
+        # The message has the response's body: that of AssumeRole has the session's secret key and token.
+        request = next((one for one in requests if one.operation == operation), requests[0])
+        text = f"{request} failed: {status or ''} the response can't be read"
+        if status >= 300 and not is_transient("", status):
+            raise RefusedError(text, code=str(status), hint=hint(request, str(status), "")) from None
+        raise ArchiveRequestError(text, hint=_NOT_WHOLE) from None
 
 
 def require_whole(request: Request, response: Mapping[str, Any], *names: str) -> None:
@@ -161,14 +165,25 @@ def require_whole(request: Request, response: Mapping[str, Any], *names: str) ->
     if missing := [name for name in names if name not in response]:
         raise ArchiveRequestError(
             f"{request} failed: the response has no {', '.join(missing)}",
-            hint="It may have been cut off: a retry may succeed.",
+            hint=_NOT_WHOLE,
         )
 
 
-def _operation_and_status(error: ResponseParserError) -> tuple[str, int]:
+def require_whole_page(request: Request, page: Mapping[str, Any]) -> None:
+    """Require what every page of ListObjectsV2 has: without it, the pages that follow would be missed.
+
+    :param request: that was sent
+    :param page: botocore's
+    :raises ArchiveRequestError: when it has not
+    """
+    require_whole(request, page, "IsTruncated", *(["NextContinuationToken"] if page.get("IsTruncated") else []))
+
+
+def _operation_and_status(error: Exception) -> tuple[str, int]:
     """Return of which operation a response is that can't be read, and its HTTP status, which the error doesn't tell.
 
-    Who refuses in HTML, in JSON or without a body is a proxy, or a service that is no STS.
+    Who refuses in HTML, in JSON or without a body is a proxy, or a service that is no STS. Of an error that botocore's
+    parser did not raise, both are empty.
     """
     for frame, _ in traceback.walk_tb(error.__traceback__):
         found = frame.f_locals

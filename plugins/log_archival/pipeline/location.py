@@ -1,9 +1,11 @@
 """Where a run directory is: on this machine, or in S3."""
 
 import re
+from functools import partial
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+from log_archival.aws.per_process import PerProcess
 from log_archival.exceptions import SettingsError
 from log_archival.pipeline.folder import Folder
 from log_archival.pipeline.local_folder import LocalFolder
@@ -27,5 +29,6 @@ def folder_of(url: str, new_client: ClientFactory = boto3_client) -> Folder:
     if not match:
         raise SettingsError(f"{url!r} is neither a path nor of the form s3://CONNECTION@BUCKET/FOLDER")
     connection, bucket, folder = match.groups(default="")
-    client = new_client("s3", connection or "aws_default", None, CLIENT_CONFIG)
+    client = PerProcess(partial(new_client, "s3", connection or "aws_default", None, CLIENT_CONFIG))
+    client()  # what is wrong with the connection is said before anything is done
     return S3Folder(client, connection, bucket, f"{folder.strip('/')}/".lstrip("/"))

@@ -5,7 +5,7 @@ import io
 import os
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
 from datetime import datetime
 from typing import IO, Any, Literal, Self, cast
@@ -21,6 +21,7 @@ from log_archival.aws.errors import (
     Request,
     hint_of_code,
     hint_of_other_policy,
+    require_whole_page,
     translated_errors,
 )
 from log_archival.exceptions import ArchiveRequestError, RefusedError, StagingError
@@ -76,7 +77,7 @@ class S3Folder(Folder):
     A file is one PutObject of what was written to memory or a temporary file: no multipart upload is ever left behind.
     It needs s3:ListBucket for the prefix, and s3:GetObject, s3:PutObject and s3:DeleteObject below it.
 
-    :param client: of S3
+    :param new_client: returns the client of S3, the same one for each request of a process
     :param connection: the id of the connection, for messages and `str`; empty where none is named
     :param bucket: the bucket
     :param prefix: with a slash at its end, or empty
@@ -84,8 +85,8 @@ class S3Folder(Folder):
 
     concurrency = CONCURRENT_REQUESTS
 
-    def __init__(self, client: Any, connection: str, bucket: str, prefix: str) -> None:
-        self._client = client
+    def __init__(self, new_client: Callable[[], Any], connection: str, bucket: str, prefix: str) -> None:
+        self._new_client = new_client
         self._connection, self._bucket, self._prefix = connection, bucket, prefix
         self._who = f"connection {connection or 'aws_default'!r}, which `staging` names"
         self._copies = threading.BoundedSemaphore(MAX_COPIES)
@@ -99,7 +100,7 @@ class S3Folder(Folder):
         return _S3File(self, name)
 
     def child(self, name: str) -> Self:
-        return type(self)(self._client, self._connection, self._bucket, f"{self._prefix}{name}/")
+        return type(self)(self._new_client, self._connection, self._bucket, f"{self._prefix}{name}/")
 
     def create(self) -> None:
         """Do nothing: S3 has no folders."""
@@ -191,22 +192,23 @@ class S3Folder(Folder):
         """
         if name:
             arguments["Key"] = self._prefix + name
-        method = getattr(self._client, xform_name(operation))
+        method = getattr(self._new_client(), xform_name(operation))
         with self._translated_errors(operation, f"s3://{self._bucket}/{self._prefix}{name}"):
             return cast("dict[str, Any]", method(Bucket=self._bucket, **arguments))
 
     def _listed(self, what: str, prefix: str, **delimiter: str) -> Iterator[dict[str, Any]]:
-        with self._translated_errors("ListObjectsV2", f"s3://{self._bucket}/{prefix}"):
-            pages = self._client.get_paginator("list_objects_v2")
+        with self._translated_errors("ListObjectsV2", f"s3://{self._bucket}/{prefix}") as request:
+            pages = self._new_client().get_paginator("list_objects_v2")
             for page in pages.paginate(Bucket=self._bucket, Prefix=prefix, **delimiter):
+                require_whole_page(request, page)
                 yield from page.get(what, ())
 
     @contextmanager
-    def _translated_errors(self, operation: str, where: str) -> Iterator[None]:
+    def _translated_errors(self, operation: str, where: str) -> Iterator[Request]:
         request = Request(operation, where)
         try:
             with translated_errors(request, hint=self._hint, setup=f"the {self._who}"):
-                yield
+                yield request
         except RefusedError as error:
             if operation == "GetObject" and error.code in ("NoSuchKey", "404"):
                 raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), where) from None
@@ -265,19 +267,26 @@ class _NewObject:
 
 
 class _Download:
-    """Copies an object, or a range of it, into a file; a second call goes on at the byte where the first one failed."""
+    """Copies an object, or a range of it, into an empty file; a second call goes on at the byte where the first failed.
+
+    Without an ETag, with which to ask for the same object again, it begins again.
+    """
 
     def __init__(self, folder: S3Folder, name: str, into: IO[bytes], start: int, size: int | None) -> None:
         self._folder, self._name, self._into = folder, name, into
-        self._position, self._end = start, None if size is None else start + size
+        self._start, self._position, self._end = start, start, None if size is None else start + size
         self._same_object: dict[str, str] = {}
 
     def __call__(self) -> None:
+        if not self._same_object:
+            self._position = self._start
+            self._into.seek(0)
+            self._into.truncate()
         arguments = dict(self._same_object)
         if self._position or self._end is not None:
             arguments["Range"] = f"bytes={self._position}-{'' if self._end is None else self._end - 1}"
         response = self._folder.request("GetObject", self._name, **arguments)
-        self._same_object = {"IfMatch": response["ETag"]}
+        self._same_object = {"IfMatch": response["ETag"]} if "ETag" in response else {}
         with closing(response["Body"]) as body:
             for data in body.iter_chunks(_COPY_BYTES):
                 self._into.write(data)

@@ -13,7 +13,7 @@ from datetime import date, datetime
 from itertools import accumulate, chain, groupby
 from typing import IO, Any, Literal, NamedTuple, TypeVar, cast
 
-from log_archival.aws.errors import ACCESS_DENIED, Request, hint_of_code, translated_errors
+from log_archival.aws.errors import ACCESS_DENIED, Request, hint_of_code, require_whole_page, translated_errors
 from log_archival.codec import codec_named, measure
 from log_archival.concurrency import concurrently
 from log_archival.exceptions import ArchiveRequestError, LogArchivalError, RefusedError, VerificationError
@@ -143,8 +143,9 @@ class ArchiveReader:
         token: dict[str, str] = {}
         while True:
             page = self._send("ListObjectsV2", self._client.list_objects_v2, Prefix=prefix, **arguments, **token)
+            require_whole_page(self._request("ListObjectsV2", prefix), page)
             yield page
-            if not page.get("IsTruncated"):
+            if not page["IsTruncated"]:
                 return
             token = {"ContinuationToken": page["NextContinuationToken"]}
 
@@ -323,9 +324,12 @@ class ArchiveReader:
             yield item, result
 
     def _send(self, operation: str, method: Callable[..., dict[str, Any]], **arguments: Any) -> dict[str, Any]:
-        request = Request(operation, f"s3://{self.bucket}/{printable(arguments.get('Key') or arguments['Prefix'])}")
+        request = self._request(operation, arguments.get("Key") or arguments["Prefix"])
         with translated_errors(request, hint=reader_hint, setup="the credentials, the profile and the region"):
             return method(Bucket=self.bucket, **arguments)
+
+    def _request(self, operation: str, where: str) -> Request:
+        return Request(operation, f"s3://{self.bucket}/{printable(where)}")
 
 
 def _objects(page: dict[str, Any]) -> Iterator[StoredObject]:

@@ -25,7 +25,7 @@ from log_archival.aws.errors import (
     Request,
     hint_of_code,
     hint_of_other_policy,
-    require_whole,
+    require_whole_page,
     translated_errors,
 )
 from log_archival.exceptions import ArchiveRequestError, LogArchivalError, RefusedError, SettingsError, SourceError
@@ -195,7 +195,7 @@ class S3Source(AwsSource):
             for page in pages.paginate(
                 Bucket=bucket, Prefix=prefix, OptionalObjectAttributes=["RestoreStatus"], **delimiter
             ):
-                require_whole(request, page, "IsTruncated")
+                require_whole_page(request, page)
                 yield from map(_checked, page.get(what, ()))
 
     # Reading
@@ -256,7 +256,8 @@ class S3Source(AwsSource):
             raise
         except (LookupError, TypeError, ValueError, RuntimeError) as error:  # botocore trusts what a server says
             raise SourceError(
-                f"source {self.name}: the answer to {operation} of {where} can't be read: {error!r:.200}"
+                f"source {self.name}: the answer to {operation} of {where} can't be read: {error!r:.200}",
+                hint="A retry may succeed. If it doesn't: is the endpoint an S3?",
             ) from error
 
     def _hint(self, request: Request, code: str, message: str) -> str:

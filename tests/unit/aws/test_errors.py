@@ -252,3 +252,11 @@ def test_error_does_not_quote_what_is_secret(raised: Exception, permanent: bool,
     assert caught.value.permanent is permanent
     logged = "".join(traceback.format_exception(caught.value))
     assert TOKEN not in logged
+
+
+def test_error_that_is_not_of_a_response_is_not_translated() -> None:
+    with (
+        pytest.raises(KeyError, match="of this package"),
+        translated_errors(Request("AssumeRole", "arn:aws:iam::222222222222:role/W"), hint=writer_hint),
+    ):
+        raise KeyError("of this package")

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable
 from typing import Any
 
 import botocore.session
 import pytest
+from botocore.exceptions import ReadTimeoutError
+from botocore.response import StreamingBody
 from botocore.stub import ANY, Stubber
 
 from log_archival.exceptions import StagingError
@@ -22,7 +25,7 @@ def client() -> Any:
 
 @pytest.fixture
 def folder(client: Any) -> S3Folder:
-    return S3Folder(client, "airflow_s3", "acme-airflow", "staging/dag/run/")
+    return S3Folder(lambda: client, "airflow_s3", "acme-airflow", "staging/dag/run/")
 
 
 def write(folder: S3Folder) -> None:
@@ -103,3 +106,43 @@ def test_no_more_objects_are_deleted_at_once_than_s3_takes(
             stub.add_response("delete_objects", {})
         folder.delete(str(number) for number in range(count))
     assert sent == requests
+
+
+@pytest.mark.parametrize("page", [{}, {"IsTruncated": True}], ids=["nothing", "no token of the next page"])
+@pytest.mark.parametrize("list_names", [S3Folder.names, S3Folder.children])
+def test_listing_that_was_cut_off_is_an_error(
+    client: Any, folder: S3Folder, list_names: Callable[[S3Folder], object], page: dict[str, Any]
+) -> None:
+    with Stubber(client) as stub:
+        stub.add_response("list_objects_v2", page)
+        with pytest.raises(StagingError, match=r"ListObjectsV2 s3://acme-airflow/.* has no") as caught:
+            list_names(folder)
+    assert not caught.value.permanent
+
+
+class BreaksOff(io.BytesIO):
+    """A response whose connection breaks at its end."""
+
+    def read(self, amt: int | None = -1) -> bytes:
+        if data := super().read(amt):
+            return data
+        raise ReadTimeoutError(endpoint_url="x")
+
+
+@pytest.mark.parametrize("etag", [{}, {"ETag": '"e"'}], ids=["no ETag", "ETag"])
+def test_download_that_breaks_off_goes_on_with_the_same_object_or_begins_again(
+    client: Any, folder: S3Folder, etag: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("log_archival.pipeline.s3_folder._again_when_broken.sleep", lambda _: None)
+    where = {"Bucket": "acme-airflow", "Key": "staging/dag/run/x"}
+    rest = (b"67", {"Range": "bytes=7-8", "IfMatch": '"e"'}) if etag else (b"4567", {})
+    with Stubber(client) as stub:
+        stub.add_response(
+            "get_object", {"Body": StreamingBody(BreaksOff(b"45"), None), **etag}, {**where, "Range": "bytes=5-8"}
+        )
+        stub.add_response(
+            "get_object",
+            {"Body": StreamingBody(io.BytesIO(rest[0]), None), **etag},
+            {**where, "Range": "bytes=5-8"} | rest[1],
+        )
+        assert folder.read("x", 5, 4) == b"4567"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import gzip
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -44,6 +45,14 @@ def test_listing_has_every_page(reader: ArchiveReader, writer: Writer) -> None:
     writer.files({f"{number}.log": RAW for number in range(10)})
     assert [one.key for one in reader.list_objects("logs/")] == sorted(writer.written)
     assert list(reader.list_objects("logs/2031/")) == []
+
+
+@pytest.mark.parametrize("page", [{}, {"IsTruncated": True}], ids=["nothing", "no token of the next page"])
+def test_listing_that_was_cut_off_is_a_transient_error(page: dict[str, Any]) -> None:
+    reader = ArchiveReader(SimpleNamespace(list_objects_v2=lambda **_: page), "archive")
+    with pytest.raises(ArchiveRequestError, match=r"ListObjectsV2 s3://archive/logs/ .* has no .*\n.*retry") as caught:
+        list(reader.list_objects("logs/"))
+    assert not caught.value.permanent
 
 
 def test_manifest_whose_body_was_edited_is_reported(reader: ArchiveReader, writer: Writer) -> None:

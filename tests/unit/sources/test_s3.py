@@ -65,6 +65,15 @@ def expect_list(stub: Stubber, prefix: str, *keys: str, **more: Any) -> None:
     stub.add_response("list_objects_v2", response, request)
 
 
+@pytest.mark.parametrize("page", [{}, {"IsTruncated": True}], ids=["nothing", "no token of the next page"])
+def test_listing_that_was_cut_off_is_a_transient_error(page: dict[str, Any]) -> None:
+    with stubbed(source()) as (elb, stub):
+        stub.add_response("list_objects_v2", page)
+        with pytest.raises(SourceError, match=r"ListObjectsV2 s3://acme-logs/prod/ .* has no .*\n.*retry") as caught:
+            elb.find(DAY)
+    assert not caught.value.permanent
+
+
 def test_middle_wildcard_is_walked_by_folders_and_only_the_day_is_listed() -> None:
     with stubbed(source(ELB)) as (elb, stub):
         expect_list(stub, "prod/AWSLogs/", "prod/AWSLogs/111/", "prod/AWSLogs/222/", Delimiter=True)
