@@ -95,7 +95,7 @@ def aws() -> Iterator[LocalAws]:
         yield accounts
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def _cheap_clients() -> Iterator[None]:
     """Have done once what each of some hundred clients would do again: read botocore's files, check the connection."""
     from botocore.loaders import create_loader
@@ -129,7 +129,7 @@ def _quick_clients(monkeypatch: pytest.MonkeyPatch, _cheap_clients: None) -> Non
     reset_secrets_masker()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def bucket_and_reader(store: Seaweed, _cheap_clients: None) -> tuple[str, Any]:
     """The archive bucket, and a client that may read it."""
     client = store.client()
@@ -139,11 +139,12 @@ def bucket_and_reader(store: Seaweed, _cheap_clients: None) -> tuple[str, Any]:
     return name, client
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def _proxy(store: Seaweed) -> Iterator[FaultProxy]:
-    """A proxy in front of the store; the same one for all tests, so that their connections are the same."""
+    """A proxy in front of the store; the same one for the tests of a module, so that their connections are the same."""
     from tests.support.fault_proxy import FaultProxy
 
+    # No longer than its module: other tests fork, and have no threads.
     with FaultProxy(store.endpoint_url).serve() as proxy:
         yield proxy
 
