@@ -140,9 +140,12 @@ class ArchiveWriter:
         echoed = response.get("ChecksumSHA256")
         echoed_sha256 = base64.b64decode(echoed).hex() if echoed else None
         if echoed_sha256 not in (None, sha256):
-            raise ArchiveRequestError(
+            # A retry would find the key existing, and the run would pass.
+            raise RefusedError(
                 f"S3 stored s3://{self.bucket}/{key} with SHA-256 {echoed_sha256}, and {sha256} was sent",
-                hint="A retry finds the key existing, and proves nothing of its bytes: verify the day at tier read.",
+                code="OtherChecksum",
+                hint="An object with other bytes is in the archive under this key, and nothing here can replace it."
+                " Keep the source's log files; whoever administers the archive has to look at the key's versions.",
             )
         return Receipt(key, "new", size, sha256, proof)
 

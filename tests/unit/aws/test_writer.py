@@ -348,12 +348,13 @@ def test_error_of_assume_role_is_reported_as_one() -> None:
             request()
 
 
-def test_other_checksum_than_was_sent_is_a_transient_error(client: Any, stub: Stubber) -> None:
+def test_other_checksum_than_was_sent_is_a_permanent_error(client: Any, stub: Stubber) -> None:
     other = hashlib.sha256(b"other")
     stub.add_response("put_object", {"ChecksumSHA256": base64.b64encode(other.digest()).decode()})
-    with pytest.raises(ArchiveRequestError, match=f"with SHA-256 {other.hexdigest()}, and {SHA256} was sent") as caught:
+    with pytest.raises(RefusedError, match=f"with SHA-256 {other.hexdigest()}, and {SHA256} was sent") as caught:
         put(writer_of(client))
-    assert not caught.value.permanent
+    assert caught.value.permanent
+    assert "Keep the source's log files" in str(caught.value)
 
 
 @pytest.mark.parametrize(
