@@ -1,4 +1,4 @@
-"""A writer and a source that were used before a fork, in several processes at once."""
+"""A writer, a source and a run directory in S3 that were used before a fork, in several processes at once."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from tests.support.seaweed import Seaweed
 
 
-def test_writer_and_source_that_were_used_before_a_fork_work_in_the_children(store: Seaweed) -> None:
+def test_clients_that_were_used_before_a_fork_work_in_the_children(store: Seaweed) -> None:
     bucket = store.bucket(f"forks-{secrets.token_hex(4)}")
     environment = os.environ | {
         "AIRFLOW_CONN_LOG_ARCHIVE": json.dumps(store.connection()),
