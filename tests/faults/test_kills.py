@@ -69,7 +69,7 @@ def new_run(store: Seaweed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     connect(monkeypatch, staging, "staging")
 
     def begin(staging: str = "local", after: str = "keep", contents: dict[str, bytes] = CONTENTS) -> DagRun:
-        assert threading.active_count() == 1, "what forks has no other threads"
+        assert threading.enumerate() == [threading.main_thread()], "what forks has no other threads"
         name = secrets.token_hex(4)
         root = tmp_path / name
         bucket = store.bucket(f"archive-{name}")

@@ -105,7 +105,7 @@ OBJECTS = {
 }  # fmt: skip
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def logs_bucket(bucket_and_reader: tuple[str, Any]) -> str:
     """A bucket of the source account."""
     name = f"logs-{secrets.token_hex(4)}"
@@ -176,13 +176,13 @@ EVENTS = STREAMS | {
 }
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def logs_user(aws: LocalAws) -> Session:
     """A user who may read the log groups of these tests, and nothing else."""
     return user_with(aws, *statements(CloudWatchSource("app", "/faults/*")))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def logs_proxy(aws: LocalAws) -> Iterator[FaultProxy]:
     """A proxy in front of the source account."""
     with FaultProxy(aws.endpoint_url).serve() as proxy:

@@ -104,8 +104,10 @@ class FaultProxy:
     def serve(self) -> Iterator[FaultProxy]:
         """Run on a free port of 127.0.0.1 for the time of the block."""
         handler = type("Handler", (Exchange,), {"proxy": self})
-        with serving(_Server(("127.0.0.1", 0), handler)) as self.url:
+        server = _Server(("127.0.0.1", 0), handler)
+        with serving(server) as self.url:
             yield self
+        server.end_connections()
 
     def begin(self, chance: random.Random) -> None:
         """Forget what happened in the test before.
@@ -142,6 +144,22 @@ class FaultProxy:
 
 class _Server(ThreadingHTTPServer):
     request_queue_size = 128
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self._connections: dict[threading.Thread, socket.socket] = {}
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        """Serve a connection until it ends."""
+        self._connections[threading.current_thread()] = request
+        super().process_request_thread(request, client_address)
+
+    def end_connections(self) -> None:
+        """End those that clients have left open, so that no thread is left: other tests fork."""
+        for thread, connection in list(self._connections.items()):
+            with suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+            thread.join()
 
     def handle_error(self, *_: Any) -> None:
         """Say nothing of clients that give up."""
