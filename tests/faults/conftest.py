@@ -112,6 +112,7 @@ def _cheap_clients() -> Iterator[None]:
         patch.setattr("botocore.hooks.accepts_kwargs", lambda _: True)
         patch.setattr(extra, "inspect", functools.cache(extra.inspect))
         yield
+    gc.unfreeze()
 
 
 @pytest.fixture
