@@ -90,11 +90,11 @@ def _require_not_cleaned_up(run_dir: RunDirectory, found: Collected, sources: Se
     failed = [source.name for source in sources if source.after != KEEP and source.name in found.errors]
     verified = run_dir.verified() if failed else None
     if verified and verified.has_removed_files:
+        manifests = ", ".join(verified.outcome.get("manifests", []))
         error = SourceError(
             f"this run was verified before it was cleared, and log files of source {', '.join(failed)} were deleted or"
             f" moved then: {found.error()}",
-            hint=f"The archive has them, and lists them in {', '.join(verified.outcome['manifests'])}. Nothing is left"
-            " to do: mark the run as success. To archive other sources once more, trigger another run of the day, with"
+            hint=f"The archive has them, and lists them in {manifests}. Nothing is left to do: mark the run as success. To archive other sources once more, trigger another run of the day, with"
             " the param `sources`.",
         )
         error.permanent = True

@@ -189,6 +189,8 @@ def log_plan(found: Collected, compressor: Compressor, sources: Sequence[Source]
         plan[file.source]["files"] += 1
         plan[file.source]["raw_bytes"] += file.size or 0
         key = key_of(file, digest, codec, compressor.partition, compressor.keys)
+        if file.bundle:  # whose digest is that of all its files
+            key = compressor.keys.bundle_key(compressor.partition, source=file.source, digest="…")
         then = "" if source.after == "keep" else f", then {source.after}"
         size = "" if file.size is None else f" ({human_size(file.size)})"
         log.info("%s%s -> %s%s", file.path, size, key, then)

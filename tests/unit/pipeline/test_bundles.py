@@ -19,6 +19,7 @@ from log_archival import codec as codecs
 from log_archival.exceptions import CompressionError, SettingsError
 from log_archival.keys import KeyTemplate
 from log_archival.pipeline.bundles import MAX_MEMBER_BYTES, UNKNOWN_BYTES, assign_bundles, compress_bundle
+from log_archival.pipeline.collect import find_log_files, log_plan
 from log_archival.pipeline.compressor import Compressor, expected_key
 from log_archival.records import Archive
 from tests.support.archives import day, sha256
@@ -227,3 +228,12 @@ def test_damaged_compression_of_a_small_file_is_found(monkeypatch: pytest.Monkey
             compress_bundle(compressor, files, Destinations().open)
     else:
         compress_bundle(compressor, files, Destinations().open)
+
+
+def test_plan_says_that_a_file_goes_into_a_bundle(caplog: pytest.LogCaptureFixture) -> None:
+    source = MemorySource("app", {"a.log": LINE, "large.log": b"x" * (MAX_MEMBER_BYTES + 1)})
+    with caplog.at_level("INFO"):
+        log_plan(find_log_files([source], day()), Compressor(day(), KeyTemplate(), {"app": source}), [source])
+    keys = [text.rpartition(" -> ")[2] for text in caplog.messages if " -> " in text]
+    digest = sha256(b"x" * (MAX_MEMBER_BYTES + 1))[:32]
+    assert keys == ["logs/2026/11/22/app/~bundle-….tar.zst", f"logs/2026/11/22/app/large-{digest}.log.zst"]
