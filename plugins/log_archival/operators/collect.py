@@ -94,8 +94,8 @@ def _require_not_cleaned_up(run_dir: RunDirectory, found: Collected, sources: Se
         error = SourceError(
             f"this run was verified before it was cleared, and log files of source {', '.join(failed)} were deleted or"
             f" moved then: {found.error()}",
-            hint=f"The archive has them, and lists them in {manifests}. Nothing is left to do: mark the run as success. To archive other sources once more, trigger another run of the day, with"
-            " the param `sources`.",
+            hint=f"The archive has them, and lists them in {manifests}. Nothing is left to do: mark the run as success."
+            " To archive other sources once more, trigger another run of the day, with the param `sources`.",
         )
         error.permanent = True
         raise error
