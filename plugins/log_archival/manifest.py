@@ -126,6 +126,11 @@ class Entry:
             fields[_TIME] = 0
         return cls(**fields)
 
+    @property
+    def bundle_end(self) -> int:
+        """The byte behind the archive in its bundle."""
+        return self.bundle_offset + self.stored_size
+
     def fits(self, size: int, sha256: str) -> bool:
         """Return whether stored bytes are what some manifest lists.
 
@@ -310,7 +315,7 @@ def _entries(lines: Iterator[bytes], folder: str) -> Iterator[Entry]:
 
 def _problem_with_key(entry: Entry, before: Entry | None) -> str | None:
     """Return what is wrong with an archive's place in its object, where another one was listed before it or not."""
-    if entry.bundle_size and entry.bundle_offset + entry.stored_size > entry.bundle_size:
+    if entry.bundle_size and entry.bundle_end > entry.bundle_size:
         return f"lists {entry.key} with an archive beyond its end"
     if before is None:
         return None
@@ -319,7 +324,7 @@ def _problem_with_key(entry: Entry, before: Entry | None) -> str | None:
     if (entry.bundle_size, entry.bundle_sha256) != (before.bundle_size, before.bundle_sha256):
         return f"says different things about the bundle {entry.key}"
     # So that no byte of it has to be read twice, however many archives are listed.
-    if entry.bundle_offset < before.bundle_offset + before.stored_size:
+    if entry.bundle_offset < before.bundle_end:
         return f"lists archives of the bundle {entry.key} that overlap, or not in their order"
     return None
 

@@ -32,7 +32,6 @@ UNKNOWN_BYTES = 64 << 10
 #: A group has about a half of the most that a bundle may have: with more, its end were more often forced than found.
 _MEAN_GROUPS_IN_BUNDLE = 2
 _BLOCK = tarfile.BLOCKSIZE
-CONTENT_TYPE = "application/zstd"
 
 
 def assign_bundles(files: Sequence[LogFile], max_bytes: int | None) -> list[LogFile]:
@@ -171,7 +170,7 @@ class _Bundle:
             yield Archive(
                 source=file.source, root=file.root, name=file.name,
                 file_size=part.raw_size, file_mtime_ns=file.mtime_ns, file_sha256=part.raw_sha256, part=1, parts=1,
-                key=key, codec=codecs.ZSTD.name, content_type=CONTENT_TYPE,
+                key=key, codec=codecs.ZSTD.name, content_type=codecs.ZSTD.content_type,
                 raw_size=part.raw_size, raw_sha256=part.raw_sha256,
                 stored_size=part.stored_size, stored_sha256=part.stored_sha256,
                 staged=self._staged, offset=self._offset,

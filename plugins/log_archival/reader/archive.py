@@ -167,7 +167,7 @@ class ArchiveReader:
         return self.read(
             entry.key,
             consume,
-            range(entry.bundle_offset, entry.bundle_offset + entry.stored_size) if entry.bundle_size else None,
+            range(entry.bundle_offset, entry.bundle_end) if entry.bundle_size else None,
         )
 
     def read(self, key: str, consume: Callable[[IO[bytes]], T], part: range | None = None) -> T:
@@ -180,7 +180,7 @@ class ArchiveReader:
         :raises RefusedError: when the object can't be read; its code is ``NoSuchKey`` when there is none
         :raises ArchiveRequestError: for transient errors
         """
-        where = f"GetObject s3://{self.bucket}/{key}"
+        where = self._request("GetObject", key)
         # https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetObject.html
         arguments = {} if part is None else {"Range": f"bytes={part.start}-{part.stop - 1}"}
         for attempt in range(1, MAX_READS + 1):

@@ -40,11 +40,11 @@ def neighbours(files: Iterable[Version]) -> Iterator[list[Version]]:
 
 def _goes_with(entry: Entry, group: Sequence[Version]) -> bool:
     first, last = group[0].parts[0], group[-1].parts[0]
-    gap = entry.bundle_offset - (last.bundle_offset + last.stored_size)
+    gap = entry.bundle_offset - last.bundle_end
     return (
         entry.key == first.key
         and 0 <= gap <= MAX_GAP_BYTES
-        and entry.bundle_offset + entry.stored_size - first.bundle_offset <= MAX_TOGETHER_BYTES
+        and entry.bundle_end - first.bundle_offset <= MAX_TOGETHER_BYTES
     )
 
 
@@ -68,7 +68,7 @@ class Together:
         :raises ArchiveRequestError: as `ArchiveReader.read`
         """
         first, last = files[0].parts[0], files[-1].parts[0]
-        part = range(first.bundle_offset, last.bundle_offset + last.stored_size)
+        part = range(first.bundle_offset, last.bundle_end)
         return cls(part.start, reader.read(first.key, lambda body: body.read(), part))
 
     def read_archive(self, entry: Entry, consume: Callable[[IO[bytes]], T]) -> T:

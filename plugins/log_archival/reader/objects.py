@@ -49,7 +49,7 @@ def _check_bundle_bytes(reader: ArchiveReader, entries: list[Entry]) -> list[Fin
     in_row: list[Entry] = []
     overlapping: list[Entry] = []
     for entry in entries:
-        overlaps = in_row and entry.bundle_offset < in_row[-1].bundle_offset + in_row[-1].stored_size
+        overlaps = in_row and entry.bundle_offset < in_row[-1].bundle_end
         (overlapping if overlaps else in_row).append(entry)  # what overlaps is listed by another manifest
     first = in_row[0]
     found = reader.attempt(first, lambda: reader.read(first.key, partial(_compare, in_row)))
