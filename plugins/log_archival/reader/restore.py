@@ -110,7 +110,8 @@ def _components(version: Version) -> list[bytes]:
 
 #: A file was restored, or existed already with this content.
 Outcome = Literal["restored", "already"]
-Result = Outcome | LogArchivalError | OSError
+#: Why a file can't be restored; None when it was.
+Problem = LogArchivalError | OSError | None
 #: Passes an archive's bytes to a function, like `ArchiveReader.read_archive`.
 ReadArchive = Callable[[Entry, Callable[[IO[bytes]], None]], None]
 
@@ -123,12 +124,31 @@ class RestoreReport(Report):
     already: int = 0
     size: int = 0
 
+    def count(self, outcome: Outcome, version: Version) -> None:
+        """Count a file.
+
+        :param outcome: what was done with it
+        :param version: the file
+        """
+        self.size += version.size
+        self.restored += outcome == "restored"
+        self.already += outcome == "already"
+
 
 @dataclass
 class DryRunReport(RestoreReport):
     """What a restore would do: the counts are of files that would be restored, and that exist already."""
 
     files: list[tuple[Outcome, Version]] = field(default_factory=list)
+
+    def count(self, outcome: Outcome, version: Version) -> None:
+        """Count a file, and list it.
+
+        :param outcome: what would be done with it
+        :param version: the file
+        """
+        super().count(outcome, version)
+        self.files.append((outcome, version))
 
     def to_dict(self) -> dict[str, Any]:
         """Return the report for JSON."""
@@ -181,8 +201,8 @@ class Restorer:
         :param plan: what to restore
         """
         report = DryRunReport(findings=list(plan.findings))
-        outcomes = self._each(plan, self._outcomes, report)
-        report.files = sorted(outcomes, key=lambda one: one[1].target)
+        self._each(plan, self._room_problems, report)
+        report.files.sort(key=lambda one: one[1].target)
         size, free = sum(one.size for outcome, one in report.files if outcome == "restored"), self.output.free_bytes()
         if size > free:
             message = f"{human_size(size)} would be restored, and there is room for {human_size(free)}"
@@ -190,55 +210,26 @@ class Restorer:
         return report
 
     def _each(
-        self, plan: RestorePlan, job: Callable[[Sequence[Version]], list[Result]], report: RestoreReport
-    ) -> list[tuple[Outcome, Version]]:
-        """Run a job for the files, some of them together, and count the outcomes; return them."""
-        failures, outcomes = [], []
-        files = list(plan.files.values())
-        groups: Iterable[list[Version]] = neighbours(files)
-        if sum(version.size for version in files) > self.output.free_bytes():
-            # So that there is room for as many as possible.
-            groups = [[version] for version in sorted(files, key=lambda version: version.size)]
-        for group, results in self.reader.for_each(job, groups):
-            of_each = [results] * len(group) if isinstance(results, Exception) else results
-            for version, outcome in zip(group, of_each, strict=True):
-                if isinstance(outcome, Exception):
-                    reason = outcome.strerror if isinstance(outcome, OSError) else None
-                    failures.append(Finding.about(version.parts[0], "failed", f"not restored: {reason or outcome}"))
-                else:
-                    report.size += version.size
-                    report.restored += outcome == "restored"
-                    report.already += outcome == "already"
-                    outcomes.append((outcome, version))
-        report.findings += sorted(failures, key=str)
-        return outcomes
-
-    def _outcomes(self, versions: Sequence[Version]) -> list[Result]:
-        """Return what is to be done with each file, or why it can't be restored."""
-        results: list[Result] = []
-        for version in versions:
-            try:
-                results.append(self._outcome(version))
-            except (LogArchivalError, OSError) as error:
-                results.append(error)
-        return results
-
-    def _restore_together(self, versions: Sequence[Version]) -> list[Result]:
-        """Restore some files: those that lie next to each other in a bundle are read at once."""
-        results = self._outcomes(versions)
-        wanted = [version for version, result in zip(versions, results, strict=True) if result == "restored"]
-        read = self.reader.read_archive if len(wanted) < 2 else Together.read(self.reader, wanted).read_archive
-        for number, version in enumerate(versions):
-            if results[number] == "already":
+        self, plan: RestorePlan, job: Callable[[Sequence[Version]], list[Problem]], report: RestoreReport
+    ) -> None:
+        """Compare every file with what exists, run a job for those to restore, some of them together, and report."""
+        failures, missing = [], []
+        for version, outcome in self.reader.for_each(self._outcome, plan.files.values()):
+            if outcome == "already":
+                report.count(outcome, version)
                 self.on_progress(1, version.size)
-            elif results[number] == "restored":
-                try:
-                    self._restore_one(version, read)
-                except (LogArchivalError, OSError) as error:
-                    if len(versions) == 1:
-                        raise  # it may be that reading isn't allowed at all
-                    results[number] = error
-        return results
+            elif outcome == "restored":
+                missing.append(version)
+            else:
+                failures.append(_not_restored(version, outcome))
+        for group, result in self.reader.for_each(job, self._groups(missing)):
+            problems = [result] * len(group) if isinstance(result, Exception) else result
+            for version, problem in zip(group, problems, strict=True):
+                if problem:
+                    failures.append(_not_restored(version, problem))
+                else:
+                    report.count("restored", version)
+        report.findings += sorted(failures, key=str)
 
     def _outcome(self, version: Version) -> Outcome:
         """Return what is to be done with a file, or raise an error when it can't be restored."""
@@ -247,11 +238,45 @@ class Restorer:
             return "already"
         if state == "different" and not self.overwrite:
             raise LogArchivalError(f"{printable(version.target)} exists with other content; --overwrite replaces it")
-        if version.size > (free := self.output.free_bytes()):  # a manifest may claim any size
-            raise LogArchivalError(f"it has {human_size(version.size)}, and there is room for {human_size(free)}")
         return "restored"
 
+    def _groups(self, missing: Sequence[Version]) -> Iterable[list[Version]]:
+        """Return files in the groups in which they are read."""
+        if sum(version.size for version in missing) <= self.output.free_bytes():
+            return neighbours(missing)
+        # So that there is room for as many as possible.
+        return ([version] for version in sorted(missing, key=lambda version: version.size))
+
+    def _room_problems(self, versions: Sequence[Version]) -> list[Problem]:
+        return [self._room_problem(version) for version in versions]
+
+    def _room_problem(self, version: Version) -> Problem:
+        """Return an error when there is no room for a file: a manifest may claim any size."""
+        if version.size <= (free := self.output.free_bytes()):
+            return None
+        return LogArchivalError(f"it has {human_size(version.size)}, and there is room for {human_size(free)}")
+
+    def _restore_together(self, versions: Sequence[Version]) -> list[Problem]:
+        """Restore some files: those that lie next to each other in a bundle are read at once.
+
+        An error of reading is raised, and is that of each of them.
+        """
+        if len(versions) == 1:
+            self._restore_one(versions[0], self.reader.read_archive)
+            return [None]
+        together = Together.read(self.reader, versions)
+        problems: list[Problem] = []
+        for version in versions:
+            try:
+                self._restore_one(version, together.read_archive)
+                problems.append(None)
+            except (LogArchivalError, OSError) as error:
+                problems.append(error)
+        return problems
+
     def _restore_one(self, version: Version, read: ReadArchive) -> None:
+        if problem := self._room_problem(version):
+            raise problem
         with self.output.write(_components(version), version.mtime_ns) as file:
             for entry in version.parts:
                 self._append(entry, file, read)
@@ -284,3 +309,8 @@ class Restorer:
         if (size, sha256.hexdigest()) != (entry.raw_size, entry.raw_sha256):
             found = f"{size:,} raw bytes with SHA-256 {sha256.hexdigest()}"
             raise VerificationError(f"has {found}, expected {entry.raw_size:,} with {entry.raw_sha256}")
+
+
+def _not_restored(version: Version, error: LogArchivalError | OSError) -> Finding:
+    reason = error.strerror if isinstance(error, OSError) else None
+    return Finding.about(version.parts[0], "failed", f"not restored: {reason or error}")

@@ -223,6 +223,28 @@ def test_restore_that_may_not_read_a_bundle_ends(
         restore(reader, tmp_path)
 
 
+def test_restore_that_continues_and_may_not_read_the_bundle_ends(
+    reader: ArchiveReader, writer: Writer, bundles: Bundles, tmp_path: Path
+) -> None:
+    assert restore(reader, tmp_path) == []
+    (tmp_path / "app" / bundles.archives[20].name).unlink()
+    writer.client.errors[bundles.key] = "AccessDenied"
+    with pytest.raises(RefusedError, match="AccessDenied"):
+        restore(reader, tmp_path)
+
+
+@pytest.mark.parametrize("code", ["NoSuchKey", "SlowDown"])
+def test_file_that_exists_is_not_reported_for_its_neighbours(
+    reader: ArchiveReader, writer: Writer, bundles: Bundles, tmp_path: Path, code: str
+) -> None:
+    assert restore(reader, tmp_path) == []
+    gone = sorted(bundles.archives[number].name for number in (20, 21, 30))
+    for name in gone:
+        (tmp_path / "app" / name).unlink()
+    writer.client.errors[bundles.key] = code
+    assert sorted(finding.split()[1] for finding in restore(reader, tmp_path)) == gone
+
+
 def test_missing_bundle_is_reported_for_each_file(
     reader: ArchiveReader, writer: Writer, bundles: Bundles, tmp_path: Path
 ) -> None:
