@@ -225,7 +225,7 @@ def test_bytes_of_another_archive_are_refused(run_dir: RunDirectory) -> None:
 @pytest.mark.parametrize("size", [100, MAX_PACKED_BYTES], ids=["packed", "large"])
 def test_damage_on_the_way_is_transient(tmp_path: Path, size: int) -> None:
     run_dir = compressed_batch(tmp_path, {"app.log": os.urandom(size)})
-    s3 = MemoryS3(on_the_way=lambda body: body[:-1] + b"!")
+    s3 = MemoryS3(on_the_way=lambda body: body[:-1] + bytes([body[-1] ^ 1]))
     with pytest.raises(ArchiveRequestError, match="S3 received other bytes than its checksum") as caught:
         upload(s3, run_dir)
     assert not caught.value.permanent
