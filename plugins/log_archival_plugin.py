@@ -5,10 +5,13 @@ Every process of Airflow executes this file, each task's too, so it imports noth
 
 from typing import Any
 
+from airflow import __version__
 from airflow.plugins_manager import AirflowPlugin
 
 from log_archival import run_listener
 
+# Runs and events have a partition from Airflow 3.2 on, and the page is about partitions.
+_HAS_PAGE = tuple(map(int, __version__.split(".")[:2])) >= (3, 2)
 _ICON = (
     "data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 24 24' fill='none' stroke='{}'"
     " stroke-width='1.6' stroke-linecap='round' stroke-linejoin='round'%3E%3Crect x='3' y='4' width='18' height='5'"
@@ -44,15 +47,16 @@ class LogArchivalPlugin(AirflowPlugin):
 
     name = "log_archival"
     listeners = [run_listener]  # noqa: RUF012
-    fastapi_apps = [{"name": "Log archive", "app": LazyPage(), "url_prefix": "/log-archive"}]  # noqa: RUF012 (Airflow's)
-    external_views = [  # noqa: RUF012
-        {
-            "name": "Log archive",
-            "href": "log-archive/",
-            "destination": "nav",
-            "url_route": "log-archive",
-            "nav_top_level": True,
-            "icon": _ICON.format("%23708090"),
-            "icon_dark_mode": _ICON.format("%23a1a1aa"),
-        }
-    ]
+    if _HAS_PAGE:
+        fastapi_apps = [{"name": "Log archive", "app": LazyPage(), "url_prefix": "/log-archive"}]
+        external_views = [
+            {
+                "name": "Log archive",
+                "href": "log-archive/",
+                "destination": "nav",
+                "url_route": "log-archive",
+                "nav_top_level": True,
+                "icon": _ICON.format("%23708090"),
+                "icon_dark_mode": _ICON.format("%23a1a1aa"),
+            }
+        ]

@@ -3,8 +3,9 @@
 from typing import Any
 
 from airflow.models.asset import AssetEvent, AssetModel
-from sqlalchemy import Select, func, select
+from sqlalchemy import func, select
 from sqlalchemy.orm import aliased
+from sqlalchemy.sql import Select
 
 from log_archival.history import CONTENTS_END, CONTENTS_SCHEME
 

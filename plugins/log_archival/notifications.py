@@ -11,18 +11,19 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import quote
 
 from airflow.configuration import conf
 from airflow.sdk import BaseNotifier
-from airflow.sdk.definitions.callback import AsyncCallback
-from airflow.sdk.definitions.deadline import DeadlineAlert, DeadlineReference
 from asgiref.sync import sync_to_async
 
 from log_archival.config import NotifierSettings, Settings
 from log_archival.exceptions import SettingsError
 from log_archival.history import OUTCOME, leading_lines
+
+if TYPE_CHECKING:
+    from airflow.sdk.definitions.deadline import DeadlineAlert
 
 #: So much of an error's first line is in a subject.
 MAX_SUBJECT_CHARS = 300
@@ -78,7 +79,7 @@ def failure_callbacks(settings: Settings) -> list[Callable[[Any], None]]:
     return [partial(tell_failure, notifier) for notifier in _notifiers(settings)]
 
 
-def deadline_alerts(settings: Settings) -> list[DeadlineAlert] | None:
+def deadline_alerts(settings: Settings) -> "list[DeadlineAlert] | None":
     """Return the ``deadline`` of the daily DAG; None without ``notify.archived_by``.
 
     A partitioned run has no logical date. It is queued when it is created, which for a scheduled run is at the time of
@@ -88,6 +89,10 @@ def deadline_alerts(settings: Settings) -> list[DeadlineAlert] | None:
     """
     if settings.notify is None or settings.notify.archived_by is None:
         return None
+    # Airflow 3.0 has no such callbacks, and its loaders may execute this module for a DAG or plugin.
+    from airflow.sdk.definitions.callback import AsyncCallback
+    from airflow.sdk.definitions.deadline import DeadlineAlert, DeadlineReference
+
     interval = settings.notify.archived_by - settings.schedule.time_of_day
     return [
         DeadlineAlert(

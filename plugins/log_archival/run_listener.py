@@ -101,9 +101,12 @@ def on_dag_run_failed(dag_run: Any, msg: str) -> None:
 def _write_note(dag_run: Any, failure: str) -> None:
     if not _has(dag_run, _OURS):
         return
-    from log_archival import run_queries
+    from log_archival import airflow_versions, run_queries
 
-    day, outcomes = dag_run.partition_key, run_queries.outcomes(dag_run)
+    outcomes = run_queries.outcomes(dag_run)
+    # A run of a schedule without partitions has its day from its task.
+    named = (one.fields["partition"] for one in outcomes if isinstance(one.fields.get("partition"), str))
+    day = airflow_versions.partition_key(dag_run) or next(named, None)
     failed_tasks = run_queries.failed_tasks(dag_run) if failure else []
     is_dry = any(one.fields.get("dry_run") for one in outcomes)
     archived = run_queries.archived_sources(dag_run) if is_dry else {}

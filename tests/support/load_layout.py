@@ -8,7 +8,11 @@ import sys
 
 def main(dags: str) -> None:
     from airflow import plugins_manager
-    from airflow.dag_processing.dagbag import DagBag
+
+    try:
+        from airflow.dag_processing.dagbag import DagBag
+    except ImportError:  # before Airflow 3.2
+        from airflow.models.dagbag import DagBag  # type: ignore[no-redef]
 
     main_module = sys.modules["__main__"]
     standard = {name: sys.modules[name] for name in sys.stdlib_module_names if name in sys.modules}

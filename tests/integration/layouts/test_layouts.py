@@ -7,7 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from zipfile import ZipFile
@@ -16,8 +16,10 @@ import pytest
 
 from tests.support.project import REPOSITORY as ROOT
 from tests.support.project import copy_project
+from tests.support.readme import DAG_ID, DEPLOYMENT, example
 
 DAGS = ["archive_logs", "check_least_privilege"]
+OTHER_TEAMS_DAGS = [DAG_ID]
 CACHES = shutil.ignore_patterns("__pycache__")
 #: What the layout is: the folder of DAGs, the plugins folder, and variables.
 Layout = tuple[Path, Path | None, dict[str, str]]
@@ -101,6 +103,40 @@ LAYOUTS: list[Callable[[Path], Layout]] = [
     named_file,
     package_beside_dags,
 ]
+
+
+def other_team(folder: Path) -> Path:
+    """Another team's folder of DAGs, with the DAG that docs/deployment.md has for any Airflow."""
+    dags = folder / "dags"
+    dags.mkdir()
+    (dags / "nginx.py").write_text(example(DEPLOYMENT, "CronDataIntervalTimetable"))
+    return dags
+
+
+def plugins_folder(folder: Path) -> Layout:
+    """This repository's plugins folder is theirs."""
+    return other_team(folder), copied("plugins", folder), {}
+
+
+def package_in_plugins(folder: Path) -> Layout:
+    """Only the package's folder was copied, into their plugins folder."""
+    copied("plugins/log_archival", folder / "plugins")
+    return other_team(folder), folder / "plugins", {}
+
+
+def package_in_dags(folder: Path) -> Layout:
+    """Only the package's folder was copied, into their folder of DAGs."""
+    dags = other_team(folder)
+    copied("plugins/log_archival", dags)
+    return dags, None, {}
+
+
+def installed(folder: Path) -> Layout:
+    """The package is importable as after `pip install`."""
+    return other_team(folder), None, {"PYTHONPATH": str(ROOT / "plugins")}
+
+
+OTHER_TEAMS: list[Callable[[Path], Layout]] = [plugins_folder, package_in_plugins, package_in_dags, installed]
 #: Where ignore files can get lost: with the whole repository they are what keeps its tests from being loaded.
 PARTS = [repository, mwaa, package_beside_dags]
 
@@ -145,10 +181,10 @@ def home(tmp_path: Path) -> Path:
     return folder
 
 
-def check(loaded: Mapping[str, Any]) -> None:
+def check(loaded: Mapping[str, Any], dags: Sequence[str] = DAGS) -> None:
     assert loaded["import_errors"] == {}
     assert loaded["plugin_errors"] == {}
-    assert loaded["dags"] == DAGS
+    assert loaded["dags"] == dags
     assert loaded["replaced"] == []
     assert not loaded["main_is_replaced"]
 
@@ -169,6 +205,21 @@ def test_layout_loads_without_ignore_files(layout: Callable[[Path], Layout], tmp
         path.unlink()
     loaded = load(built, home)
     check(loaded)
+
+
+@pytest.mark.parametrize("ignore_files", [True, False], ids=["with-ignore-files", "without"])
+@pytest.mark.parametrize("layout", OTHER_TEAMS, ids=lambda layout: layout.__name__)
+def test_dag_of_another_team_loads(
+    layout: Callable[[Path], Layout], ignore_files: bool, tmp_path: Path, home: Path
+) -> None:
+    (tmp_path / "deployed").mkdir()
+    built = layout(tmp_path / "deployed")
+    if not ignore_files:
+        for path in (tmp_path / "deployed").rglob(".airflowignore"):
+            path.unlink()
+    loaded = load(built, home)
+    check(loaded, OTHER_TEAMS_DAGS)
+    assert loaded["executed"] == [] or not ignore_files
 
 
 def test_missing_settings_name_every_place_in_order(tmp_path: Path, home: Path) -> None:

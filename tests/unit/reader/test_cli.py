@@ -16,6 +16,7 @@ from log_archival.reader import commands
 from log_archival.reader.archive import ArchiveReader
 from log_archival.reader.cli import main
 from tests.support.archives import MemoryS3, Writer
+from tests.support.reader_cli import Cli
 
 
 @pytest.fixture(autouse=True)
@@ -89,20 +90,16 @@ def test_wrong_arguments_are_exit_status_2(
     assert message in error
 
 
-def test_unreachable_server_is_exit_status_2_with_an_error_in_json(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "very-secret")
-    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+def test_unreachable_server_is_exit_status_2_with_an_error_in_json(tmp_path: Path) -> None:
+    secrets = {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "very-secret"}
+    cli = Cli(tmp_path, secrets | {"AWS_MAX_ATTEMPTS": "1", "AWS_REGION": "eu-central-1"})
     # Port 9, discard, where nothing listens.
-    server = ["--endpoint-url", "http://127.0.0.1:9", "--region", "eu-central-1"]
-    assert run("verify", "s3://bucket/logs/", "--json", *server) == 2
-    out, error = capsys.readouterr()
-    printed = json.loads(out)
+    done = cli("verify", "s3://bucket/logs/", "--json", "--endpoint-url", "http://127.0.0.1:9")
+    assert done.returncode == 2
+    printed = json.loads(done.stdout)
     assert printed["ok"] is False
     assert "ListObjectsV2 s3://bucket/logs/ failed: Could not connect" in printed["error"]
-    assert "very-secret" not in out + error
+    assert "very-secret" not in done.stdout + done.stderr
 
 
 @pytest.fixture
