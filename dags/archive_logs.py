@@ -7,8 +7,8 @@ checks that everything was archived, and puts the manifest. **Is any day missing
 navigation says so, and archives missing days by a click.
 
 **Which day:** the run's partition; the scheduled run archives yesterday, and so does the trigger form as it opens. **To
-archive missed days**, use *Backfill* with their dates; **for one day**, trigger with `date`. Running a day twice is
-harmless: nothing is added twice, and nothing is ever replaced.
+archive missed days**, use *Backfill* with their dates (up to 11:59 PM of the last day, where it asks for a time); **for
+one day**, trigger with `date`. Running a day twice is harmless: nothing is added twice, and nothing is ever replaced.
 
 **When it fails**, the run's note says why, and the task's log what to do
 ([more](https://github.com/acme/log-archival/blob/main/docs/deployment.md#when-it-fails)). What is archived, and where
