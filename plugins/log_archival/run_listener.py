@@ -17,7 +17,7 @@ from airflow.listeners import hookimpl
 from log_archival.exceptions import SettingsError
 from log_archival.history import page_url
 from log_archival.partition import choose_partition
-from log_archival.run_note import note_of, with_note
+from log_archival.run_note import day_of, note_of, with_note
 
 log = logging.getLogger(__name__)
 
@@ -104,9 +104,8 @@ def _write_note(dag_run: Any, failure: str) -> None:
     from log_archival import airflow_versions, run_queries
 
     outcomes = run_queries.outcomes(dag_run)
-    # A run of a schedule without partitions has its day from its task.
-    named = (one.fields["partition"] for one in outcomes if isinstance(one.fields.get("partition"), str))
-    day = airflow_versions.partition_key(dag_run) or next(named, None)
+    # Only its tasks know the day of a run whose schedule has no partitions.
+    day = airflow_versions.partition_key(dag_run) or day_of(outcomes)
     failed_tasks = run_queries.failed_tasks(dag_run) if failure else []
     is_dry = any(one.fields.get("dry_run") for one in outcomes)
     archived = run_queries.archived_sources(dag_run) if is_dry else {}

@@ -2,10 +2,13 @@
 
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
+from log_archival.exceptions import SettingsError
 from log_archival.history import leading_lines
+from log_archival.partition import Partition
 from log_archival.progress import human_size
 
 #: How the last line of ours begins.
@@ -28,6 +31,17 @@ class TaskOutcome:
     fields: Mapping[str, Any]
 
 
+def day_of(outcomes: Sequence[TaskOutcome]) -> str | None:
+    """Return the day that a run's tasks have named, ``2026-11-22``; None when none of them has.
+
+    :param outcomes: of the run's tasks
+    """
+    for outcome in outcomes:
+        with suppress(SettingsError):
+            return Partition.parse(outcome.fields.get("partition", "")).key
+    return None
+
+
 def note_of(
     day: str | None,
     outcomes: Sequence[TaskOutcome],
@@ -37,7 +51,7 @@ def note_of(
 ) -> str:
     """Return what the note of a run that has ended says.
 
-    :param day: the run's partition, ``2026-11-22``
+    :param day: the day that the run archives, ``2026-11-22``
     :param outcomes: of the run's tasks
     :param archived: what is known to be archived of the day, by source: the figures of its newest event
     :param failure: of a run that failed: what Airflow says, such as ``task failure``
@@ -53,12 +67,12 @@ def note_of(
             return _archived(fields)
         if "checks" in fields:
             return _checked(fields)
-    return f"{day or 'The run'}: nothing is known of what was done."
+    return f"{_text(day or 'The run')}: nothing is known of what was done."
 
 
 def _failed(day: str | None, outcomes: Sequence[TaskOutcome], failure: str, failed_tasks: Sequence[str]) -> str:
     causes = [one for one in outcomes if one.fields.get("error") and one.task_id in failed_tasks]
-    what = f"**{day or 'The run'} failed**"
+    what = f"**{_text(day or 'The run')} failed**"
     if not causes and not failed_tasks:
         return f"{what}: {_text(failure)}."
     if not causes:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from log_archival.run_note import MAX_NOTE_CHARS, TaskOutcome, note_of, with_note
+from log_archival.run_note import MAX_NOTE_CHARS, TaskOutcome, day_of, note_of, with_note
 
 APP = {"files": 4, "raw_bytes": 4_000_000, "stored_bytes": 1_000_000, "new": 3, "existing": 1, "failed": 0}
 EMPTY = {"files": 0, "raw_bytes": 0, "stored_bytes": 0, "new": 0, "existing": 0, "failed": 0}
@@ -86,6 +86,21 @@ def test_note_of_a_dry_run_says_what_is_archived_already() -> None:
 )
 def test_note_of_a_failed_run_says_why(outcomes: list[TaskOutcome], failed: list[str], expected: str) -> None:
     assert note(*outcomes, failure="timed out", failed_tasks=failed) == expected
+
+
+@pytest.mark.parametrize(
+    ("named", "day"),
+    [
+        (["2026-11-22"], "2026-11-22"),
+        ([None, "2026-11-22", "2026-11-23"], "2026-11-22"),
+        (["[a](b)", "\udcff", 20261122, ["2026-11-22"], "20261122"], None),
+        ([], None),
+    ],
+    ids=["one", "first", "no days", "none"],
+)
+def test_day_of_a_run_is_what_its_tasks_have_named(named: list[object], day: str | None) -> None:
+    outcomes = [TaskOutcome("collect", {} if one is None else {"partition": one}) for one in named]
+    assert day_of(outcomes) == day
 
 
 def test_note_shows_hostile_names_as_text() -> None:
