@@ -44,7 +44,7 @@ def serve(directory: Path, *, root_secret: str, region: str) -> Iterator[str]:
             "MINISTACK_REGION": region,
             "PATH": os.defpath,
             "S3_DATA_DIR": str(directory / "s3"),
-            "SERVICES": "cloudformation,iam,kms,logs,organizations,s3,sts",
+            "SERVICES": "cloudformation,iam,kms,logs,organizations,s3,secretsmanager,sts",
             "STATE_DIR": str(directory / "state"),
             "TMPDIR": str(directory),
         }

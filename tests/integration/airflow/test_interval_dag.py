@@ -1,7 +1,11 @@
-"""The DAG that docs/deployment.md has for Airflows without partitions, in a real one: `make test-oldest` uses 3.0."""
+"""The DAG that docs/deployment.md has for Airflows without partitions, in a real one: `make test-oldest` uses 3.0.
+
+Its connection is in AWS Secrets Manager.
+"""
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, time, timedelta
@@ -12,6 +16,7 @@ import pytest
 from airflow import __version__
 
 from dev.local_airflow import LocalAirflow
+from dev.local_aws import REGION, SOURCE_ACCOUNT
 from tests.support.readme import DAG_ID, DEPLOYMENT, ScheduledDag, example
 
 if TYPE_CHECKING:
@@ -32,9 +37,28 @@ def airflow(dag: ScheduledDag, tmp_path_factory: pytest.TempPathFactory) -> Iter
         tmp_path_factory.mktemp("airflow"),
         dags=dag.dags,
         plugins=ROOT / "plugins",
-        connections={"log_archive": dag.aws.connection_json()},
+        environment=secrets_backend(dag.aws),
     ) as started:
         yield started
+
+
+def secrets_backend(aws: LocalAws) -> dict[str, str]:
+    """Keep the connection as docs/deployment.md says, and return the settings of Airflow's processes and tasks."""
+    aws.source_client("secretsmanager").create_secret(
+        Name="airflow/connections/log_archive", SecretString=aws.connection_json()
+    )
+    read = {"Effect": "Allow", "Action": "secretsmanager:GetSecretValue", "Resource": "*"}
+    reader = aws.user(SOURCE_ACCOUNT, "reads-connections", read).credentials
+    arguments = {
+        "region_name": REGION,
+        "endpoint_url": aws.endpoint_url,
+        "aws_access_key_id": reader.access_key,
+        "aws_secret_access_key": reader.secret_key,
+    }
+    return {
+        "AIRFLOW__SECRETS__BACKEND": "airflow.providers.amazon.aws.secrets.secrets_manager.SecretsManagerBackend",
+        "AIRFLOW__SECRETS__BACKEND_KWARGS": json.dumps(arguments),
+    }
 
 
 @pytest.fixture(scope="module")
