@@ -13,7 +13,8 @@ import pytest
 from log_archival.exceptions import StagingError
 from log_archival.hooks.source_clients import source_client
 from log_archival.pipeline.packs import MAX_PACKED_BYTES, MAX_READ_TOGETHER_BYTES, PackWriter
-from log_archival.pipeline.run_dir import RunDirectory, Verified, delete_abandoned_runs
+from log_archival.pipeline.run_dir import RunDirectory, delete_abandoned_runs
+from log_archival.pipeline.verified import Verified
 from log_archival.records import Archive, ArchiveObject, LogFile, Receipt, objects_of
 
 DAG_ID = "archive_logs"

@@ -21,9 +21,10 @@ from log_archival.operators.base import (
 )
 from log_archival.partition import Partition
 from log_archival.pipeline.collect import choose_sources
-from log_archival.pipeline.run_dir import RunDirectory, RunRecords, Verified
+from log_archival.pipeline.run_dir import RunDirectory, RunRecords
 from log_archival.pipeline.summary import PROOF, format_table, summarize
 from log_archival.pipeline.upload import put_manifests
+from log_archival.pipeline.verified import Verified
 from log_archival.pipeline.verify import (
     ReachedTier,
     Tier,

@@ -12,16 +12,15 @@ verified.json            what verify has found out              written by verif
 """
 
 import hashlib
-import json
 import re
 import threading
 from collections import defaultdict
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager, suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import chain
-from typing import IO, Any, Self, TypeVar
+from typing import IO, Self, TypeVar
 
 from log_archival.codec import CHUNK_BYTES
 from log_archival.concurrency import in_order
@@ -29,6 +28,7 @@ from log_archival.exceptions import StagingError
 from log_archival.pipeline.folder import File, Folder, ReceiptLog
 from log_archival.pipeline.location import folder_of
 from log_archival.pipeline.packs import DATA_NAME, PackWriter, Staged, open_staged, read_staged
+from log_archival.pipeline.verified import Verified
 from log_archival.records import (
     NOT_SHARED,
     Archive,
@@ -84,26 +84,6 @@ class RunRecords:
 @dataclass(frozen=True, slots=True)
 class _Collected(Record):
     batches: int
-
-
-@dataclass(frozen=True, slots=True)
-class Verified:
-    """What `verify` has found out once the manifests are put: another try, at whatever moment, only has to finish.
-
-    :param outcome: what the task returns
-    :param contents: what the event of the contents asset has
-    :param cleaned_up: whether the sources are cleaned up as well; otherwise that may have begun, and all records are
-        still there
-    """
-
-    outcome: dict[str, Any]
-    contents: dict[str, Any]
-    cleaned_up: bool
-
-    @property
-    def has_removed_files(self) -> bool:
-        """Whether log files were deleted or moved, or may have been."""
-        return not self.cleaned_up or any(self.outcome.get(action) for action in ("deleted", "moved"))
 
 
 class ReceiptWriter:
@@ -315,21 +295,12 @@ class RunDirectory:
 
         :param verified: in place of what was written before
         """
-        with (self._folder / _VERIFIED).open("wb") as file:
-            file.write(json.dumps(asdict(verified)).encode())
+        verified.write(self._folder / _VERIFIED)
 
     def verified(self) -> Verified | None:
         """Return what `verify` has found out; None when it hasn't got so far, or was killed while it wrote it."""
         # Listed, since S3 refuses to read what isn't there to who may list this folder only.
-        if _VERIFIED not in self._folder.names(_VERIFIED):
-            return None
-        try:
-            with (self._folder / _VERIFIED).open("rb") as file:
-                found = Verified(**json.load(file))
-        except (ValueError, TypeError):
-            return None
-        well_formed = isinstance(found.outcome, dict) and isinstance(found.contents, dict)
-        return found if well_formed and isinstance(found.cleaned_up, bool) else None
+        return Verified.read(self._folder / _VERIFIED) if _VERIFIED in self._folder.names(_VERIFIED) else None
 
     def delete_records(self) -> None:
         """Delete the files of a verified run, but what `verify` has found out: it may be asked for again."""

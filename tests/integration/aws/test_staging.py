@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from log_archival.exceptions import StagingError
-from log_archival.pipeline.run_dir import RunDirectory, Verified, delete_abandoned_runs
+from log_archival.pipeline.run_dir import RunDirectory, delete_abandoned_runs
+from log_archival.pipeline.verified import Verified
 from log_archival.records import objects_of
 from tests.support.run_dir_contract import BATCH, FILES, LARGE, stage
 from tests.support.source_users import user_with
