@@ -99,6 +99,15 @@ class LocalAirflow(AirflowApi):
         processes.stop([self._parts["scheduler"]], grace_seconds=0)
         self._start_part("scheduler", *_SCHEDULER)
 
+    def wait_for_dags(self, *wanted: str, timeout: float) -> None:
+        """Wait until some DAGs are parsed, whose files were written after the start.
+
+        :param wanted: the ids of the DAGs.
+        :param timeout: seconds.
+        :raises LocalAirflowError: with the import errors, or the end of the log of the part that failed.
+        """
+        self._wait_until_ready(set(wanted), time.monotonic() + timeout)
+
     def require_running(self) -> None:
         """Raise LocalAirflowError, with the end of the log, if a part has ended by itself."""
         for name, process in self._parts.items():

@@ -29,6 +29,20 @@ def readme(aws: LocalAws, tmp_path_factory: pytest.TempPathFactory) -> Scheduled
     return ScheduledReadmeDag(aws, tmp_path_factory.mktemp("readme"))
 
 
+def settings(account: LocalAws, connection: str) -> str:
+    return (
+        f"archive: {{bucket: {account.bucket}, connection: {connection}}}\n"
+        "sources: [{name: app, path: /var/log/app}]\naccepted_risks: [put-without-acl]\n"
+    )
+
+
+def write_dag(folder: Path, name: str) -> None:
+    """Write the DAG under another name; its settings are the archive.yaml beside it."""
+    text = (ROOT / "dags" / f"{DAG_ID}.py").read_text()
+    text = text.replace(f"def {DAG_ID}(", f"def {name}(").replace(f"\n{DAG_ID}()", f"\n{name}()")
+    (folder / f"{name}.py").write_text(text)
+
+
 @pytest.fixture(scope="module")
 def airflow(
     aws: LocalAws, weakened: LocalAws, readme: ScheduledReadmeDag, tmp_path_factory: pytest.TempPathFactory
@@ -38,21 +52,12 @@ def airflow(
     The README's DAG shares it, with the configuration that test_readme_dag.py has not.
     """
     root = tmp_path_factory.mktemp("least-privilege")
-    source = (ROOT / "dags" / f"{DAG_ID}.py").read_text()
     folders = []
     for name, account in (("healthy", aws), ("weakened", weakened)):
         folder = root / name
         folder.mkdir()
-        settings = (
-            f"archive: {{bucket: {account.bucket}, connection: {name}}}\n"
-            f"sources: [{{name: app, path: {folder}}}]\naccepted_risks: [put-without-acl]\n"
-        )
-        (folder / "archive.yaml").write_text(settings)
-        # Its settings are the archive.yaml beside it.
-        text = source.replace("def check_least_privilege(", f"def {name}(").replace(
-            "\ncheck_least_privilege()", f"\n{name}()"
-        )
-        (folder / f"{name}.py").write_text(text)
+        (folder / "archive.yaml").write_text(settings(account, name))
+        write_dag(folder, name)
         folders.append(folder)
     with LocalAirflow.start(
         root / "home",
@@ -98,6 +103,17 @@ def test_dag_tries_all_checks_by_default(airflow: LocalAirflow) -> None:
     report = airflow.xcom("healthy", run, "check")
     assert set(report["checks"].values()) == {"ok"}
     assert "not chosen" not in report["not_tried"].values()
+
+
+def test_settings_of_an_airflow_variable_are_used(
+    airflow: LocalAirflow, aws: LocalAws, readme: ScheduledReadmeDag
+) -> None:
+    variable = {"key": "log_archival_settings", "value": settings(aws, "healthy")}
+    airflow.api("POST", "/variables", variable)
+    write_dag(readme.dags, "by_variable")  # a folder without an archive.yaml
+    airflow.wait_for_dags("by_variable", timeout=60)
+    run = airflow.trigger("by_variable", conf={"checks": ["put-a-log"]})
+    assert airflow.wait("by_variable", run, timeout=120) == {run: "success"}
 
 
 @pytest.mark.parametrize("external_id", ["agreed", "not-the-one-agreed"])
