@@ -1,4 +1,4 @@
-"""Read-only access to the archive: list objects, read manifests, check objects.
+"""Read-only access to the archive: list, read and check objects.
 
 It needs s3:ListBucket on the bucket and s3:GetObject on the objects, which the reader role of
 include/cloudformation/archive_account.yaml has (parameter CreateReaderRole).
@@ -7,18 +7,17 @@ include/cloudformation/archive_account.yaml has (parameter CreateReaderRole).
 import os
 import re
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Set
 from contextlib import closing, suppress
 from datetime import date, datetime
-from itertools import accumulate, chain, groupby
+from itertools import groupby
 from typing import IO, Any, Literal, NamedTuple, TypeVar, cast
 
 from log_archival.aws.errors import ACCESS_DENIED, Request, hint_of_code, require_whole_page, translated_errors
 from log_archival.codec import codec_named, measure
 from log_archival.concurrency import concurrently
-from log_archival.exceptions import ArchiveRequestError, LogArchivalError, RefusedError, VerificationError
-from log_archival.keys import is_manifest_key
-from log_archival.manifest import MAX_MANIFEST_BYTES, Entry, Manifest, printable, read_manifest
+from log_archival.exceptions import ArchiveRequestError, LogArchivalError, RefusedError
+from log_archival.manifest import Entry, printable
 from log_archival.reader.findings import Finding, compare_checksums, compare_content, missing
 
 T = TypeVar("T")
@@ -27,10 +26,6 @@ R = TypeVar("R")
 Depth = Literal["checksums", "bytes"]
 #: Is called for what was done: how many files or archives, and how many of their bytes.
 OnProgress = Callable[[int, int], None]
-#: Of the manifests of one day, all of whose archives are held in memory: about a million, in twice as many bytes.
-MAX_DAY_BYTES = 512 << 20
-#: What a manifest counts at least, so that their number is limited, too.
-MIN_COUNTED_BYTES = 64 << 10
 #: How often one object is requested when the connection breaks while its body is read.
 MAX_READS = 4
 #: So many objects are asked one by one when they were put; more are listed.
@@ -42,7 +37,6 @@ _DAY = re.compile(r"(?<!\d)(?=(\d{4})[^/\d]*/?[^/\d]*(\d{2})[^/\d]*/?[^/\d]*(\d{
 _NOT_FOUND = frozenset({"404", "NoSuchKey"})
 #: Of an object in which nothing is at the range that is asked for.
 _TOO_SHORT = frozenset({"InvalidRange", "416"})
-# Permanent errors of one object that mean nothing for the next one.
 _CONCERNS_ONE_OBJECT = _NOT_FOUND | _TOO_SHORT | {"InvalidObjectState", "MethodNotAllowed", "405"}
 
 
@@ -57,6 +51,14 @@ class StoredObject(NamedTuple):
     key: str
     size: int
     modified: datetime
+
+
+def concerns_one_object(error: RefusedError) -> bool:
+    """Return whether a permanent error of one object means nothing for the next one.
+
+    :param error: of a request for the object
+    """
+    return error.code in _CONCERNS_ONE_OBJECT
 
 
 def days_in(key: str) -> Iterator[date]:
@@ -196,50 +198,6 @@ class ArchiveReader:
                 self.stop.wait(0.2 * 2**attempt)
         raise ArchiveRequestError(f"{where}: the connection broke {MAX_READS} times: {reason}")
 
-    def read_manifests(self, objects: Iterable[StoredObject]) -> tuple[list[Manifest], list[Finding]]:
-        """Read the manifests among some objects, and return them with a finding for each that can't be used.
-
-        Those that S3 received first are read, up to MAX_DAY_BYTES of them.
-
-        :param objects: those of one day, as `list_by_day` yields them
-        :raises ArchiveRequestError: as `read`
-        """
-        [result] = self.read_manifests_of_days([[one for one in objects if is_manifest_key(one.key)]])
-        return result
-
-    def read_manifests_of_days(
-        self, days: Sequence[Sequence[StoredObject]]
-    ) -> Iterator[tuple[list[Manifest], list[Finding]]]:
-        """Read the manifests of several days at once, and yield for each day what `read_manifests` returns.
-
-        :param days: the manifests of each day
-        :raises ArchiveRequestError: as `read`
-        """
-        limited = [_limited(listed) for listed in days]
-        jobs = chain.from_iterable(readable for readable, _ in limited)
-        results = {one.key: result for one, result in concurrently(self._read_manifest, jobs, self.workers)}
-        for readable, left_out in limited:
-            in_order = [results.pop(one.key) for one in sorted(readable, key=lambda one: one.key)]
-            manifests = [one for one in in_order if isinstance(one, Manifest)]
-            # A log file may have the name of a manifest; its archive is no manifest.
-            archives = {entry.key for manifest in manifests for entry in manifest.entries}
-            malformed = [one for one in in_order if isinstance(one, Finding) and one.key not in archives]
-            yield [one for one in manifests if one.key not in archives], malformed + left_out
-
-    def _read_manifest(self, listed: StoredObject) -> Manifest | Finding:
-        try:
-            if listed.size > MAX_MANIFEST_BYTES:
-                raise VerificationError(f"it has {listed.size:,} bytes; more than {MAX_MANIFEST_BYTES:,} are not read")
-            manifest = self.read(listed.key, lambda body: read_manifest(listed.key, body, listed.modified))
-            # A manifest in another day's folder would hide that its day was never archived.
-            if manifest.partition.day not in (set(days_in(listed.key)) or {manifest.partition.day}):
-                raise VerificationError(f"its day is {manifest.partition.key}, and it is in another day's folder")
-            return manifest
-        except (RefusedError, VerificationError) as error:
-            if isinstance(error, RefusedError) and error.code not in _CONCERNS_ONE_OBJECT:
-                raise
-            return _unusable(listed, str(error))
-
     def check(self, entry: Entry, depth: Depth) -> Finding | None:
         """Check one archive, and return what is wrong with it or worth knowing; None when it is as listed.
 
@@ -271,7 +229,7 @@ class ArchiveReader:
                 return missing(entry)
             if error.code in _TOO_SHORT:
                 return Finding.about(entry, "differs", "the bundle ends before this archive")
-            if error.code in _CONCERNS_ONE_OBJECT:
+            if concerns_one_object(error):
                 return Finding.about(entry, "unknown", f"the object can't be read: {error}")
             raise
 
@@ -312,7 +270,7 @@ class ArchiveReader:
             try:
                 return job(item)
             except (LogArchivalError, OSError) as error:
-                if isinstance(error, RefusedError) and error.code not in _CONCERNS_ONE_OBJECT:
+                if isinstance(error, RefusedError) and not concerns_one_object(error):
                     raise
                 return error
 
@@ -335,28 +293,6 @@ class ArchiveReader:
 def _objects(page: dict[str, Any]) -> Iterator[StoredObject]:
     for listed in page.get("Contents", ()):
         yield StoredObject(listed["Key"], listed["Size"], listed["LastModified"])
-
-
-def counted_bytes(listed: StoredObject) -> int:
-    """Return what a manifest counts of the bytes that may be held in memory.
-
-    :param listed: the manifest
-    """
-    # One that is too large is not read, and must not keep others from being read either.
-    return listed.size if MIN_COUNTED_BYTES < listed.size <= MAX_MANIFEST_BYTES else MIN_COUNTED_BYTES
-
-
-def _limited(manifests: Sequence[StoredObject]) -> tuple[list[StoredObject], list[Finding]]:
-    """Return those of a day's manifests that are read, and findings for those beyond the limit."""
-    listed = sorted(manifests, key=lambda one: (one.modified, one.key))
-    held = accumulate(map(counted_bytes, listed))
-    readable = [one for one, size in zip(listed, held, strict=True) if size <= MAX_DAY_BYTES]
-    too_many = f"S3 has received {MAX_DAY_BYTES:,} bytes of manifests of this day before; more are not read"
-    return readable, [_unusable(one, too_many) for one in listed[len(readable) :]]
-
-
-def _unusable(listed: StoredObject, reason: str) -> Finding:
-    return Finding("manifest", f"not a usable manifest: {reason}", listed.key)
 
 
 def reader_hint(request: Request, code: str, message: str) -> str | None:

@@ -10,8 +10,9 @@ from log_archival.concurrency import concurrently, in_order
 from log_archival.exceptions import SettingsError
 from log_archival.keys import CANARY_FOLDER, is_manifest_key
 from log_archival.manifest import Manifest
-from log_archival.reader.archive import ArchiveReader, StoredObject, counted_bytes, days_in
+from log_archival.reader.archive import ArchiveReader, StoredObject, days_in
 from log_archival.reader.findings import Finding
+from log_archival.reader.manifests import counted_bytes, read_manifests, read_manifests_of_days
 
 #: A day's folder is looked for so many folders below the prefix, and among so many folders of one depth. Where it is
 #: deeper, or there are more, every object is listed.
@@ -120,18 +121,18 @@ def _in_all_objects(
 ) -> Iterator[tuple[list[Manifest], list[Finding]]]:
     for day, objects in reader.list_by_day(prefix):
         if day is None or day in days:
-            yield reader.read_manifests(objects)
+            yield read_manifests(reader, objects)
 
 
 def _in_folders(reader: ArchiveReader, folders: list[str]) -> Iterator[tuple[list[Manifest], list[Finding]]]:
     listed = in_order(partial(_list_day, reader), folders, reader.workers)
     for batch in _batches(found for _, found in listed):
-        results = reader.read_manifests_of_days([one.manifests for one in batch])
+        results = read_manifests_of_days(reader, [one.manifests for one in batch])
         for folder, (manifests, unusable) in zip(batch, results, strict=True):
             sources = {f"{entry.source}/" for manifest in manifests for entry in manifest.entries}
             more = [one for name in folder.folders if _name(name) not in sources for one in _below(reader, name)]
             # Read again together with the others, of which they may be archives.
-            yield reader.read_manifests(folder.manifests + more) if more else (manifests, unusable)
+            yield read_manifests(reader, folder.manifests + more) if more else (manifests, unusable)
 
 
 def _list_day(reader: ArchiveReader, folder: str) -> _Folder:

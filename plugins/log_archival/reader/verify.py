@@ -12,6 +12,7 @@ from log_archival.manifest import Entry, Manifest, merged, printable
 from log_archival.reader.archive import ArchiveReader, Depth, OnProgress, StoredObject
 from log_archival.reader.days import DateRange
 from log_archival.reader.findings import Finding, Report, without_checksums
+from log_archival.reader.manifests import read_manifests
 from log_archival.reader.objects import by_object, check_object
 from log_archival.reader.search import why_inside_a_day, why_no_manifest
 from log_archival.reader.versions import several_contents, utc
@@ -84,7 +85,7 @@ def verify(
     for day, objects in reader.list_by_day(prefix):
         if day and day not in days:
             continue
-        manifests, unusable = reader.read_manifests(objects)
+        manifests, unusable = read_manifests(reader, objects)
         report.findings += unusable
         report.findings += _late_objects(objects, day, {one.partition.day for one in manifests})
         listed = {entry.key for manifest in manifests for entry in manifest.entries}
@@ -141,7 +142,7 @@ def _contents_in_several_folders(
     reported = {(one.day, one.source, one.path) for one in known if one.kind == "versions"}
     for day, of_folders in sorted(folders.items()):
         if len(of_folders) > 1:
-            manifests, _ = reader.read_manifests(chain.from_iterable(of_folders))
+            manifests, _ = read_manifests(reader, chain.from_iterable(of_folders))
             for finding in several_contents([one for one in manifests if one.partition.day == day], {}):
                 if (finding.day, finding.source, finding.path) not in reported:
                     yield finding

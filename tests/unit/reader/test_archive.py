@@ -12,10 +12,10 @@ import pytest
 
 from log_archival import codec as codecs
 from log_archival.exceptions import ArchiveRequestError, RefusedError
-from log_archival.manifest import Entry, Manifest
-from log_archival.reader.archive import MAX_READS, MIN_COUNTED_BYTES, ArchiveReader, Depth
+from log_archival.manifest import Entry
+from log_archival.reader.archive import MAX_READS, ArchiveReader, Depth
 from log_archival.reader.findings import Finding
-from tests.support.archives import KEYS, Writer, compressed, day, manifest_body, other_bytes, sha256
+from tests.support.archives import Writer, compressed, day, other_bytes, sha256
 
 RAW = b"2026-11-22T10:00:00Z GET / 200\n" * 200
 CHECKSUMS, BYTES = cast("list[Depth]", ["checksums", "bytes"])
@@ -33,11 +33,7 @@ def check(reader: ArchiveReader, entry: Entry, depth: Depth) -> Finding:
     return finding
 
 
-# --- listing and manifests
-
-
-def read_manifests(reader: ArchiveReader) -> tuple[list[Manifest], list[Finding]]:
-    return reader.read_manifests(reader.list_objects("logs/"))
+# --- listing
 
 
 def test_listing_has_every_page(reader: ArchiveReader, writer: Writer) -> None:
@@ -53,70 +49,6 @@ def test_listing_that_was_cut_off_is_a_transient_error(page: dict[str, Any]) -> 
     with pytest.raises(ArchiveRequestError, match=r"ListObjectsV2 s3://archive/logs/ .* has no .*\n.*retry") as caught:
         list(reader.list_objects("logs/"))
     assert not caught.value.permanent
-
-
-def test_manifest_whose_body_was_edited_is_reported(reader: ArchiveReader, writer: Writer) -> None:
-    writer.files({"app.log": RAW})
-    edited = manifest_body(day(), [])
-    wrong = KEYS.manifest_key(day(), "0" * 64)
-    writer.put(wrong, edited)
-    manifests, malformed = read_manifests(reader)
-    assert [len(manifest.entries) for manifest in manifests] == [1]
-    assert [(finding.kind, finding.key) for finding in malformed] == [("manifest", wrong)]
-    assert sha256(edited)[:12] in malformed[0].message
-
-
-def test_manifest_that_is_too_large_is_not_read(
-    reader: ArchiveReader, writer: Writer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("log_archival.reader.archive.MAX_MANIFEST_BYTES", 100)
-    key = writer.manifest(writer.file("app.log", RAW))
-    manifests, malformed = read_manifests(reader)
-    assert (manifests, [finding.key for finding in malformed]) == ([], [key])
-    assert "more than 100 are not read" in malformed[0].message
-
-
-def test_no_more_manifests_of_a_day_are_read_than_the_limit(
-    reader: ArchiveReader, writer: Writer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("log_archival.reader.archive.MIN_COUNTED_BYTES", 100)
-    huge = writer.put_manifest(b"[" * 5000)
-    keys = [writer.manifest(writer.file(f"{number}.log", RAW)) for number in range(5)]
-    monkeypatch.setattr("log_archival.reader.archive.MAX_MANIFEST_BYTES", 4000)
-    monkeypatch.setattr("log_archival.reader.archive.MAX_DAY_BYTES", 3 * len(writer.written[keys[0]]) + 150)
-    manifests, malformed = read_manifests(reader)
-    # Those that S3 received first; one that is too large takes no room.
-    assert sorted(one.key for one in manifests) == sorted(keys[:3])
-    assert [one.key for one in malformed] == [huge, keys[3], keys[4]]
-    assert "more than 4,000 are not read" in malformed[0].message
-    assert "of manifests of this day before; more are not read" in malformed[1].message
-
-
-def test_number_of_manifests_of_a_day_is_limited(
-    reader: ArchiveReader, writer: Writer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for number in range(5):
-        writer.files({f"{number}.log": RAW})
-    monkeypatch.setattr("log_archival.reader.archive.MAX_DAY_BYTES", 3 * MIN_COUNTED_BYTES)
-    manifests, malformed = read_manifests(reader)
-    assert (len(manifests), len(malformed)) == (3, 2)
-
-
-def test_manifest_in_an_archival_storage_class_is_reported(reader: ArchiveReader, writer: Writer) -> None:
-    key = writer.manifest(writer.file("app.log", RAW))
-    writer.client.errors[key] = "InvalidObjectState"
-    manifests, malformed = read_manifests(reader)
-    assert (manifests, [finding.key for finding in malformed]) == ([], [key])
-    assert "restore-object" in malformed[0].message
-
-
-def test_log_file_with_the_name_of_a_manifest_is_no_manifest(reader: ArchiveReader, writer: Writer) -> None:
-    inner = manifest_body(day(), [])
-    archives = writer.file("_manifest.json", inner, codec=codecs.NONE)
-    archives += writer.file("_manifest.json", b"{}", source="b", codec=codecs.NONE)
-    manifest = writer.manifest(archives)
-    manifests, malformed = read_manifests(reader)
-    assert ([one.key for one in manifests], malformed) == ([manifest], [])
 
 
 # --- one archive

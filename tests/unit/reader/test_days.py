@@ -11,7 +11,7 @@ import pytest
 from log_archival.exceptions import RefusedError, SettingsError
 from log_archival.keys import manifest_name
 from log_archival.manifest import Manifest
-from log_archival.reader import archive, days
+from log_archival.reader import archive, days, manifests
 from log_archival.reader.archive import ArchiveReader
 from log_archival.reader.days import ALL_DAYS, DateRange, manifests_by_day
 from tests.support.archives import LAYOUTS, Writer, compressed, day, manifest_body, sha256
@@ -138,7 +138,7 @@ def test_manifests_of_many_days_are_read_in_groups(
 ) -> None:
     for on in MONTH[:5]:
         writer.files({"a.log": RAW}, on=on)
-    monkeypatch.setattr(days, "MAX_BATCH_BYTES", 2 * archive.MIN_COUNTED_BYTES)
+    monkeypatch.setattr(days, "MAX_BATCH_BYTES", 2 * manifests.MIN_COUNTED_BYTES)
     reading = manifests_by_day(reader, "logs/")
     assert listed_days(next(reading)[0]) == ["2026-11-01"]
     assert len(writer.client.sent("GetObject")) == 2
