@@ -129,6 +129,10 @@ class Browser:
         """Return the text of an element as it is displayed."""
         return str(self._wait(lambda: self.find(xpath).text or None, xpath))
 
+    def wait_for_text(self, xpath: str, end: str) -> None:
+        """Wait until the text of an element, as it is displayed, ends in some words."""
+        self._wait(lambda: self.find(xpath).text.endswith(end), f"{xpath} that ends in {end!r}")
+
     def click(self, xpath: str) -> None:
         """Click on an element, once it is displayed, enabled, and under nothing else."""
         self._wait(lambda: self._clicked(xpath), f"clickable {xpath}")
