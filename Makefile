@@ -71,16 +71,17 @@ test-faults: install
 
 # Left out: what is about the repository's own files, and backfills, which are refused on this Airflow.
 OLDEST_DAILY := tests/integration/airflow/test_archive_logs.py
-OPERATORS := tests/integration/layouts/test_layouts.py::test_dag_of_another_team_loads tests/integration/airflow/test_interval_dag.py
+OTHER_TEAM := tests/integration/airflow/test_interval_dag.py
 OLDEST := tests/unit tests/integration/layouts tests/integration/ui $(OLDEST_DAILY) tests/integration/airflow/test_notify.py \
-	tests/integration/airflow/test_interval_dag.py \
+	$(OTHER_TEAM) \
 	tests/browser/test_log_archive_page.py::test_page_archives_a_missing_day_from_its_own_view
 test-oldest: install .venv-oldest/installed .venv-3.0/installed
 	@.venv-oldest/bin/python -m pytest $(OLDEST) --hypothesis-profile quick --screenshots build/screenshots-oldest \
 		--ignore tests/unit/test_own_role_page.py --ignore tests/unit/test_imports.py \
 		--deselect $(OLDEST_DAILY)::test_backfill_archives_each_day_and_a_second_adds_nothing \
 		--deselect $(OLDEST_DAILY)::test_dry_run_logs_the_plan_and_adds_nothing $(ARGS)
-	@.venv-3.0/bin/python -m pytest tests/unit/operators tests/unit/reader $(OPERATORS) --hypothesis-profile quick $(ARGS)
+	@.venv-3.0/bin/python -m pytest tests/unit/operators tests/unit/reader $(OTHER_TEAM) \
+		tests/integration/layouts/test_layouts.py::test_dag_of_another_team_loads --hypothesis-profile quick $(ARGS)
 
 test-distributed: install
 	@$(BIN)/python -m pytest tests/distributed -n 0 $(ARGS)

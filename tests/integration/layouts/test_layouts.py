@@ -141,6 +141,11 @@ OTHER_TEAMS: list[Callable[[Path], Layout]] = [plugins_folder, package_in_plugin
 PARTS = [repository, mwaa, package_beside_dags]
 
 
+def remove_ignore_files(folder: Path) -> None:
+    for path in folder.rglob(".airflowignore"):
+        path.unlink()
+
+
 def load(layout: Layout, home: Path) -> dict[str, Any]:
     dags, plugins, variables = layout
     done = subprocess.run(
@@ -201,8 +206,7 @@ def test_layout_loads(layout: Callable[[Path], Layout], tmp_path: Path, home: Pa
 def test_layout_loads_without_ignore_files(layout: Callable[[Path], Layout], tmp_path: Path, home: Path) -> None:
     (tmp_path / "deployed").mkdir()
     built = layout(tmp_path / "deployed")
-    for path in (tmp_path / "deployed").rglob(".airflowignore"):
-        path.unlink()
+    remove_ignore_files(tmp_path / "deployed")
     loaded = load(built, home)
     check(loaded)
 
@@ -215,8 +219,7 @@ def test_dag_of_another_team_loads(
     (tmp_path / "deployed").mkdir()
     built = layout(tmp_path / "deployed")
     if not ignore_files:
-        for path in (tmp_path / "deployed").rglob(".airflowignore"):
-            path.unlink()
+        remove_ignore_files(tmp_path / "deployed")
     loaded = load(built, home)
     check(loaded, OTHER_TEAMS_DAGS)
     assert loaded["executed"] == [] or not ignore_files
